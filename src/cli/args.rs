@@ -1,0 +1,256 @@
+//! What was typed, before it means anything: one struct per command. Does not look at files.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// To model training what make and cargo are to programs.
+#[derive(Debug, Parser)]
+#[command(name = "llamake", version, about, arg_required_else_help = true)]
+#[command(after_help = "Start with `llamake new DIR`, or build a recipe: \
+    `llamake build recipes/llama2_tiny.recipe`.\nExit codes: 0 done, 1 the recipe is wrong, \
+    2 usage, 3 a stage failed, 4 the lockfile disagrees, 130 interrupted.")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build the outputs of a recipe, or the named targets
+    Build(Build),
+    /// Prove a recipe right without reading data or running anything
+    Check(Check),
+    /// Show every stage: fresh, or why it will run, with its parameters and cost
+    Plan(Plan),
+    /// Say why a stage would be built again, or why it is fresh
+    Why(Why),
+    /// Draw the graph of stages, coloured by state
+    Graph(Graph),
+    /// Rebuild a lockfile in an empty cache and compare every digest
+    Reproduce(Reproduce),
+    /// Show the state of every stage of a recipe
+    Status(Status),
+    /// Show what a stage said and how its figures went
+    Log(Log),
+    /// Answer a prompt with a model that was built
+    Generate(Generate),
+    /// Write what a stage made to a folder that other tools read
+    Export(Export),
+    /// Look into the store of results
+    Cache(Cache),
+    /// Print the reference of a stage kind, record or module
+    Doc(Doc),
+    /// Write recipes in the canonical form
+    Fmt(Fmt),
+    /// Start a project: a folder with a recipe that builds
+    New(New),
+}
+
+/// Which recipe, and with which parameters: common to most commands.
+#[derive(Debug, Args)]
+pub struct Recipe {
+    /// The recipe, if not the first argument that ends in `.recipe`
+    #[arg(short = 'r', long = "recipe", value_name = "FILE")]
+    pub recipe: Option<PathBuf>,
+    /// Give a `param` of the recipe a value
+    #[arg(short = 'p', value_name = "NAME=VALUE")]
+    pub params: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Build {
+    #[command(flatten)]
+    pub recipe: Recipe,
+    /// A recipe first if it ends in `.recipe`, then stages to build instead of the outputs
+    #[arg(value_name = "RECIPE|TARGET")]
+    pub targets: Vec<String>,
+    /// Refuse to build anything that differs from the lockfile
+    #[arg(long)]
+    pub locked: bool,
+    /// Where stages run
+    #[arg(long, value_enum, default_value_t = Device::Auto)]
+    pub device: Device,
+    /// Threads in total; all cores if not given
+    #[arg(short = 'j', long = "jobs", value_name = "N")]
+    pub jobs: Option<std::num::NonZeroUsize>,
+    /// After a failure, still build what does not need the failed stage
+    #[arg(short = 'k', long)]
+    pub keep_going: bool,
+    /// Print events as JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// This build of llamake has a CPU executor only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Device {
+    Auto,
+    Cpu,
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    #[command(flatten)]
+    pub recipe: Recipe,
+    #[arg(value_name = "RECIPE")]
+    pub file: Option<PathBuf>,
+    /// Print diagnostics as JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Plan {
+    #[command(flatten)]
+    pub recipe: Recipe,
+    #[arg(value_name = "RECIPE|TARGET")]
+    pub targets: Vec<String>,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Why {
+    #[command(flatten)]
+    pub recipe: Recipe,
+    /// A recipe first if it ends in `.recipe`, then the stage
+    #[arg(value_name = "STAGE", required = true)]
+    pub stage: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Graph {
+    #[command(flatten)]
+    pub recipe: Recipe,
+    #[arg(value_name = "RECIPE")]
+    pub file: Option<PathBuf>,
+    #[arg(long, value_enum, default_value_t = Drawing::Dot)]
+    pub format: Drawing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Drawing {
+    Dot,
+    Mermaid,
+    Svg,
+}
+
+#[derive(Debug, Args)]
+pub struct Reproduce {
+    /// The lockfile of the run
+    pub lockfile: PathBuf,
+    /// Keep the rebuilt results here instead of in a temporary folder
+    #[arg(long, value_name = "DIR")]
+    pub into: Option<PathBuf>,
+    #[arg(short = 'j', long = "jobs", value_name = "N")]
+    pub jobs: Option<std::num::NonZeroUsize>,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Status {
+    #[command(flatten)]
+    pub recipe: Recipe,
+    #[arg(value_name = "RECIPE")]
+    pub file: Option<PathBuf>,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Log {
+    #[command(flatten)]
+    pub recipe: Recipe,
+    /// A recipe first if it ends in `.recipe`, then the stage
+    #[arg(value_name = "STAGE", required = true)]
+    pub stage: Vec<String>,
+    /// Print every recorded figure as JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Generate {
+    #[command(flatten)]
+    pub recipe: Recipe,
+    /// A recipe first if it ends in `.recipe`, then a stage that makes a model, or a model folder
+    #[arg(value_name = "STAGE|DIR", required = true)]
+    pub model: Vec<String>,
+    /// What to say to the model
+    #[arg(long)]
+    pub prompt: String,
+    /// Most tokens of the answer
+    #[arg(long, default_value_t = 128)]
+    pub max_answer: u64,
+    /// 0 takes the most likely token each time
+    #[arg(long, default_value_t = 0.0)]
+    pub temperature: f64,
+    #[arg(long)]
+    pub top_k: Option<u64>,
+    #[arg(long)]
+    pub top_p: Option<f64>,
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    #[arg(short = 'j', long = "jobs", value_name = "N")]
+    pub jobs: Option<std::num::NonZeroUsize>,
+}
+
+#[derive(Debug, Args)]
+pub struct Export {
+    #[command(flatten)]
+    pub recipe: Recipe,
+    /// A recipe first if it ends in `.recipe`, then the stage, then the folder to write
+    #[arg(value_name = "STAGE DIR", num_args = 2..=3, required = true)]
+    pub stage: Vec<String>,
+    #[arg(long = "to", value_enum, default_value_t = Format::Hf)]
+    pub format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A Hugging Face model folder
+    Hf,
+}
+
+#[derive(Debug, Args)]
+pub struct Cache {
+    #[command(flatten)]
+    pub recipe: Recipe,
+    #[command(subcommand)]
+    pub action: CacheAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CacheAction {
+    /// List results: kind, key, size
+    Ls {
+        #[arg(long)]
+        json: bool,
+    },
+    /// Hash every blob again and name what is damaged
+    Verify,
+}
+
+#[derive(Debug, Args)]
+pub struct Doc {
+    /// A stage kind, record or module: `sft`, `llama2`, `smallworld.generate`; all if not given
+    pub name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Fmt {
+    /// Recipes; `-` reads standard input and writes standard output
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Change nothing; exit 1 if a file is not in the canonical form
+    #[arg(long)]
+    pub check: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct New {
+    /// The folder to make
+    pub folder: PathBuf,
+}

@@ -1,0 +1,57 @@
+//! `llamake fmt`: recipes in the canonical form.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::{Exit, draw, project};
+use crate::lang::{self, source::Source, source::Sources};
+
+/// Formats each file in place; with `check` only says which would change.
+pub fn run(files: &[PathBuf], check: bool) -> Result<Exit> {
+    let mut exit = Exit::Done;
+    for path in files {
+        let stdin = path.as_os_str() == "-";
+        let text = if stdin { read_stdin()? } else { project::read_recipe(path)? };
+        let formatted = match lang::format(&text) {
+            Ok(formatted) => formatted,
+            Err(diagnostics) => {
+                let mut sources = Sources::default();
+                sources.add(Source::new(path.to_string_lossy(), text));
+                eprint!("{}", draw::draw(&sources, &diagnostics, super::color()));
+                exit = Exit::RecipeWrong;
+                continue;
+            }
+        };
+        match (stdin, check) {
+            (true, _) => print!("{formatted}"),
+            (false, true) if formatted != text => {
+                println!("{}", path.display());
+                exit = Exit::RecipeWrong;
+            }
+            (false, true) => {}
+            (false, false) if formatted != text => replace(path, &formatted)?,
+            (false, false) => {}
+        }
+    }
+    Ok(exit)
+}
+
+fn read_stdin() -> Result<String> {
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text).context("standard input")?;
+    Ok(text)
+}
+
+/// Replaces a file whole: what was there stays until the new text is on the disk.
+fn replace(path: &Path, text: &str) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
+    std::io::Write::write_all(&mut file, text.as_bytes())?;
+    file.as_file().set_permissions(std::fs::metadata(path)?.permissions())?;
+    file.as_file().sync_all()?;
+    file.persist(path).with_context(|| path.display().to_string())?;
+    eprintln!("formatted {}", path.display());
+    Ok(())
+}

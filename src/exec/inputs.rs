@@ -1,0 +1,297 @@
+//! From an action's plain values to typed fields: every field is taken once, and a leftover or a
+//! missing one is a bug that a test finds. Does not know what any stage kind does with them.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::build::executor::Job;
+use crate::lang::value::{Quantity, Unit, Value};
+
+/// The fields of a stage or of a record inside it, handed out one by one.
+pub struct Fields<'j> {
+    job: &'j Job<'j>,
+    /// What the fields belong to, for messages.
+    owner: String,
+    left: RefCell<BTreeMap<String, Value>>,
+}
+
+/// Weighted sources of rows: where they lie, and each one's share in percent if shares were given.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    pub paths: Vec<PathBuf>,
+    pub percents: Option<Vec<f64>>,
+}
+
+impl<'j> Fields<'j> {
+    /// Every parameter of the job's action.
+    pub fn of(job: &'j Job<'j>) -> Fields<'j> {
+        let left = RefCell::new(job.action.params.clone());
+        Fields { job, owner: job.action.kind.clone(), left }
+    }
+
+    fn record(&self, value: Value, name: &str) -> Result<(String, Fields<'j>)> {
+        let Value::Record { name: record, fields } = value else {
+            bail!("`{name}` of `{}` is no record", self.owner)
+        };
+        let owner = record.unwrap_or_else(|| name.to_string());
+        Ok((owner.clone(), Fields { job: self.job, owner, left: RefCell::new(fields) }))
+    }
+
+    /// Takes a field; the value may be `none`.
+    pub fn take(&self, name: &str) -> Result<Value> {
+        let value = self.left.borrow_mut().remove(name);
+        value.with_context(|| format!("`{}` has no field `{name}`", self.owner))
+    }
+
+    /// Ends the reading: no field may be left.
+    pub fn finish(self) -> Result<()> {
+        let left = self.left.into_inner();
+        let names = left.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>();
+        if names.is_empty() {
+            return Ok(());
+        }
+        bail!("nothing reads {} of `{}`", names.join(", "), self.owner)
+    }
+
+    fn wrong<T>(&self, name: &str, value: &Value) -> Result<T> {
+        bail!("`{name}` of `{}` cannot be read from {value:?}", self.owner)
+    }
+
+    pub fn text(&self, name: &str) -> Result<String> {
+        match self.take(name)? {
+            Value::Text(text) => Ok(text),
+            other => self.wrong(name, &other),
+        }
+    }
+
+    pub fn flag(&self, name: &str) -> Result<bool> {
+        match self.take(name)? {
+            Value::Bool(flag) => Ok(flag),
+            other => self.wrong(name, &other),
+        }
+    }
+
+    /// A whole number, or a quantity of whole units, that is not negative.
+    pub fn count(&self, name: &str) -> Result<u64> {
+        let value = self.take(name)?;
+        self.count_of(name, &value)
+    }
+
+    fn count_of(&self, name: &str, value: &Value) -> Result<u64> {
+        let whole = match value {
+            Value::Int(number) => Some(*number),
+            Value::Quantity(quantity) => quantity.as_whole(),
+            _ => None,
+        };
+        match whole.and_then(|number| u64::try_from(number).ok()) {
+            Some(count) => Ok(count),
+            None => self.wrong(name, value),
+        }
+    }
+
+    pub fn seed(&self, name: &str) -> Result<u64> {
+        match self.take(name)? {
+            Value::Int(seed) => Ok(seed as u64),
+            other => self.wrong(name, &other),
+        }
+    }
+
+    pub fn number(&self, name: &str) -> Result<f64> {
+        let value = self.take(name)?;
+        self.number_of(name, &value)
+    }
+
+    fn number_of(&self, name: &str, value: &Value) -> Result<f64> {
+        match value {
+            Value::Float(number) => Ok(*number),
+            Value::Int(number) => Ok(*number as f64),
+            Value::Quantity(Quantity { unit: Unit::Percent, millionths }) => {
+                Ok(*millionths as f64 / 1e8)
+            }
+            other => self.wrong(name, other),
+        }
+    }
+
+    pub fn quantity(&self, name: &str) -> Result<Quantity> {
+        match self.take(name)? {
+            Value::Quantity(quantity) => Ok(quantity),
+            other => self.wrong(name, &other),
+        }
+    }
+
+    /// Reads a field that may be `none` with one of the other readers.
+    pub fn optional<T>(
+        &self,
+        name: &str,
+        read: impl FnOnce(&Self, &str) -> Result<T>,
+    ) -> Result<Option<T>> {
+        if self.left.borrow().get(name) == Some(&Value::None) {
+            self.take(name)?;
+            return Ok(None);
+        }
+        read(self, name).map(Some)
+    }
+
+    /// A nested record, which is read to its end by `read`; the record's name tells which it is.
+    pub fn within<T>(
+        &self,
+        name: &str,
+        read: impl FnOnce(&str, &Fields<'j>) -> Result<T>,
+    ) -> Result<T> {
+        let (record, fields) = self.record(self.take(name)?, name)?;
+        let result = read(&record, &fields)?;
+        fields.finish()?;
+        Ok(result)
+    }
+
+    /// A list of records, each read to its end.
+    pub fn each<T>(
+        &self,
+        name: &str,
+        read: impl Fn(&str, &Fields<'j>) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let read_one = |value| {
+            let (record, fields) = self.record(value, name)?;
+            let result = read(&record, &fields)?;
+            fields.finish()?;
+            Ok(result)
+        };
+        self.list(name)?.into_iter().map(read_one).collect()
+    }
+
+    pub fn list(&self, name: &str) -> Result<Vec<Value>> {
+        match self.take(name)? {
+            Value::List(values) => Ok(values),
+            other => self.wrong(name, &other),
+        }
+    }
+
+    pub fn texts(&self, name: &str) -> Result<Vec<String>> {
+        let text = |value| match value {
+            Value::Text(text) => Ok(text),
+            other => self.wrong(name, &other),
+        };
+        self.list(name)?.into_iter().map(text).collect()
+    }
+
+    /// Where an input artifact lies.
+    pub fn artifact(&self, name: &str) -> Result<PathBuf> {
+        let value = self.take(name)?;
+        self.artifact_of(name, &value)
+    }
+
+    fn artifact_of(&self, name: &str, value: &Value) -> Result<PathBuf> {
+        match value {
+            Value::Artifact(artifact) => Ok(self.job.artifact(artifact).to_path_buf()),
+            other => self.wrong(name, other),
+        }
+    }
+
+    /// The artifacts of a list, each with the name of the stage that made it.
+    pub fn artifacts(&self, name: &str) -> Result<Vec<(String, PathBuf)>> {
+        let named = |value: Value| {
+            let path = self.artifact_of(name, &value)?;
+            Ok((self.maker(&value), path))
+        };
+        self.list(name)?.into_iter().map(named).collect()
+    }
+
+    /// `base`, or `parts.train`: how the recipe calls an artifact.
+    fn maker(&self, value: &Value) -> String {
+        let Value::Artifact(artifact) = value else { return String::new() };
+        let stage = self.job.action.input_name(artifact.stage);
+        match artifact.port.as_str() {
+            crate::lang::value::SINGLE_PORT => stage.to_string(),
+            port => format!("{stage}.{port}"),
+        }
+    }
+
+    /// `Path | [Path] | Files`: the files in order. A folder an earlier stage made counts as the
+    /// files in it, sorted by name.
+    pub fn files(&self, name: &str) -> Result<Vec<PathBuf>> {
+        let value = self.take(name)?;
+        self.files_of(name, &value)
+    }
+
+    fn files_of(&self, name: &str, value: &Value) -> Result<Vec<PathBuf>> {
+        match value {
+            Value::Path(path) => Ok(self.job.files(path).to_vec()),
+            Value::Artifact(artifact) => files_below(self.job.artifact(artifact)),
+            Value::List(values) => {
+                let each = values.iter().map(|value| self.files_of(name, value));
+                Ok(each.collect::<Result<Vec<_>>>()?.concat())
+            }
+            other => self.wrong(name, other),
+        }
+    }
+
+    /// A field of type `Map<…>`: its entries by name, as paths of inputs.
+    pub fn paths_by_name(&self, name: &str) -> Result<Vec<(String, Vec<PathBuf>)>> {
+        let Value::Record { fields, .. } = self.take(name)? else {
+            bail!("`{name}` of `{}` is no map", self.owner)
+        };
+        let paths = |value: &Value| match value {
+            Value::Artifact(artifact) => Ok(vec![self.job.artifact(artifact).to_path_buf()]),
+            other => self.files_of(name, other),
+        };
+        fields.iter().map(|(key, value)| Ok((key.clone(), paths(value)?))).collect()
+    }
+
+    pub fn texts_by_name(&self, name: &str) -> Result<Vec<(String, String)>> {
+        let Value::Record { fields, .. } = self.take(name)? else {
+            bail!("`{name}` of `{}` is no map", self.owner)
+        };
+        let text = |(key, value): (String, Value)| match value {
+            Value::Text(text) => Ok((key, text)),
+            other => self.wrong(name, &other),
+        };
+        fields.into_iter().map(text).collect()
+    }
+
+    /// A `Mix<T>`: one source, several end to end, or shares.
+    pub fn mix(&self, name: &str) -> Result<Sources> {
+        let value = self.take(name)?;
+        let values = match value {
+            Value::List(values) => values,
+            one => vec![one],
+        };
+        let mut sources = Sources { paths: Vec::new(), percents: None };
+        for value in values {
+            let (of, percent) = match value {
+                Value::Share { percent, of } => (*of, Some(percent.as_f64())),
+                whole => (whole, None),
+            };
+            sources.paths.push(self.artifact_of(name, &of)?);
+            sources.percents = match (sources.percents, percent) {
+                (None, None) => None,
+                (shares, percent) => Some(shares.into_iter().flatten().chain(percent).collect()),
+            };
+        }
+        Ok(sources)
+    }
+}
+
+/// The regular files in a folder, sorted by path; or the file itself.
+fn files_below(path: &std::path::Path) -> Result<Vec<PathBuf>> {
+    if path.is_file() {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    let mut open = vec![path.to_path_buf()];
+    let mut files = Vec::new();
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                open.push(entry.path());
+            } else if kind.is_file() {
+                files.push(entry.path());
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
