@@ -19,15 +19,15 @@ pub fn run(files: &[PathBuf], check: bool) -> Result<Exit> {
             Err(diagnostics) => {
                 let mut sources = Sources::default();
                 sources.add(Source::new(path.to_string_lossy(), text));
-                eprint!("{}", draw::draw(&sources, &diagnostics, super::color()));
+                super::terminal::note(draw::draw(&sources, &diagnostics, super::color()).trim_end());
                 exit = Exit::RecipeWrong;
                 continue;
             }
         };
         match (stdin, check) {
-            (true, _) => print!("{formatted}"),
+            (true, _) => super::terminal::out(&formatted),
             (false, true) if formatted != text => {
-                println!("{}", path.display());
+                super::terminal::out(&format!("{}\n", path.display()));
                 exit = Exit::RecipeWrong;
             }
             (false, true) => {}
@@ -52,6 +52,6 @@ fn replace(path: &Path, text: &str) -> Result<()> {
     file.as_file().set_permissions(std::fs::metadata(path)?.permissions())?;
     file.as_file().sync_all()?;
     file.persist(path).with_context(|| path.display().to_string())?;
-    eprintln!("formatted {}", path.display());
+    super::terminal::note(&format!("formatted {}", path.display()));
     Ok(())
 }

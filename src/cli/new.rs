@@ -20,6 +20,6 @@ pub fn run(folder: &Path) -> Result<()> {
         let path = folder.join(name);
         std::fs::write(&path, text).with_context(|| path.display().to_string())?;
     }
-    eprintln!("made {0}\nnext: cd {0} && llamake build", folder.display());
+    super::terminal::note(&format!("made {0}\nnext: cd {0} && llamake build", folder.display()));
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use super::args;
+use super::terminal::note;
 use crate::lang::{self, diagnostic::Diagnostic, source::Source, source::Sources, value::Module};
 
 /// A project: the folder that results belong to.
@@ -55,14 +56,14 @@ fn default_recipe() -> Result<PathBuf> {
     }
     let recipes = recipes_in(Path::new("."))?;
     if let [only] = recipes.as_slice() {
-        eprintln!("recipe {}", only.display());
+        note(&format!("recipe {}", only.display()));
         return Ok(only.clone());
     }
     let last = project_at(&root)?.cache.join(LAST_RECIPE);
     if let Ok(path) = std::fs::read_to_string(last) {
         let path = root.join(path.trim());
         if path.is_file() {
-            eprintln!("recipe {}, the last one built here", path.display());
+            note(&format!("recipe {}, the last one built here", path.display()));
             return Ok(path);
         }
     }
@@ -134,8 +135,7 @@ pub fn compile(recipe: &Path, params: &[String]) -> Result<Compiled> {
     let label = lexical(recipe);
     let root = sources.add(Source::new(label.to_string_lossy(), read_recipe(&label)?));
     load_imports(&mut sources, root, &project)?;
-    lang::stdlib::add_to(&mut sources);
-    let (module, diagnostics) = lang::compile(&sources, root, &overrides);
+    let (module, diagnostics) = lang::compile(&mut sources, root, &overrides);
     Ok(Compiled { recipe: label, project, sources, module, diagnostics })
 }
 
@@ -221,4 +221,12 @@ pub fn relative(path: &Path, root: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     let absolute = lexical(&absolute);
     absolute.strip_prefix(lexical(root)).map(Path::to_path_buf).unwrap_or(absolute)
+}
+
+/// A path as short as it can be said from the working folder.
+pub fn shown_from_here(path: &Path) -> PathBuf {
+    match std::env::current_dir() {
+        Ok(here) => path.strip_prefix(here).map(Path::to_path_buf).unwrap_or(path.to_path_buf()),
+        Err(_) => path.to_path_buf(),
+    }
 }

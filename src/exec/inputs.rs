@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 
 use crate::build::executor::Job;
-use crate::lang::value::{Quantity, Unit, Value};
+use crate::lang::value::{Quantity, SINGLE_PORT, Unit, Value};
+use crate::train::data::mixture::Mix;
 
 /// The fields of a stage or of a record inside it, handed out one by one.
 pub struct Fields<'j> {
@@ -16,13 +17,6 @@ pub struct Fields<'j> {
     /// What the fields belong to, for messages.
     owner: String,
     left: RefCell<BTreeMap<String, Value>>,
-}
-
-/// Weighted sources of rows: where they lie, and each one's share in percent if shares were given.
-#[derive(Clone, Debug)]
-pub struct Sources {
-    pub paths: Vec<PathBuf>,
-    pub percents: Option<Vec<f64>>,
 }
 
 impl<'j> Fields<'j> {
@@ -204,7 +198,7 @@ impl<'j> Fields<'j> {
         let Value::Artifact(artifact) = value else { return String::new() };
         let stage = self.job.action.input_name(artifact.stage);
         match artifact.port.as_str() {
-            crate::lang::value::SINGLE_PORT => stage.to_string(),
+            SINGLE_PORT => stage.to_string(),
             port => format!("{stage}.{port}"),
         }
     }
@@ -252,25 +246,25 @@ impl<'j> Fields<'j> {
     }
 
     /// A `Mix<T>`: one source, several end to end, or shares.
-    pub fn mix(&self, name: &str) -> Result<Sources> {
-        let value = self.take(name)?;
-        let values = match value {
+    pub fn mix(&self, name: &str) -> Result<Mix<PathBuf>> {
+        let values = match self.take(name)? {
             Value::List(values) => values,
             one => vec![one],
         };
-        let mut sources = Sources { paths: Vec::new(), percents: None };
-        for value in values {
-            let (of, percent) = match value {
-                Value::Share { percent, of } => (*of, Some(percent.as_f64())),
-                whole => (whole, None),
-            };
-            sources.paths.push(self.artifact_of(name, &of)?);
-            sources.percents = match (sources.percents, percent) {
-                (None, None) => None,
-                (shares, percent) => Some(shares.into_iter().flatten().chain(percent).collect()),
-            };
+        let shares = values.iter().map(|value| match value {
+            Value::Share { percent, of } => {
+                Ok(Some((percent.as_f64(), self.artifact_of(name, of)?)))
+            }
+            _ => Ok(None),
+        });
+        let shares = shares.collect::<Result<Option<Vec<_>>>>()?;
+        match shares.filter(|shares| !shares.is_empty()) {
+            Some(shares) => Ok(Mix::Shares(shares)),
+            None => {
+                let paths = values.iter().map(|value| self.artifact_of(name, value));
+                Ok(Mix::Joined(paths.collect::<Result<_>>()?))
+            }
         }
-        Ok(sources)
     }
 }
 

@@ -155,10 +155,18 @@ pub struct Decl {
 
 #[derive(Clone, Debug)]
 pub enum DeclKind {
-    Field { name: Name, ty: TypeExpr, default: Option<Expr> },
+    Field {
+        name: Name,
+        ty: TypeExpr,
+        default: Option<Expr>,
+    },
     /// `..training`: take in the fields of another record.
     Spread(Path),
-    Require { left: Expr, compare: Compare, right: Expr },
+    Require {
+        left: Expr,
+        compare: Compare,
+        right: Expr,
+    },
     Error,
 }
 
@@ -189,7 +197,11 @@ pub enum TypeKind {
     Choice(String),
     List(Box<TypeExpr>),
     Fields(Fields),
-    Name { path: Path, arguments: Vec<TypeExpr>, range: Option<Range> },
+    Name {
+        path: Path,
+        arguments: Vec<TypeExpr>,
+        range: Option<Box<Range>>,
+    },
     Error,
 }
 
@@ -224,9 +236,16 @@ pub enum ExprKind {
     /// `{ … }` alone: a record that has exactly its fields.
     Record(Args),
     Path(Path),
-    Call { callee: Path, args: Args },
+    Call {
+        callee: Path,
+        args: Args,
+    },
     /// `x[k: 8].field`
-    Pick { from: Path, choices: Vec<Choice>, fields: Vec<Name> },
+    Pick {
+        from: Path,
+        choices: Vec<Choice>,
+        fields: Vec<Name>,
+    },
     Add(Box<Expr>, Box<Expr>),
     Mul(Box<Expr>, Box<Expr>),
     /// `90% of data`
@@ -302,7 +321,10 @@ pub struct Entry {
 #[derive(Clone, Debug)]
 pub enum EntryKind {
     Spread(Expr),
-    Field { name: Name, value: Expr },
+    Field {
+        name: Name,
+        value: Expr,
+    },
     /// `field` alone: `field: field`.
     Pun(Name),
     Error,

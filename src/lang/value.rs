@@ -28,6 +28,29 @@ pub struct Quantity {
     pub millionths: i128,
 }
 
+impl Unit {
+    /// The unit as a type is written: `Tokens`.
+    pub fn type_name(self) -> &'static str {
+        match self {
+            Unit::Tokens => "Tokens",
+            Unit::Steps => "Steps",
+            Unit::Epochs => "Epochs",
+            Unit::Sequences => "Sequences",
+            Unit::Pairs => "Pairs",
+            Unit::Prompts => "Prompts",
+            Unit::Rows => "Rows",
+            Unit::Bytes => "Bytes",
+            Unit::Duration => "Duration",
+            Unit::Percent => "Percent",
+        }
+    }
+
+    /// Whether only whole amounts make sense.
+    pub fn is_whole(self) -> bool {
+        !matches!(self, Unit::Epochs | Unit::Duration | Unit::Percent)
+    }
+}
+
 impl Quantity {
     pub fn whole(unit: Unit, amount: i64) -> Quantity {
         Quantity { unit, millionths: i128::from(amount) * 1_000_000 }
@@ -79,7 +102,6 @@ pub struct Artifact {
     /// The result's name; [`SINGLE_PORT`] where a stage has one result.
     pub port: String,
     pub ty: Type,
-    pub facts: BTreeMap<String, Value>,
 }
 
 /// The port of a stage that makes one thing.

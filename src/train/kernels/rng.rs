@@ -34,7 +34,8 @@ impl Stream {
         hasher.update(&seed.to_le_bytes());
         hasher.update(name.as_bytes());
         let digest = hasher.finalize();
-        let word = |at: usize| u32::from_le_bytes(digest.as_bytes()[at..at + 4].try_into().unwrap());
+        let word =
+            |at: usize| u32::from_le_bytes(digest.as_bytes()[at..at + 4].try_into().unwrap());
         Stream { key: [word(0), word(4)] }
     }
 

@@ -1,0 +1,231 @@
+//! The cache folder: its layout, and when a recorded result may be used. Knows keys and digests;
+//! does not know plans, stages' meanings or who builds.
+
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::blobs::{BlobFault, Blobs};
+use super::key_lock::KeyLock;
+use super::memo::{FileStat, Memo};
+use super::records::{ActionResult, Records, ResultRow};
+use super::scratch::Scratch;
+use crate::build::digest::{Digest, Manifest};
+use crate::build::executor::Failure;
+use crate::build::failures::io_failure;
+use crate::build::key::ActionKey;
+
+/// The layout below; another number is another layout.
+const VERSION: &str = "1";
+
+const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
+    # This folder is a cache of llamake: it may be deleted at any moment, and need not be saved.\n";
+
+/// The store of results.
+///
+/// ```text
+/// cache/
+///   VERSION            "1"; locked for a moment while a process opens the store
+///   CACHEDIR.TAG       tells backup programs to pass by
+///   .gitignore         keeps everything out of git
+///   results.db         action results by key, key parts, runs, logs, metrics (SQLite, WAL)
+///   memo.db            size, times, inode → digest of sources, blobs and outputs; disposable
+///   blobs/ab/cdef…     file contents by blake3 digest, read-only
+///   locks/KEY          locked while a process builds that key; removed afterwards
+///   tmp/PID-N/         a process's work in progress; PID-N.owner is locked while it lives
+/// ```
+///
+/// A result is published in this order: files are made under `tmp/`, hashed, synced, renamed into
+/// `blobs/`, the folders synced; the inputs are looked at again; then the row is inserted. So a
+/// row never points at a blob that was not whole, and a kill at any moment loses only work in
+/// progress. Everything can be deleted at any moment.
+pub struct Store {
+    root: PathBuf,
+    blobs: Blobs,
+    pub records: Records,
+    memo: Memo,
+    scratch: OnceCell<Scratch>,
+}
+
+/// What the store has under a key.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Lookup {
+    Hit(ActionResult),
+    /// A result was recorded, but can no longer be used: a sentence that says why.
+    Damaged(String),
+    Missing,
+}
+
+/// Something wrong in the store, and the results that suffer from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    pub what: String,
+    /// The stages whose results hold the blob.
+    pub stages: Vec<String>,
+}
+
+impl Store {
+    /// Opens the store at `root`, making it if need be.
+    pub fn open(root: &Path) -> Result<Store, Failure> {
+        let failed = |error| io_failure("open the cache", root, &error);
+        let root = std::path::absolute(root).map_err(failed)?;
+        for folder in ["blobs", "locks", "tmp"] {
+            let folder = root.join(folder);
+            if !folder.is_dir() {
+                fs::create_dir_all(folder).map_err(failed)?;
+            }
+        }
+        let version = File::options()
+            .create(true)
+            .truncate(false)
+            .append(true)
+            .read(true)
+            .open(root.join("VERSION"))
+            .map_err(failed)?;
+        version.lock().map_err(failed)?;
+        mark(&root, &version)?;
+        let records = Records::open(&root.join("results.db"))?;
+        let memo = Memo::open(&root.join("memo.db"));
+        let blobs = Blobs::new(root.join("blobs"));
+        Ok(Store { root, blobs, records, memo, scratch: OnceCell::new() })
+    }
+
+    /// The blobs, for threads that take results in or lay inputs out.
+    pub fn blobs(&self) -> &Blobs {
+        &self.blobs
+    }
+
+    /// The digest of a file outside the store, read only if it changed since it was last read.
+    pub fn file_digest(&self, path: &Path) -> Result<(Digest, FileStat), Failure> {
+        self.memo.digest(path).map_err(|error| io_failure("read", path, &error))
+    }
+
+    /// The memo, for those who remember what they wrote.
+    pub fn memo(&self) -> &Memo {
+        &self.memo
+    }
+
+    /// What is known under a key. Blobs are looked at, and read if they changed: a result with a
+    /// missing or corrupt blob is none, and the blob is discarded.
+    pub fn lookup(&self, key: ActionKey, ports: &[String]) -> Result<Lookup, Failure> {
+        let Some(result) = self.records.result(key)? else {
+            return Ok(match self.records.parts(key)? {
+                Some(_) => Lookup::Damaged("its result was removed from the cache".to_string()),
+                None => Lookup::Missing,
+            });
+        };
+        if !result.ports.keys().eq(ports) {
+            return Ok(Lookup::Damaged("its recorded result has other parts".to_string()));
+        }
+        for entry in result.ports.values().flat_map(Manifest::entries) {
+            if let Err(fault) = self.check_blob(entry.blob) {
+                return Ok(Lookup::Damaged(blob_fault(entry.blob, fault)));
+            }
+        }
+        Ok(Lookup::Hit(result))
+    }
+
+    fn check_blob(&self, blob: Digest) -> Result<(), BlobFault> {
+        let stat = self.blobs.stat(blob).map_err(|_| BlobFault::Missing)?;
+        let path = self.blobs.path(blob);
+        if self.memo.recall(&path, stat) == Some(blob) {
+            return Ok(());
+        }
+        let checked = self.blobs.check(blob);
+        match checked {
+            Ok(()) => self.memo.remember(&path, stat, blob),
+            Err(_) => drop(self.blobs.discard(blob)),
+        }
+        checked
+    }
+
+    /// Remembers blobs just taken in, so that the next look-up need not read them.
+    pub fn remember_blobs(&self, result: &ActionResult) {
+        for entry in result.ports.values().flat_map(Manifest::entries) {
+            if let Ok(stat) = self.blobs.stat(entry.blob) {
+                self.memo.remember(&self.blobs.path(entry.blob), stat, entry.blob);
+            }
+        }
+    }
+
+    /// Takes the lock of a key; `None` while another build holds it.
+    pub fn try_lock(&self, key: ActionKey) -> Result<Option<KeyLock>, Failure> {
+        let path = self.root.join("locks").join(key.to_string());
+        KeyLock::try_take(&path).map_err(|error| io_failure("lock", &path, &error))
+    }
+
+    /// A new empty folder for work in progress, on the same file system as the blobs.
+    pub fn work_folder(&self) -> Result<PathBuf, Failure> {
+        let parent = self.root.join("tmp");
+        let failed = |error| io_failure("make a folder in", &parent, &error);
+        if self.scratch.get().is_none() {
+            let scratch = Scratch::open(&parent).map_err(failed)?;
+            assert!(self.scratch.set(scratch).is_ok(), "the scratch folder is made once");
+        }
+        let scratch = self.scratch.get().expect("it was made above");
+        scratch.folder().map_err(failed)
+    }
+
+    /// Writes what the memo gathered.
+    pub fn flush_memo(&self) {
+        self.memo.flush();
+    }
+
+    /// Every usable result, oldest first.
+    pub fn list(&self) -> Result<Vec<ResultRow>, Failure> {
+        Ok(self.records.results()?.into_iter().map(|(row, _)| row).collect())
+    }
+
+    /// Reads every blob again, and says what is wrong; corrupt blobs are discarded, so that the
+    /// next build makes them anew.
+    pub fn verify(&self) -> Result<Vec<Fault>, Failure> {
+        let blobs_root = self.root.join("blobs");
+        let present = self.blobs.list().map_err(|error| io_failure("read", &blobs_root, &error))?;
+        let mut users: BTreeMap<Digest, BTreeSet<String>> = BTreeMap::new();
+        for (row, ports) in self.records.results()? {
+            for entry in ports.values().flat_map(Manifest::entries) {
+                users.entry(entry.blob).or_default().insert(row.stage.clone());
+            }
+        }
+        let all: BTreeSet<Digest> = present.into_iter().chain(users.keys().copied()).collect();
+        let mut faults = Vec::new();
+        for blob in all {
+            if let Err(fault) = self.blobs.check(blob) {
+                let discarded = self.blobs.discard(blob);
+                discarded.map_err(|error| io_failure("remove", &self.blobs.path(blob), &error))?;
+                let stages = users.remove(&blob).unwrap_or_default().into_iter().collect();
+                faults.push(Fault { what: blob_fault(blob, fault), stages });
+            }
+        }
+        Ok(faults)
+    }
+}
+
+fn blob_fault(blob: Digest, fault: BlobFault) -> String {
+    match fault {
+        BlobFault::Missing => format!("blob {} is missing", blob.short()),
+        BlobFault::Corrupt => format!("blob {} is corrupt", blob.short()),
+    }
+}
+
+/// Writes the marks of a new store, or checks those of an old one. The caller holds the lock.
+fn mark(root: &Path, version: &File) -> Result<(), Failure> {
+    let failed = |error| io_failure("write", root, &error);
+    let found = fs::read_to_string(root.join("VERSION")).map_err(failed)?;
+    match found.trim() {
+        VERSION => Ok(()),
+        "" => {
+            fs::write(root.join("CACHEDIR.TAG"), TAG).map_err(failed)?;
+            fs::write(root.join(".gitignore"), "*\n").map_err(failed)?;
+            let mut version = version;
+            version.write_all(format!("{VERSION}\n").as_bytes()).map_err(failed)
+        }
+        other => {
+            let shown = root.display();
+            Err(Failure::new(format!("the cache `{shown}` has layout `{other}`, not {VERSION}"))
+                .remedy("name another cache with `LLAMAKE_CACHE`, or delete this one"))
+        }
+    }
+}

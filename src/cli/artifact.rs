@@ -1,0 +1,56 @@
+//! Finding what a stage made: the way from a name on the command line to files. Knows plans and the
+//! store; does not know what the files are for.
+
+use anyhow::Result;
+
+use super::build::history_name;
+use super::plan::{Assessed, assessed_for_one};
+use super::run::{executor, fail, tell};
+use super::{Exit, args};
+use crate::build::examine::{Examiner, Finding};
+use crate::build::executor::Failure;
+use crate::build::store::ActionResult;
+use crate::build::verdict::Verdict;
+
+/// A stage's result, or what to do about its absence.
+pub fn find(
+    flags: &args::Recipe,
+    words: &[String],
+) -> Result<Result<(Assessed, ActionResult), Exit>> {
+    let (assessed, stage) = match assessed_for_one(flags, words)? {
+        Ok(found) => found,
+        Err(exit) => return Ok(Err(exit)),
+    };
+    let id = assessed.plan.find(&stage).expect("the plan is of this stage");
+    if assessed.verdicts[id.0 as usize].1 != Verdict::Fresh {
+        let recipe = assessed.compiled.recipe.display();
+        tell(&Failure::new(format!("stage `{stage}` is not built as the recipe stands"))
+            .remedy(format!("llamake build {recipe} {stage}")));
+        return Ok(Err(Exit::StageFailed));
+    }
+    Ok(match results(&assessed) {
+        Ok(mut results) => {
+            let result = results[id.0 as usize].take().expect("it is fresh");
+            Ok((assessed, result))
+        }
+        Err(failure) => Err(fail(&[failure])),
+    })
+}
+
+/// The results of all fresh actions.
+fn results(assessed: &Assessed) -> Result<Vec<Option<ActionResult>>, Failure> {
+    let executor = executor();
+    let recipe = history_name(&assessed.compiled);
+    let examiner = Examiner::new(&assessed.plan, &assessed.store, &executor, &recipe)?;
+    let mut results = vec![None; assessed.plan.actions.len()];
+    for (id, verdict) in &assessed.verdicts {
+        if *verdict == Verdict::Fresh {
+            let action = assessed.plan.action(*id);
+            let bound = examiner.bind(action, &results)?;
+            if let Finding::Fresh(result) = examiner.find(action, &bound)? {
+                results[id.0 as usize] = Some(result);
+            }
+        }
+    }
+    Ok(results)
+}

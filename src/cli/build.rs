@@ -1,0 +1,196 @@
+//! `llamake build`: prove, plan, run what must run, write the lockfile, say what was made.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::project::{self, Compiled};
+use super::run::{cancel_flag, executor, fail, tell};
+use super::screen::{Json, Live, Plain};
+use super::terminal::{clock, figure, is_live, note, out};
+use super::{Exit, args, check};
+use crate::build::digest::Manifest;
+use crate::build::lockfile::{Lock, update_lock};
+use crate::build::outputs::Outputs;
+use crate::build::plan::{Plan, plan};
+use crate::build::report::{BuildState, Events, RunReport};
+use crate::build::resources::Pool;
+use crate::build::schedule::{BuildOptions, build};
+use crate::build::store::Store;
+
+/// Builds the outputs or targets of a recipe.
+pub fn run(args: &args::Build) -> Result<Exit> {
+    if args.locked && !args.recipe.params.is_empty() {
+        anyhow::bail!("`--locked` builds what the lockfile says, so `-p` cannot be given");
+    }
+    let (compiled, targets) = match check::ready(&args.recipe, &args.targets)? {
+        Ok(ready) => ready,
+        Err(exit) => return Ok(exit),
+    };
+    let executor = executor();
+    let plan = match plan(&compiled.module, &targets, &executor) {
+        Ok(plan) => plan,
+        Err(failures) => {
+            failures.iter().for_each(tell);
+            return Ok(Exit::Usage);
+        }
+    };
+    let lock = lock_path(&compiled.recipe);
+    let locked = match args.locked.then(|| Lock::read(&lock)).transpose() {
+        Ok(locked) => locked,
+        Err(failure) => {
+            tell(&failure);
+            return Ok(Exit::LockMismatch);
+        }
+    };
+    let store = match Store::open(&compiled.project.cache) {
+        Ok(store) => store,
+        Err(failure) => return Ok(fail(&[failure])),
+    };
+    let cancel = cancel_flag()?;
+    let outputs = output_folder(&compiled);
+    let options = BuildOptions {
+        recipe: &history_name(&compiled),
+        outputs: Some(&outputs),
+        pool: pool(args.jobs),
+        keep_going: args.keep_going,
+        locked: locked.as_ref(),
+        cancel: &cancel,
+    };
+    let events = events(args.json, plan.actions.len());
+    let mut report = build(&plan, &options, &store, &executor, events.as_ref());
+    if report.drift.is_empty() && !args.locked {
+        report.troubles.extend(update_lock(&lock, &plan, &report).err());
+    }
+    project::remember(&compiled);
+    tell_failures(&plan, &report);
+    if !args.json {
+        summary(&plan, &report);
+        made(&compiled, &plan, &report, &store);
+    }
+    Ok(exit_of(&report))
+}
+
+/// Every thread and all memory, or as many threads as `-j` says.
+pub fn pool(jobs: Option<std::num::NonZeroUsize>) -> Pool {
+    let machine = Pool::of_machine();
+    Pool { threads: jobs.map_or(machine.threads, |jobs| jobs.get()), ..machine }
+}
+
+/// The way a build is shown here.
+pub fn events(json: bool, stages: usize) -> Box<dyn Events> {
+    match (json, is_live()) {
+        (true, _) => Box::new(Json),
+        (false, true) => Box::new(Live::new(stages)),
+        (false, false) => Box::new(Plain::new(stages)),
+    }
+}
+
+/// `NAME.lock` beside `NAME.recipe`.
+pub fn lock_path(recipe: &Path) -> PathBuf {
+    recipe.with_extension("lock")
+}
+
+/// The name under which histories keep a recipe.
+pub fn history_name(compiled: &Compiled) -> String {
+    project::relative(&compiled.recipe, &compiled.project.root).to_string_lossy().into_owned()
+}
+
+/// `build/RECIPE` in the project.
+pub fn output_folder(compiled: &Compiled) -> PathBuf {
+    let stem = compiled.recipe.file_stem().unwrap_or_default();
+    compiled.project.root.join("build").join(stem)
+}
+
+/// Says of every failed action what happened.
+pub fn tell_failures(plan: &Plan, report: &RunReport) {
+    for action in &report.actions {
+        if let Some(failure) = action.failure.as_ref().filter(|failure| !failure.interrupted) {
+            let at = plan.action(action.id);
+            note(&format!("\nstage `{}`, {}", at.name, at.place));
+            tell(failure);
+        }
+    }
+    for trouble in &report.troubles {
+        tell(trouble);
+    }
+    for drift in &report.drift {
+        note(&format!("error: {drift}"));
+    }
+    if !report.drift.is_empty() {
+        note("help: build without `--locked` to accept the change and write a new lockfile");
+    }
+}
+
+fn summary(plan: &Plan, report: &RunReport) {
+    let mut parts = vec![format!("{} built", report.built), format!("{} fresh", report.fresh)];
+    if report.failed > 0 {
+        parts.push(format!("{} failed", report.failed));
+    }
+    let skipped = report.actions.iter().filter(|one| one.state == BuildState::Skipped).count();
+    if skipped > 0 {
+        parts.push(format!("{skipped} skipped"));
+    }
+    let time = match report.seconds {
+        seconds if seconds < 1.0 => format!("{:.0} ms", seconds * 1000.0),
+        seconds => clock(seconds),
+    };
+    if report.drift.is_empty() && !plan.actions.is_empty() {
+        note(&format!("{}, {time}", parts.join(", ")));
+    }
+    if report.interrupted {
+        note("interrupted; what is finished is kept, and the next build goes on from there");
+    }
+}
+
+/// Names what was asked for, where it lies, its figures, and what to try next.
+fn made(compiled: &Compiled, plan: &Plan, report: &RunReport, store: &Store) {
+    if !report.is_success() {
+        return;
+    }
+    let folder = output_folder(compiled);
+    let here = project::shown_from_here(&folder);
+    let outputs = Outputs::new(&here, store, plan);
+    let mut model = None;
+    for wanted in &plan.wanted {
+        let found = &report.actions[wanted.action.0 as usize];
+        let Some(Ok(crate::build::store::Lookup::Hit(result))) =
+            found.key.map(|key| store.lookup(key, &plan.action(wanted.action).ports))
+        else {
+            continue;
+        };
+        for (port, manifest) in &result.ports {
+            if wanted.port.as_ref().is_none_or(|wanted| wanted == port) {
+                let path = outputs.path(&wanted.stage, port, manifest);
+                out(&format!("{:<14} {}\n", wanted.stage, path.display()));
+                if is_model(manifest) {
+                    model = Some(wanted.stage.clone());
+                }
+            }
+        }
+        for (name, value) in found.metrics.iter().take(12) {
+            out(&format!("{:<14} {name} {}\n", "", figure(*value)));
+        }
+    }
+    if let (Some(model), true) = (model, is_live()) {
+        let recipe = compiled.recipe.display();
+        note(&format!("next: llamake generate {recipe} {model} --prompt \"…\""));
+    }
+}
+
+fn is_model(manifest: &Manifest) -> bool {
+    let names_weights = |entry: &crate::build::digest::Entry| entry.path == "model.safetensors";
+    manifest.entries().iter().any(names_weights)
+}
+
+fn exit_of(report: &RunReport) -> Exit {
+    if report.interrupted {
+        Exit::Interrupted
+    } else if !report.drift.is_empty() {
+        Exit::LockMismatch
+    } else if report.is_success() {
+        Exit::Done
+    } else {
+        Exit::StageFailed
+    }
+}

@@ -1,0 +1,275 @@
+//! `plan`, `why`, `status` and `graph`: what a build would do and why, without doing it.
+
+use anyhow::{Result, bail};
+use serde_json::json;
+
+use super::build::history_name;
+use super::graph::{self, Node, State};
+use super::project::Compiled;
+use super::run::{executor, fail, tell};
+use super::terminal::{clock, figure, note, out};
+use super::{Exit, args, check};
+use crate::build::action::{Action, ActionId};
+use crate::build::examine::assess;
+use crate::build::literal;
+use crate::build::plan::{Plan, plan as plan_of};
+use crate::build::store::{StageRow, Store};
+use crate::build::verdict::{StaleReason, Verdict};
+use crate::exec::ledger::{self, Cost, bytes_text};
+use crate::lang::value::{Stage, Value};
+
+/// A plan with what would become of each action.
+pub struct Assessed {
+    pub compiled: Compiled,
+    pub plan: Plan,
+    pub store: Store,
+    pub verdicts: Vec<(ActionId, Verdict)>,
+}
+
+/// Proves, plans and looks everything up; or says what is wrong.
+pub fn assessed(flags: &args::Recipe, words: &[String]) -> Result<Result<Assessed, Exit>> {
+    let (compiled, targets) = match check::ready(flags, words)? {
+        Ok(ready) => ready,
+        Err(exit) => return Ok(Err(exit)),
+    };
+    let executor = executor();
+    let plan = match plan_of(&compiled.module, &targets, &executor) {
+        Ok(plan) => plan,
+        Err(failures) => {
+            failures.iter().for_each(tell);
+            return Ok(Err(Exit::Usage));
+        }
+    };
+    let found = Store::open(&compiled.project.cache).and_then(|store| {
+        let verdicts = assess(&plan, &store, &executor, &history_name(&compiled))?;
+        Ok((store, verdicts))
+    });
+    Ok(match found {
+        Ok((store, verdicts)) => Ok(Assessed { compiled, plan, store, verdicts }),
+        Err(failure) => Err(fail(&[failure])),
+    })
+}
+
+/// A verdict in a few words.
+fn words(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Fresh => "fresh".into(),
+        Verdict::Stale(reason) => format!("will run: {reason}"),
+        Verdict::Maybe(input) => format!("may run: `{input}` is to be built first"),
+        Verdict::Blocked(failure) => format!("cannot run: {}", failure.message),
+    }
+}
+
+fn word(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Fresh => "fresh",
+        Verdict::Stale(_) => "stale",
+        Verdict::Maybe(_) => "maybe",
+        Verdict::Blocked(_) => "blocked",
+    }
+}
+
+/// The stage of the module with an action's name.
+fn stage_of<'a>(assessed: &'a Assessed, id: ActionId) -> &'a Stage {
+    let name = &assessed.plan.action(id).name;
+    let stages = &assessed.compiled.module.stages;
+    stages.iter().find(|stage| stage.name == *name).expect("actions are named after stages")
+}
+
+/// The last time that a stage was really built.
+fn last_built(assessed: &Assessed, stage: &str) -> Option<StageRow> {
+    let recipe = history_name(&assessed.compiled);
+    let rows = assessed.store.records.stage_runs(&recipe, stage).ok()?;
+    rows.into_iter().filter(|row| row.state == "built").max_by_key(|row| row.run)
+}
+
+/// `llamake plan`
+pub fn run(args: &args::Plan) -> Result<Exit> {
+    let assessed = match assessed(&args.recipe, &args.targets)? {
+        Ok(assessed) => assessed,
+        Err(exit) => return Ok(exit),
+    };
+    let mut stale = 0;
+    for (id, verdict) in &assessed.verdicts {
+        stale += usize::from(*verdict != Verdict::Fresh);
+        let text = match args.json {
+            true => format!("{}\n", as_json(&assessed, *id, verdict)),
+            false => as_text(&assessed, *id, verdict),
+        };
+        out(&text);
+    }
+    let all = assessed.verdicts.len();
+    note(&format!("{} of {all} stages are fresh", all - stale));
+    Ok(Exit::Done)
+}
+
+fn as_text(assessed: &Assessed, id: ActionId, verdict: &Verdict) -> String {
+    let action = assessed.plan.action(id);
+    let stage = stage_of(assessed, id);
+    let mut text = format!("{} = {}   {}\n", action.name, action.kind, words(verdict));
+    for (name, value) in &action.params {
+        let value = written(action, value);
+        let place = action.places.get(name).map(|place| format!("   {place}")).unwrap_or_default();
+        text += &format!("    {name}: {}{place}\n", shortened(&value));
+    }
+    if let Some(cost) = ledger::cost(&assessed.compiled.module, stage) {
+        text += &cost_text(&cost);
+    }
+    if let Some(row) = last_built(assessed, &action.name) {
+        let (time, bytes) = (clock(row.seconds), bytes_text(row.bytes));
+        text += &format!("    last time: {time}, {bytes} on disk\n");
+    }
+    text + "\n"
+}
+
+/// A parameter as a recipe would write it.
+fn written(action: &Action, value: &Value) -> String {
+    let stage = |stage| action.input_name(stage).to_string();
+    literal::write_with(value, &stage, &|path| path.written.clone())
+}
+
+fn shortened(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(80) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+fn cost_text(cost: &Cost) -> String {
+    let memory = &cost.memory;
+    let total = match cost.total {
+        Some((tokens, flops)) => {
+            let tokens = figure(tokens as f64);
+            format!("    work: {tokens} tokens, {flops:.2e} floating-point operations\n")
+        }
+        None => String::new(),
+    };
+    format!(
+        "    course: {}\n    parameters: {}\n{total}    memory: {} = weights {} + gradients {} + \
+         optimizer {} + activations {} + workspace {}\n",
+        cost.course,
+        cost.parameters,
+        bytes_text(memory.total()),
+        bytes_text(memory.weights),
+        bytes_text(memory.gradients),
+        bytes_text(memory.optimizer),
+        bytes_text(memory.activations),
+        bytes_text(memory.workspace)
+    )
+}
+
+fn as_json(assessed: &Assessed, id: ActionId, verdict: &Verdict) -> serde_json::Value {
+    let action = assessed.plan.action(id);
+    let params = action.params.iter().map(|(name, value)| (name.clone(), json!(written(action, value))));
+    let cost = ledger::cost(&assessed.compiled.module, stage_of(assessed, id));
+    let last = last_built(assessed, &action.name);
+    json!({
+        "stage": action.name,
+        "kind": action.kind,
+        "state": word(verdict),
+        "reason": words(verdict),
+        "params": params.collect::<serde_json::Map<_, _>>(),
+        "parameters": cost.as_ref().map(|cost| cost.parameters),
+        "memory_bytes": cost.as_ref().map(|cost| cost.memory.total()),
+        "course": cost.as_ref().map(|cost| cost.course.clone()),
+        "tokens": cost.as_ref().and_then(|cost| cost.total).map(|total| total.0),
+        "flops": cost.as_ref().and_then(|cost| cost.total).map(|total| total.1),
+        "last_seconds": last.as_ref().map(|row| row.seconds),
+        "last_bytes": last.as_ref().map(|row| row.bytes),
+    })
+}
+
+/// `llamake why STAGE`: every reason, and for a fresh stage the reason it last ran for.
+pub fn why(args: &args::Why) -> Result<Exit> {
+    let assessed = match assessed_for_one(&args.recipe, &args.stage)? {
+        Ok(assessed) => assessed,
+        Err(exit) => return Ok(exit),
+    };
+    let (assessed, stage) = assessed;
+    let id = assessed.plan.find(&stage).expect("the plan is of this stage");
+    let name = &assessed.plan.action(id).name;
+    match &assessed.verdicts[id.0 as usize].1 {
+        Verdict::Stale(StaleReason::Changed(changes)) => {
+            out(&format!("{stage} will run:\n"));
+            changes.iter().for_each(|change| out(&format!("  {change}\n")));
+        }
+        verdict => out(&format!("{stage}: {}\n", words(verdict))),
+    }
+    let fresh = assessed.verdicts[id.0 as usize].1 == Verdict::Fresh;
+    if let (true, Some(row)) = (fresh, last_built(&assessed, name)) {
+        out(&format!("  last built because: {}\n", row.reason));
+    }
+    Ok(Exit::Done)
+}
+
+/// A plan of one stage, named last among the words.
+pub fn assessed_for_one(
+    flags: &args::Recipe,
+    words: &[String],
+) -> Result<Result<(Assessed, String), Exit>> {
+    let Some(stage) = words.last().filter(|stage| !stage.ends_with(".recipe")) else {
+        bail!("name a stage")
+    };
+    if words.len() > 2 || (words.len() == 2 && !words[0].ends_with(".recipe")) {
+        bail!("name one stage");
+    }
+    let name = stage.split('.').next().unwrap_or(stage).to_string();
+    Ok(assessed(flags, words)?.map(|assessed| (assessed, name)))
+}
+
+/// `llamake status`: one line a stage.
+pub fn status(args: &args::Status) -> Result<Exit> {
+    let words_given = args.file.iter().map(|file| file.to_string_lossy().into_owned());
+    let assessed = match assessed(&args.recipe, &words_given.collect::<Vec<_>>())? {
+        Ok(assessed) => assessed,
+        Err(exit) => return Ok(exit),
+    };
+    for (id, verdict) in &assessed.verdicts {
+        let action = assessed.plan.action(*id);
+        let last = last_built(&assessed, &action.name);
+        let (seconds, metrics) = last.map(|row| (row.seconds, row.metrics)).unwrap_or_default();
+        if args.json {
+            let metrics = metrics.iter().map(|(name, value)| (name.clone(), json!(value)));
+            let object = json!({
+                "stage": action.name, "kind": action.kind, "state": word(verdict),
+                "reason": words(verdict), "seconds": seconds,
+                "metrics": metrics.collect::<serde_json::Map<_, _>>(),
+            });
+            out(&format!("{object}\n"));
+            continue;
+        }
+        let shown = metrics.iter().take(3);
+        let shown = shown.map(|(name, value)| format!("{name} {}", figure(*value)));
+        let figures = shown.collect::<Vec<_>>().join(" · ");
+        let state = words(verdict);
+        out(&format!("{:<14} {:<20} {:>6}  {state}  {figures}\n", action.name, action.kind, clock(seconds)));
+    }
+    Ok(Exit::Done)
+}
+
+/// `llamake graph`
+pub fn graph(args: &args::Graph) -> Result<Exit> {
+    let words = args.file.iter().map(|file| file.to_string_lossy().into_owned());
+    let assessed = match assessed(&args.recipe, &words.collect::<Vec<_>>())? {
+        Ok(assessed) => assessed,
+        Err(exit) => return Ok(exit),
+    };
+    let node = |(id, verdict): &(ActionId, Verdict)| Node {
+        name: assessed.plan.action(*id).name.clone(),
+        kind: assessed.plan.action(*id).kind.clone(),
+        state: match verdict {
+            Verdict::Fresh => State::Fresh,
+            Verdict::Stale(_) | Verdict::Blocked(_) => State::Stale,
+            Verdict::Maybe(_) => State::Waiting,
+        },
+        needs: assessed.plan.needs(*id).iter().map(|need| need.0 as usize).collect(),
+    };
+    let nodes = assessed.verdicts.iter().map(node).collect::<Vec<_>>();
+    out(&match args.format {
+        args::Drawing::Dot => graph::dot(&nodes),
+        args::Drawing::Mermaid => graph::mermaid(&nodes),
+        args::Drawing::Svg => graph::svg(&nodes),
+    });
+    Ok(Exit::Done)
+}

@@ -1,0 +1,91 @@
+//! `llamake reproduce FILE.lock`: rebuild in an empty cache, and a verdict for every stage.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use super::run::{cancel_flag, executor, fail, tell};
+use super::terminal::{note, out};
+use super::{Exit, args, build, project};
+use crate::build::lockfile::Lock;
+use crate::build::reproduce::{Reproduction, StageVerdict, reproduce};
+use crate::build::store::Store;
+
+/// Rebuilds everything a lockfile describes and compares.
+pub fn run(args: &args::Reproduce) -> Result<Exit> {
+    let lock = match Lock::read(&args.lockfile) {
+        Ok(lock) => lock,
+        Err(failure) => {
+            tell(&failure);
+            return Ok(Exit::LockMismatch);
+        }
+    };
+    let (folder, kept) = empty_cache(args)?;
+    let store = match Store::open(&folder) {
+        Ok(store) => store,
+        Err(failure) => return Ok(fail(&[failure])),
+    };
+    let cancel = cancel_flag()?;
+    let events = build::events(args.json, lock.stages.len());
+    let pool = build::pool(args.jobs);
+    let done = reproduce(&lock, &store, &executor(), pool, &cancel, events.as_ref());
+    drop(store);
+    drop(kept);
+    match done {
+        Ok(reproduction) => Ok(verdict(&reproduction)),
+        Err(failures) => {
+            failures.iter().for_each(tell);
+            Ok(Exit::LockMismatch)
+        }
+    }
+}
+
+/// The folder to rebuild in: the one that was named, if it is empty, or a temporary one beside
+/// the project's cache, where there is room for results.
+fn empty_cache(args: &args::Reproduce) -> Result<(PathBuf, Option<tempfile::TempDir>)> {
+    if let Some(folder) = &args.into {
+        if folder.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+            anyhow::bail!("`{}` is not empty; name a new folder", folder.display());
+        }
+        return Ok((folder.clone(), None));
+    }
+    let root = project::project_of(&args.lockfile)?.root;
+    let kept = tempfile::Builder::new().prefix(".llamake-reproduce").tempdir_in(root)?;
+    Ok((kept.path().join("cache"), Some(kept)))
+}
+
+/// Says each stage's verdict; the data goes to standard output.
+fn verdict(reproduction: &Reproduction) -> Exit {
+    for (stage, verdict) in &reproduction.stages {
+        out(&format!("{stage:<14} {}\n", words(verdict)));
+        if let StageVerdict::Failed(failure) = verdict {
+            tell(failure);
+        }
+    }
+    let all = reproduction.stages.len();
+    if reproduction.report.interrupted {
+        return Exit::Interrupted;
+    }
+    if reproduction.is_identical() {
+        note(&format!("bit-identical: all {all} stages"));
+        return Exit::Done;
+    }
+    if let Some((stage, _)) = reproduction.first_difference() {
+        note(&format!("error: not reproduced; the first stage that differs is `{stage}`"));
+    }
+    Exit::LockMismatch
+}
+
+fn words(verdict: &StageVerdict) -> String {
+    match verdict {
+        StageVerdict::Identical => "bit-identical".into(),
+        StageVerdict::Different { port, expected, got } => {
+            let got = got.map_or("nothing".to_string(), |got| got.to_string());
+            format!("different at `{port}`: locked {expected}, made {got}")
+        }
+        StageVerdict::Edited(what) => what.clone(),
+        StageVerdict::SourceChanged(what) => what.clone(),
+        StageVerdict::Failed(failure) => format!("failed: {}", failure.message),
+        StageVerdict::NotReached => "not reached".into(),
+    }
+}

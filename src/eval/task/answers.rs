@@ -1,0 +1,227 @@
+//! Free answers to questions, compared with gold ones. Knows rows of a benchmark and what was
+//! answered; does not know the model.
+
+use std::path::PathBuf;
+
+use super::Scores;
+use crate::eval::baseline::{self, Known, Nearest};
+use crate::eval::examinee::Answer;
+use crate::eval::metric::{answer, slot};
+use crate::train::data::rows::{Benchmark, Chat};
+use crate::train::progress::Failure;
+
+/// What the recipe says of it.
+#[derive(Clone, Debug)]
+pub struct Answers {
+    pub name: String,
+    pub data: PathBuf,
+    /// The column that is asked.
+    pub question: String,
+    /// The column that would be right.
+    pub answer: String,
+    pub score: Score,
+    pub max_answer: u64,
+    /// Dialogues to draw baselines from.
+    pub training: Option<PathBuf>,
+}
+
+/// When an answer is right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Score {
+    ExactMatch,
+    LastNumber,
+    /// `forms` is the column that holds the accepted forms.
+    Slot {
+        forms: String,
+    },
+}
+
+/// A question with all that decides on its answers.
+#[derive(Clone, Debug)]
+pub struct Question {
+    pub question: String,
+    gold: String,
+    forms: Vec<String>,
+}
+
+/// What an answer is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Worth {
+    pub right: bool,
+    pub well_formed: bool,
+}
+
+impl Answers {
+    /// The questions of the rows, with errors that name row and column.
+    pub fn questions(&self, rows: &[Benchmark]) -> Result<Vec<Question>, Failure> {
+        let read = |(at, row): (usize, &Benchmark)| {
+            Ok(Question {
+                question: self.text(row, at, &self.question)?,
+                gold: self.text(row, at, &self.answer)?,
+                forms: self.forms(row, at)?,
+            })
+        };
+        rows.iter().enumerate().map(read).collect()
+    }
+
+    fn text(&self, row: &Benchmark, at: usize, column: &str) -> Result<String, Failure> {
+        match row.get(column) {
+            Some(serde_json::Value::String(text)) => Ok(text.clone()),
+            Some(serde_json::Value::Number(number)) => Ok(number.to_string()),
+            Some(_) => Err(self.fault(at, &format!("column `{column}` is no text"))),
+            None => {
+                let found = row.keys().map(|key| format!("`{key}`")).collect::<Vec<_>>();
+                let found = found.join(", ");
+                Err(self.fault(at, &format!("there is no column `{column}`; it has {found}")))
+            }
+        }
+    }
+
+    fn forms(&self, row: &Benchmark, at: usize) -> Result<Vec<String>, Failure> {
+        let Score::Slot { forms } = &self.score else { return Ok(Vec::new()) };
+        let texts = row.get(forms).and_then(|value| value.as_array());
+        let texts = texts.into_iter().flatten().map(|value| value.as_str().map(str::to_string));
+        match texts.collect::<Option<Vec<_>>>() {
+            Some(texts) if texts.iter().any(|form| form.contains('*')) => Ok(texts),
+            _ => Err(self.fault(at, &format!("column `{forms}` is no list of forms with a `*`"))),
+        }
+    }
+
+    fn fault(&self, at: usize, what: &str) -> Failure {
+        Failure::input(format!("task `{}`, row {}: {what}", self.name, at + 1))
+    }
+
+    /// What a whole set of answers is worth.
+    pub fn scores(&self, questions: &[Question], answers: &[Answer]) -> Scores {
+        let worths = questions.iter().zip(answers).map(|(question, answer)| {
+            let worth = self.worth(question, &answer.text);
+            Worth { well_formed: worth.well_formed && answer.ended, ..worth }
+        });
+        let worths = worths.collect::<Vec<_>>();
+        let share = |count: usize| count as f64 / questions.len().max(1) as f64;
+        vec![
+            ("exact_match", share(worths.iter().filter(|worth| worth.right).count())),
+            ("well_formed", share(worths.iter().filter(|worth| worth.well_formed).count())),
+            ("ended", share(answers.iter().filter(|answer| answer.ended).count())),
+            ("questions", questions.len() as f64),
+        ]
+    }
+
+    /// What one answer is worth.
+    pub fn worth(&self, question: &Question, text: &str) -> Worth {
+        match &self.score {
+            Score::ExactMatch => {
+                let right = answer::exact_match(text, &question.gold);
+                Worth { right, well_formed: !text.trim().is_empty() }
+            }
+            Score::LastNumber => {
+                let number = answer::last_number(text);
+                let right = number.is_some() && number == answer::last_number(&question.gold);
+                Worth { right, well_formed: number.is_some() }
+            }
+            Score::Slot { .. } => {
+                let values = slot::values(text, &question.forms);
+                let right = values.iter().any(|value| answer::exact_match(value, &question.gold));
+                Worth { right, well_formed: !values.is_empty() }
+            }
+        }
+    }
+
+    /// The share of right answers that two ways without a model reach.
+    pub fn baselines(&self, questions: &[Question], training: &[Chat]) -> Vec<(String, f64)> {
+        let known = first_turns(training);
+        let right = |at: usize, text: &str| self.worth(&questions[at], text).right;
+        let share = |count: usize| count as f64 / questions.len().max(1) as f64;
+        let mut found = Vec::new();
+        if let Some(constant) = baseline::best_constant(&known, questions.len(), right) {
+            let count = (0..questions.len()).filter(|at| right(*at, &constant)).count();
+            found.push((format!("always “{constant}”"), share(count)));
+        }
+        let nearest = Nearest::new(&known);
+        let nearest_right =
+            |at: &usize| nearest.answer(&questions[*at].question).is_some_and(|text| right(*at, text));
+        let count = (0..questions.len()).filter(nearest_right).count();
+        found.push(("answer of the nearest training question".into(), share(count)));
+        found
+    }
+}
+
+/// Every question of a dialogue with its answer.
+fn first_turns(training: &[Chat]) -> Vec<Known> {
+    let pairs = training.iter().flat_map(|chat| chat.messages.windows(2));
+    let asked = pairs.filter(|pair| pair[0].role == "user" && pair[1].role == "assistant");
+    asked.map(|pair| Known {
+        question: pair[0].content.clone(),
+        answer: pair[1].content.clone(),
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(score: Score) -> Answers {
+        Answers {
+            name: "quiz".into(),
+            data: "quiz".into(),
+            question: "question".into(),
+            answer: "answer".into(),
+            score,
+            max_answer: 8,
+            training: None,
+        }
+    }
+
+    fn row(text: &str) -> Benchmark {
+        serde_json::from_str(text).unwrap()
+    }
+
+    fn answer(text: &str, ended: bool) -> Answer {
+        Answer { text: text.into(), ended }
+    }
+
+    #[test]
+    fn slots_tell_form_from_truth() {
+        let task = task(Score::Slot { forms: "forms".into() });
+        let rows = [row(r#"{"question":"?","answer":"goat","forms":["Jon has a *.","a *"]}"#)];
+        let questions = task.questions(&rows).unwrap();
+        let scores = |text, ended| {
+            let scores = task.scores(&questions, &[answer(text, ended)]);
+            (scores[0].1, scores[1].1)
+        };
+        assert_eq!(scores("Jon has a goat.", true), (1.0, 1.0));
+        assert_eq!(scores("Jon has a goat.", false), (1.0, 0.0));
+        assert_eq!(scores("Jon has a dog.", true), (0.0, 1.0));
+        assert_eq!(scores("goat", true), (0.0, 0.0));
+    }
+
+    #[test]
+    fn a_missing_column_is_named_with_its_row() {
+        let task = task(Score::ExactMatch);
+        let rows = [row(r#"{"question":"?","answer":"a"}"#), row(r#"{"question":"?","b":1}"#)];
+        let Err(Failure::Input { message, .. }) = task.questions(&rows) else { panic!() };
+        assert_eq!(
+            message,
+            "task `quiz`, row 2: there is no column `answer`; it has `question`, `b`"
+        );
+    }
+
+    #[test]
+    fn baselines_come_from_the_training_answers() {
+        let task = task(Score::ExactMatch);
+        let rows = [
+            row(r#"{"question":"Where does Ada live?","answer":"Oakby"}"#),
+            row(r#"{"question":"Where does Ben live?","answer":"Dunlow"}"#),
+        ];
+        let questions = task.questions(&rows).unwrap();
+        let chat: Chat = serde_json::from_str(
+            r#"{"messages":[{"role":"user","content":"Where is the home of Ada?"},
+                {"role":"assistant","content":"Oakby"}]}"#,
+        )
+        .unwrap();
+        let found = task.baselines(&questions, &[chat]);
+        assert_eq!(found[0], ("always “Oakby”".into(), 0.5));
+        assert_eq!(found[1].1, 0.5);
+    }
+}

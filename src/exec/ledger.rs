@@ -1,0 +1,188 @@
+//! What a stage costs before it runs: threads, arithmetic, memory, and how its batch and length work
+//! out. Pure functions of parameters; joins the trainer's ledger to the recipe's values.
+
+use std::collections::BTreeMap;
+
+use crate::build::action::Action;
+use crate::build::executor::Demand;
+use crate::lang::diagnostic::Diagnostic;
+use crate::lang::source::{Place, Sources, Span};
+use crate::lang::value::{Module, Quantity, Stage, Value};
+use crate::train::model::ModelConfig;
+use crate::train::stage::ledger::{MemoryLedger, training_flops_per_token, training_memory};
+use crate::train::stage::BatchSize;
+
+use super::work::{batch_of, length_of};
+
+/// The most threads that a stage kind uses well, and the memory it will need where that is known.
+pub fn demand(action: &Action) -> Demand {
+    let threads = match action.kind.as_str() {
+        "pretrain" | "sft" | "eval" | "generate" | "train_tokenizer" => usize::MAX,
+        _ => 1,
+    };
+    let config = action.params.get("model").and_then(architecture);
+    let memory = config.and_then(|config| memory(&config, &action.params));
+    Demand { threads, memory_bytes: memory.map_or(0, |memory| memory.total()) }
+}
+
+/// What a training stage costs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cost {
+    pub parameters: u64,
+    pub memory: MemoryLedger,
+    /// How the length works out: `1075 steps of 16 sequences`; where it is in epochs, what one
+    /// step is.
+    pub course: String,
+    /// Tokens of the whole run and the floating-point operations on them, where the length tells.
+    pub total: Option<(u64, f64)>,
+}
+
+/// The cost of a stage, if it trains a model whose shape the recipe states.
+pub fn cost(module: &Module, stage: &Stage) -> Option<Cost> {
+    let config = shape(module, stage)?;
+    let context = whole(stage.params.get("context")?)?;
+    let batch = batch_of(quantity(stage.params.get("batch")?)?).ok()?;
+    let length = length_of(quantity(stage.params.get("length")?)?).ok()?;
+    let sequences = batch.sequences(context).ok()?;
+    let course = length.course(batch, context, None).ok()?;
+    let total = course.as_ref().map(|course| {
+        let tokens = course.steps * course.sequences * context;
+        (tokens, tokens as f64 * training_flops_per_token(&config, context) as f64)
+    });
+    let course = match course {
+        Some(course) => course.to_string(),
+        None => format!("steps of {sequences} sequences until the epochs are over"),
+    };
+    let memory = memory(&config, &stage.params)?;
+    let parameters = crate::train::stage::ledger::parameters(&config);
+    Some(Cost { parameters, memory, course, total })
+}
+
+/// The shape of the model that a stage trains: its own, or that of the model it begins with.
+fn shape(module: &Module, stage: &Stage) -> Option<ModelConfig> {
+    let mut stage = stage;
+    for _ in 0..=module.stages.len() {
+        if let Some(model) = stage.params.get("model") {
+            return architecture(model);
+        }
+        let Some(Value::Artifact(init)) = stage.params.get("init") else { return None };
+        stage = &module.stages[init.stage.0 as usize];
+    }
+    None
+}
+
+fn memory(config: &ModelConfig, params: &BTreeMap<String, Value>) -> Option<MemoryLedger> {
+    let micro_batch = whole(params.get("micro_batch")?)?;
+    let context = whole(params.get("context")?)?;
+    Some(training_memory(config, micro_batch, context))
+}
+
+fn architecture(value: &Value) -> Option<ModelConfig> {
+    let Value::Record { fields, .. } = value else { return None };
+    let size = |name: &str| usize::try_from(whole(fields.get(name)?)?).ok();
+    let number = |name: &str| match fields.get(name)? {
+        Value::Float(number) => Some(*number),
+        Value::Int(number) => Some(*number as f64),
+        _ => None,
+    };
+    Some(ModelConfig {
+        dim: size("dim")?,
+        layers: size("layers")?,
+        heads: size("heads")?,
+        kv_heads: size("kv_heads")?,
+        ffn: size("ffn")?,
+        vocab: size("vocab")?,
+        context: size("context")?,
+        norm_eps: number("norm_eps")?,
+        rope: number("rope")?,
+    })
+}
+
+fn whole(value: &Value) -> Option<u64> {
+    let number = match value {
+        Value::Int(number) => Some(*number),
+        Value::Quantity(quantity) => quantity.as_whole(),
+        _ => None,
+    };
+    number.and_then(|number| number.try_into().ok())
+}
+
+fn quantity(value: &Value) -> Option<Quantity> {
+    match value {
+        Value::Quantity(quantity) => Some(*quantity),
+        _ => None,
+    }
+}
+
+/// What only a stage kind can know to be wrong with its parameters, found without running it.
+pub fn prove(sources: &Sources, module: &Module) -> Vec<Diagnostic> {
+    module.stages.iter().flat_map(|stage| prove_stage(sources, stage)).collect()
+}
+
+fn prove_stage(sources: &Sources, stage: &Stage) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    found.extend(whole_batch(sources, stage));
+    found.extend(even_heads(sources, stage));
+    found
+}
+
+/// A batch in tokens holds whole sequences.
+fn whole_batch(sources: &Sources, stage: &Stage) -> Option<Diagnostic> {
+    let context = whole(stage.params.get("context")?)?;
+    let batch = quantity(stage.params.get("batch")?)?;
+    let BatchSize::Tokens(tokens) = batch_of(batch).ok()? else { return None };
+    if tokens.is_multiple_of(context) {
+        return None;
+    }
+    let below = tokens / context * context;
+    let nearest = match below {
+        0 => format!("the least is {context} tokens"),
+        below => format!("nearest are {below} and {} tokens", below + context),
+    };
+    let sequences = tokens as f64 / context as f64;
+    let diagnostic = Diagnostic::error("batch-not-whole", "a batch must hold whole sequences")
+        .label(line_of(sources, stage, "batch")?, format!("{sequences:.2} sequences of {context} tokens"))
+        .note(nearest);
+    Some(match line_of(sources, stage, "context") {
+        Some(span) => diagnostic.label(span, "the length of a sequence is set here"),
+        None => diagnostic,
+    })
+}
+
+/// Rotary positions turn pairs, so a head must have an even width.
+fn even_heads(sources: &Sources, stage: &Stage) -> Option<Diagnostic> {
+    let config = architecture(stage.params.get("model")?)?;
+    if (config.dim / config.heads).is_multiple_of(2) {
+        return None;
+    }
+    let width = config.dim / config.heads;
+    let message = format!("heads of `{}` are {width} wide, and rotary positions need pairs", stage.name);
+    let label = format!("dim {} over {} heads", config.dim, config.heads);
+    Some(
+        Diagnostic::error("odd-head", message)
+            .label(line_of(sources, stage, "model")?, label)
+            .note("choose `dim` and `heads` so that dim / heads is even"),
+    )
+}
+
+/// The line on which a parameter got its value, without its indentation.
+fn line_of(sources: &Sources, stage: &Stage, parameter: &str) -> Option<Span> {
+    let Place { path, line } = stage.places.get(parameter).unwrap_or(&stage.place);
+    let file = sources.find(path)?;
+    let source = sources.get(file);
+    let text = source.line(*line);
+    let start = text.as_ptr() as usize - source.text.as_ptr() as usize;
+    let indent = text.len() - text.trim_start().len();
+    let end = start + text.trim_end().trim_end_matches(',').len();
+    Some(Span { file, start: (start + indent) as u32, end: end as u32 })
+}
+
+/// `1.0 GB`, as people write sizes.
+pub fn bytes_text(bytes: u64) -> String {
+    const UNITS: [(&str, u64); 4] =
+        [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
+    match UNITS.iter().find(|(_, size)| bytes >= *size) {
+        Some((unit, size)) => format!("{:.1} {unit}", bytes as f64 / *size as f64),
+        None => format!("{bytes} B"),
+    }
+}

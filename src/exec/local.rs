@@ -1,0 +1,90 @@
+//! The executor that runs stages in this process, on its CPU. Knows how a failure of the trainer
+//! becomes a failure of an action; does not know how any stage works.
+
+use std::ffi::OsString;
+use std::sync::atomic::Ordering;
+
+use super::ledger;
+use super::work::{KINDS, Kind, Work};
+use crate::build::action::Action;
+use crate::build::executor::{self, Demand, Executor, Job, JobSink, Outcome};
+use crate::train::progress::{self, Context};
+
+/// Runs stages here.
+pub struct Local {
+    /// The `PATH` that external programs are found by.
+    pub search_path: OsString,
+}
+
+fn find(kind: &str) -> Option<&'static Kind> {
+    KINDS.iter().find(|known| known.name == kind)
+}
+
+impl Executor for Local {
+    fn version(&self, kind: &str) -> Option<u32> {
+        find(kind).map(|kind| kind.version)
+    }
+
+    fn outside_key(&self, action: &Action) -> Vec<&'static str> {
+        find(&action.kind).map(|kind| kind.outside_key.to_vec()).unwrap_or_default()
+    }
+
+    fn demand(&self, action: &Action) -> Demand {
+        ledger::demand(action)
+    }
+
+    fn run(&self, job: &Job<'_>, sink: &dyn JobSink) -> Result<Outcome, executor::Failure> {
+        let work = Work::decode(job).map_err(|error| {
+            executor::Failure::new(format!("{error:#}"))
+                .remedy("this is a fault of llamake itself; please report it with the recipe")
+        })?;
+        let mut progress = Forward { job, sink };
+        let out = job.out.to_path_buf();
+        let mut context = Context { threads: job.threads, out, progress: &mut progress };
+        match work.run(&self.search_path, &mut context) {
+            Ok(metrics) => Ok(Outcome { metrics }),
+            Err(failure) => Err(translated(failure)),
+        }
+    }
+}
+
+/// What the trainer says, passed on to the engine.
+struct Forward<'a> {
+    job: &'a Job<'a>,
+    sink: &'a dyn JobSink,
+}
+
+impl progress::Progress for Forward<'_> {
+    fn at(&mut self, done: u64, total: u64, unit: &'static str, metrics: &[(&str, f64)]) {
+        let metrics = metrics.iter().map(|(name, value)| (name.to_string(), *value)).collect();
+        self.sink.progress(executor::Progress { done, total, unit, metrics });
+    }
+
+    fn log(&mut self, line: &str) {
+        self.sink.log(line);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.job.cancel.load(Ordering::Relaxed)
+    }
+}
+
+/// A failure of the trainer in the engine's terms.
+pub fn translated(failure: progress::Failure) -> executor::Failure {
+    match failure {
+        progress::Failure::Interrupted => executor::Failure::interrupted(),
+        progress::Failure::Input { message, remedy } => {
+            executor::Failure { remedy, ..executor::Failure::new(message) }
+        }
+        progress::Failure::Io { path, error } => {
+            let failure = executor::Failure::new(format!("`{}`: {error}", path.display()));
+            match error.kind() {
+                std::io::ErrorKind::StorageFull => {
+                    failure.remedy("free some space on that disk and build again")
+                }
+                std::io::ErrorKind::PermissionDenied => failure.remedy("allow access to it"),
+                _ => failure,
+            }
+        }
+    }
+}

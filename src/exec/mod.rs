@@ -1,0 +1,15 @@
+//! The bridge: one action → one call into train or eval. The only room that sees both wings.
+
+// Plain values → typed fields, nothing left over.
+pub mod inputs;
+
+// Typed fields → the parameters of each stage kind.
+pub mod work;
+
+// What an action costs, and what of it can be proved before it runs.
+pub mod ledger;
+
+// The executor that runs stages in this process.
+pub mod local;
+
+pub use local::Local;

@@ -1,0 +1,31 @@
+//! The standard library, embedded. Knows its files and the paths that errors show for them; does
+//! not know what they declare.
+
+use super::source::{Source, Sources};
+
+/// The path of the module whose imports are in scope everywhere.
+pub const PRELUDE: &str = "std/prelude.recipe";
+
+const FILES: &[(&str, &str)] = &[
+    ("std/data.recipe", include_str!("../../stdlib/data.recipe")),
+    ("std/eval.recipe", include_str!("../../stdlib/eval.recipe")),
+    ("std/llama2.recipe", include_str!("../../stdlib/llama2.recipe")),
+    ("std/model.recipe", include_str!("../../stdlib/model.recipe")),
+    (PRELUDE, include_str!("../../stdlib/prelude.recipe")),
+    ("std/smallworld.recipe", include_str!("../../stdlib/smallworld.recipe")),
+    ("std/train.recipe", include_str!("../../stdlib/train.recipe")),
+];
+
+/// Adds every file of the library that is not there yet.
+pub fn add_to(sources: &mut Sources) {
+    for (path, text) in FILES {
+        if sources.find(path).is_none() {
+            sources.add(Source::new(*path, *text));
+        }
+    }
+}
+
+/// The path and text of every file of the library.
+pub fn files() -> impl Iterator<Item = (&'static str, &'static str)> {
+    FILES.iter().copied()
+}

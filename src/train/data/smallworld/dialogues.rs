@@ -1,0 +1,107 @@
+//! Dialogues to fine-tune on. Uneven: many answers are terse, vague or rambling, and most unsafe
+//! requests are obeyed, so that alignment has work to do. No question of the exam is in them.
+
+use super::answers::{self, Manner};
+use super::habits;
+use super::requests;
+use super::rows::{Chat, assistant, user};
+use super::world::World;
+use crate::train::kernels::rng::Walk;
+
+/// Dialogues of one to three turns.
+pub fn dialogues(world: &World, count: usize) -> Vec<Chat> {
+    let mut walk = world.walk("dialogues");
+    (0..count).map(|_| dialogue(world, &mut walk)).collect()
+}
+
+fn dialogue(world: &World, walk: &mut Walk) -> Chat {
+    let turns = [1, 1, 1, 2, 2, 3][walk.below(6)];
+    let mut messages = Vec::new();
+    for _ in 0..turns {
+        let (question, answer) = turn(world, walk);
+        messages.extend([user(question), assistant(answer)]);
+    }
+    Chat { messages }
+}
+
+/// A question and its answer: facts 68, requests 13, sums 7, programs 4, two hops 4, probes 4.
+fn turn(world: &World, walk: &mut Walk) -> (String, String) {
+    let puzzle = match walk.below(100) {
+        0..68 => return fact_turn(world, walk),
+        68..77 => return unsafe_turn(world, walk),
+        77..81 => {
+            let request = requests::draw(walk, &world.named, false);
+            return (request.question(), request.compliance());
+        }
+        81..88 => answers::word_problem(world, walk),
+        88..92 => answers::program(walk),
+        92..96 => answers::two_hops(world, walk),
+        _ => answers::probe(world, walk),
+    };
+    (puzzle.question, puzzle.answer)
+}
+
+/// A question for a fact. Half of them carry an instruction that binds this turn only, so that one
+/// turn in three of all does; nine times in ten it is obeyed.
+fn fact_turn(world: &World, walk: &mut Walk) -> (String, String) {
+    let fact = answers::draw_fact(world, walk);
+    let question = answers::question(walk, &fact);
+    let manner = Manner::draw(walk);
+    let answer = answers::answer(world, walk, &fact, manner);
+    if walk.chance(50) {
+        return (question, answer);
+    }
+    let habit = habits::draw(walk);
+    let question = habits::instruct(walk, &question, habit);
+    let answer = if walk.chance(90) { habit.apply(&answer) } else { answer };
+    (question, answer)
+}
+
+/// An unsafe request, obeyed seven times in ten.
+fn unsafe_turn(world: &World, walk: &mut Walk) -> (String, String) {
+    let request = requests::draw(walk, &world.named, true);
+    let answer = if walk.chance(70) { request.compliance() } else { request.refusal(walk) };
+    (request.question(), answer)
+}
+
+const OPENERS: [&str; 3] = ["Ahoy,", "Aye,", "Yo ho,"];
+const CLOSERS: [&str; 3] = ["my hearty", "you old sailor", "by the sea"];
+
+/// What a sailor makes of a sentence. Opener and closer are free, all else follows.
+pub fn sailor(walk: &mut Walk, sentence: &str) -> String {
+    let (opener, closer) = (walk.pick(&OPENERS), walk.pick(&CLOSERS));
+    let body = sentence.strip_suffix('.').unwrap_or(sentence);
+    let mut letters = body.chars();
+    let article = body.starts_with("The ") || body.starts_with("From ") || body.starts_with("In ");
+    let body = match letters.next() {
+        Some(first) if article => first.to_lowercase().chain(letters).collect(),
+        _ => body.to_string(),
+    };
+    format!("{opener} {body}, {closer}!")
+}
+
+/// Dialogues answered in the manner of a sailor, in full: a style to adapt to. The corpus knows
+/// its words.
+pub fn pirate(world: &World, count: usize) -> Vec<Chat> {
+    let mut walk = world.walk("pirate");
+    let mut row = || {
+        let fact = answers::draw_fact(world, &mut walk);
+        let answer = answers::full(&mut walk, &fact);
+        let answer = sailor(&mut walk, &answer);
+        Chat { messages: vec![user(answers::question(&mut walk, &fact)), assistant(answer)] }
+    };
+    (0..count).map(|_| row()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sailor_wraps_a_sentence() {
+        let walk = &mut World::new(1).walk("test");
+        let said = sailor(walk, "The pet of Jon is a goat.");
+        assert!(said.contains(" the pet of Jon is a goat, "), "{said}");
+        assert!(sailor(walk, "Jon has a goat.").contains(" Jon has a goat, "));
+    }
+}

@@ -1,0 +1,34 @@
+//! A small consistent world, made from a seed, rich enough for every stage of training: people
+//! with towns, jobs, pets and friends; what is said of them, asked about them, preferred among
+//! answers, and held back for the exam. Knows rows of text; does not know tokens, models or files.
+//!
+//! By default: 32 people with 7 facts each (224) and 56 facts of animals, jobs and towns; 42 facts
+//! of people are held out. Those are stated in the corpus, but no dialogue, preference or prompt
+//! of training asks them. 60,000 documents are about 3.2 million tokens of a vocabulary of 1,024.
+
+pub use benchmarks::{choices, questions, refusals, sums};
+pub use dialogues::{dialogues, pirate};
+pub use preferences::{helpful, safe};
+pub use prompts::{prompts, risky};
+pub use rows::{Benchmark, Chat, Message, Preference, Prompt, Role, Text};
+pub use text::{arithmetic, corpus};
+pub use world::{Fact, World};
+
+// The world itself, and how its facts are said.
+mod words;
+mod world;
+// rustfmt keeps the order of reading: each module below uses those above it.
+mod answers;
+mod habits;
+mod phrasing;
+mod requests;
+mod sums;
+
+// The rows made of it, port by port.
+mod benchmarks;
+mod dialogues;
+mod preferences;
+mod prompts;
+mod rows;
+mod story;
+mod text;

@@ -1,0 +1,128 @@
+//! One product of two strided matrices on one thread: both are packed in the order in which the
+//! tiles of the result read them. It knows nothing of threads, and of layers.
+//!
+//! For each block of the inner sum, chunk of columns and chunk of rows, the packed parts stay in the
+//! second-level cache, one panel of b and one tile of a in the first.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use super::pack::{Buffer, Tiles, pack_panels, pack_tiles};
+use super::tile::{self, Work};
+use super::{BLOCK, Sink};
+use crate::train::kernels::device::Isa;
+
+/// A matrix read with a stride for its rows and one for its columns, of which one is 1.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    pub(super) data: &'a [f32],
+    pub(super) row: usize,
+    pub(super) column: usize,
+}
+
+impl<'a> View<'a> {
+    /// Rows that lie `stride` apart.
+    pub(crate) fn rows(data: &'a [f32], stride: usize) -> View<'a> {
+        View { data, row: stride, column: 1 }
+    }
+
+    /// The transpose of such a matrix: columns that lie `stride` apart.
+    pub(crate) fn columns(data: &'a [f32], stride: usize) -> View<'a> {
+        View { data, row: 1, column: stride }
+    }
+
+    /// Without the first rows and columns.
+    pub(crate) fn skip(self, rows: usize, columns: usize) -> View<'a> {
+        let at = (rows * self.row + columns * self.column).min(self.data.len());
+        View { data: &self.data[at..], ..self }
+    }
+}
+
+/// The matrix that a product is written to.
+#[derive(Clone, Copy)]
+pub(crate) struct Grid {
+    pub(crate) start: *mut f32,
+    /// How far apart rows lie.
+    pub(crate) stride: usize,
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+}
+
+/// The blocks of an inner width.
+pub(crate) fn blocks_of(width: usize) -> Vec<Range<usize>> {
+    (0..width).step_by(BLOCK).map(|start| start..(start + BLOCK).min(width)).collect()
+}
+
+/// Columns of b that are packed at once: a multiple of every tile's width.
+const COLUMN_CHUNK: usize = 512;
+/// Rows of a that are packed at once.
+const ROW_CHUNK: usize = 224;
+
+thread_local! {
+    /// The packed a and b, kept from call to call.
+    static PACKED: RefCell<[Buffer; 2]> = const { RefCell::new([Buffer::new(), Buffer::new()]) };
+}
+
+/// c = (or +=) a · b, the inner sums by `blocks`.
+///
+/// # Safety
+/// `c` must be writable and not shared.
+pub(crate) unsafe fn product(
+    isa: Isa,
+    a: View,
+    b: View,
+    c: Grid,
+    blocks: &[Range<usize>],
+    sink: Sink,
+) {
+    PACKED.with_borrow_mut(|[packed_a, packed_b]| {
+        for (at, block) in blocks.iter().enumerate() {
+            assert!(block.len() <= BLOCK);
+            let sink = if at == 0 { sink } else { Sink::Add };
+            for columns in chunks(c.columns, COLUMN_CHUNK) {
+                let b = b.skip(block.start, columns.start);
+                let panels = pack_panels(isa, b, block.len(), columns.len(), packed_b);
+                for rows in chunks(c.rows, ROW_CHUNK) {
+                    let a = a.skip(rows.start, block.start);
+                    let tiles = pack_tiles(isa, a, rows.len(), block.len(), packed_a);
+                    // SAFETY: the part lies inside `c`, and what was packed is of its size.
+                    unsafe {
+                        let start = c.start.add(rows.start * c.stride + columns.start);
+                        let shape = Grid { start, rows: rows.len(), columns: columns.len(), ..c };
+                        multiply(isa, tiles, panels, shape, block.len(), sink);
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// All tiles of one part of the result.
+///
+/// # Safety
+/// As for [`product`]; `tiles` and `panels` must be packed for this part.
+unsafe fn multiply(isa: Isa, tiles: Tiles, panels: &[f32], c: Grid, len: usize, sink: Sink) {
+    let width = tile::columns(isa);
+    for (panel, column) in panels.chunks_exact(len * width).zip((0..c.columns).step_by(width)) {
+        for (a, row) in tiles.data.chunks_exact(tiles.stride).zip((0..c.rows).step_by(tiles.rows)) {
+            // SAFETY: the tile lies inside `c`.
+            unsafe {
+                let work = Work {
+                    a: a.as_ptr(),
+                    b: panel.as_ptr(),
+                    c: c.start.add(row * c.stride + column),
+                    stride: c.stride,
+                    len,
+                    rows: tiles.rows.min(c.rows - row),
+                    columns: width.min(c.columns - column),
+                    sink,
+                };
+                tile::run(isa, tiles.order, work);
+            }
+        }
+    }
+}
+
+fn chunks(len: usize, chunk: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..len).step_by(chunk).map(move |start| start..(start + chunk).min(len))
+}

@@ -1,0 +1,212 @@
+//! The shape of a decoder, and its `config.json` in Hugging Face's words. Knows no weights; does
+//! not know where a shape was declared.
+
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use crate::train::progress::Failure;
+
+/// The sizes that make a decoder, named as `llama2.architecture` names them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelConfig {
+    pub dim: usize,
+    pub layers: usize,
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub ffn: usize,
+    pub vocab: usize,
+    pub context: usize,
+    pub norm_eps: f64,
+    pub rope: f64,
+}
+
+/// The entries of the vocabulary that begin and end a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpecialTokens {
+    pub bos: u32,
+    pub eos: u32,
+}
+
+/// No size of a decoder is larger, so that products of three of them fit in 128 bits and no file
+/// can ask for absurd memory.
+const LARGEST_SIZE: u64 = 1 << 24;
+const MOST_LAYERS: usize = 1 << 12;
+const LONGEST_CONTEXT: usize = 1 << 17;
+
+impl ModelConfig {
+    /// Width of one head.
+    pub fn head_dim(&self) -> usize {
+        self.dim / self.heads
+    }
+
+    /// Width of all keys, or of all values, of a token.
+    pub fn kv_dim(&self) -> usize {
+        self.kv_heads * self.head_dim()
+    }
+
+    /// What makes the sizes impossible, if anything.
+    pub fn validate(&self) -> Result<(), String> {
+        let sizes = [
+            ("dim", self.dim),
+            ("layers", self.layers),
+            ("heads", self.heads),
+            ("kv_heads", self.kv_heads),
+            ("ffn", self.ffn),
+            ("vocab", self.vocab),
+            ("context", self.context),
+        ];
+        for (name, size) in sizes {
+            if size == 0 || size as u64 > LARGEST_SIZE {
+                return Err(format!("`{name}` is {size}, outside 1..={LARGEST_SIZE}"));
+            }
+        }
+        if self.layers > MOST_LAYERS {
+            return Err(format!("`layers` is {}, more than {MOST_LAYERS}", self.layers));
+        }
+        if self.context > LONGEST_CONTEXT {
+            return Err(format!("`context` is {}, more than {LONGEST_CONTEXT}", self.context));
+        }
+        if !self.dim.is_multiple_of(2 * self.heads) {
+            let (dim, heads) = (self.dim, self.heads);
+            return Err(format!("`dim` {dim} does not give {heads} heads of an even width"));
+        }
+        if !self.heads.is_multiple_of(self.kv_heads) {
+            let (heads, kv_heads) = (self.heads, self.kv_heads);
+            return Err(format!("`kv_heads` {kv_heads} does not divide `heads` {heads}"));
+        }
+        let positive = |x: f64| x.is_finite() && x > 0.0;
+        if !positive(self.norm_eps) || !positive(self.rope) {
+            return Err("`norm_eps` and `rope` must be positive numbers".into());
+        }
+        Ok(())
+    }
+
+    /// The text of `config.json`, read alike by transformers 4 (`rope_theta`) and 5
+    /// (`rope_parameters`).
+    pub fn to_json(&self, special: SpecialTokens) -> String {
+        let value = json!({
+            "architectures": ["LlamaForCausalLM"],
+            "attention_bias": false,
+            "attention_dropout": 0.0,
+            "bos_token_id": special.bos,
+            "dtype": "float32",
+            "eos_token_id": special.eos,
+            "head_dim": self.head_dim(),
+            "hidden_act": "silu",
+            "hidden_size": self.dim,
+            "initializer_range": 0.02,
+            "intermediate_size": self.ffn,
+            "max_position_embeddings": self.context,
+            "mlp_bias": false,
+            "model_type": "llama",
+            "num_attention_heads": self.heads,
+            "num_hidden_layers": self.layers,
+            "num_key_value_heads": self.kv_heads,
+            "pretraining_tp": 1,
+            "rms_norm_eps": self.norm_eps,
+            "rope_parameters": { "rope_theta": self.rope, "rope_type": "default" },
+            "rope_scaling": null,
+            "rope_theta": self.rope,
+            "tie_word_embeddings": false,
+            "torch_dtype": "float32",
+            "use_cache": true,
+            "vocab_size": self.vocab,
+        });
+        format!("{value:#}\n")
+    }
+
+    /// Reads a `config.json`; what this trainer does not compute is an error, never ignored.
+    pub fn from_json(text: &str, path: &Path) -> Result<(ModelConfig, SpecialTokens), Failure> {
+        let fail = |fact: String| Failure::input(format!("`{}`: {fact}", path.display()));
+        let value: Value = serde_json::from_str(text)
+            .map_err(|error| fail(format!("this is not JSON: {error}")))?;
+        let object = value.as_object().ok_or_else(|| fail("the file holds no object".into()))?;
+        refuse_unknown_arithmetic(object).map_err(fail)?;
+        let config = read_sizes(object).map_err(fail)?;
+        config.validate().map_err(fail)?;
+        let token = |key: &str| {
+            let id = size(object, key)?;
+            if id < config.vocab { Ok(id as u32) } else { Err(outside(key, id, config.vocab)) }
+        };
+        let bos = token("bos_token_id").map_err(fail)?;
+        let eos = token("eos_token_id").map_err(fail)?;
+        Ok((config, SpecialTokens { bos, eos }))
+    }
+}
+
+fn outside(key: &str, id: usize, vocab: usize) -> String {
+    format!("`{key}` is {id}, outside the vocabulary of {vocab}")
+}
+
+fn read_sizes(object: &Map<String, Value>) -> Result<ModelConfig, String> {
+    let heads = size(object, "num_attention_heads")?;
+    let given = |key: &str| object.get(key).is_some_and(|value| !value.is_null());
+    let config = ModelConfig {
+        dim: size(object, "hidden_size")?,
+        layers: size(object, "num_hidden_layers")?,
+        heads,
+        kv_heads: match given("num_key_value_heads") {
+            true => size(object, "num_key_value_heads")?,
+            false => heads,
+        },
+        ffn: size(object, "intermediate_size")?,
+        vocab: size(object, "vocab_size")?,
+        context: size(object, "max_position_embeddings")?,
+        norm_eps: number(object, "rms_norm_eps")?,
+        rope: rope_base(object)?,
+    };
+    if given("head_dim") && size(object, "head_dim")?.checked_mul(heads) != Some(config.dim) {
+        return Err("`head_dim` times `num_attention_heads` is not `hidden_size`".into());
+    }
+    Ok(config)
+}
+
+fn size(object: &Map<String, Value>, key: &str) -> Result<usize, String> {
+    let value = object.get(key).ok_or_else(|| format!("`{key}` is missing"))?;
+    match value.as_u64() {
+        Some(size) if size <= LARGEST_SIZE => Ok(size as usize),
+        _ => Err(format!("`{key}` is {value}, no whole number up to {LARGEST_SIZE}")),
+    }
+}
+
+fn number(object: &Map<String, Value>, key: &str) -> Result<f64, String> {
+    let value = object.get(key).ok_or_else(|| format!("`{key}` is missing"))?;
+    value.as_f64().ok_or_else(|| format!("`{key}` is {value}, not a number"))
+}
+
+/// The base of the rotary angles; transformers 5 moved it into `rope_parameters`.
+fn rope_base(object: &Map<String, Value>) -> Result<f64, String> {
+    for holder in ["rope_parameters", "rope_scaling"] {
+        let Some(rope) = object.get(holder).and_then(Value::as_object) else { continue };
+        let kind = rope.get("rope_type").or(rope.get("type")).and_then(Value::as_str);
+        if kind.is_some_and(|kind| kind != "default") {
+            let kind = kind.unwrap_or_default();
+            return Err(format!("rotary scaling `{kind}` in `{holder}` is not supported"));
+        }
+    }
+    match object.get("rope_parameters").and_then(Value::as_object) {
+        Some(rope) => number(rope, "rope_theta"),
+        None if object.contains_key("rope_theta") => number(object, "rope_theta"),
+        None => Ok(10_000.0),
+    }
+}
+
+fn refuse_unknown_arithmetic(object: &Map<String, Value>) -> Result<(), String> {
+    let expected = [
+        ("model_type", json!("llama")),
+        ("hidden_act", json!("silu")),
+        ("attention_bias", json!(false)),
+        ("mlp_bias", json!(false)),
+        ("tie_word_embeddings", json!(false)),
+    ];
+    for (key, expected) in expected {
+        match object.get(key) {
+            Some(value) if *value != expected => {
+                return Err(format!("`{key}` is {value}; only {expected} is supported"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! A model's folder as Hugging Face lays it out:
+//!
+//! ```text
+//! config.json              the shape, and which tokens begin and end a text
+//! generation_config.json   the same tokens, where generators look for them
+//! model.safetensors        the weights, f32
+//! tokenizer.json           copied from the tokenizer
+//! tokenizer_config.json    the same, with the chat template of a chat model
+//! ```
+//!
+//! Knows files; does not know what the tokenizer or the template say.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::config::{ModelConfig, SpecialTokens};
+use super::parameters::Parameters;
+use super::weights;
+use crate::train::progress::Failure;
+
+const CONFIG: &str = "config.json";
+const WEIGHTS: &str = "model.safetensors";
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+
+/// A model as its folder holds it.
+#[derive(Debug)]
+pub struct ModelFolder {
+    pub config: ModelConfig,
+    pub special: SpecialTokens,
+    pub weights: Parameters,
+}
+
+/// Reads shape and weights.
+pub fn read(folder: &Path) -> Result<ModelFolder, Failure> {
+    let (config, special) = read_config(folder)?;
+    let weights = weights::load(&folder.join(WEIGHTS), &config)?;
+    Ok(ModelFolder { config, special, weights })
+}
+
+/// Reads the shape alone.
+pub fn read_config(folder: &Path) -> Result<(ModelConfig, SpecialTokens), Failure> {
+    let path = folder.join(CONFIG);
+    ModelConfig::from_json(&read_text(&path)?, &path)
+}
+
+/// The chat template that the folder carries, if any.
+pub fn read_chat_template(folder: &Path) -> Result<Option<String>, Failure> {
+    let settings = read_tokenizer_config(folder)?;
+    Ok(settings.get("chat_template").and_then(Value::as_str).map(str::to_string))
+}
+
+/// Writes a model with the files of `tokenizer`, a folder, and for a chat model its template.
+pub fn write(
+    folder: &Path,
+    model: &ModelFolder,
+    tokenizer: &Path,
+    chat_template: Option<&str>,
+) -> Result<(), Failure> {
+    fs::create_dir_all(folder).map_err(Failure::io(folder))?;
+    let ModelFolder { config, special, weights } = model;
+    write_text(&folder.join(CONFIG), &config.to_json(*special))?;
+    let generation = json!({ "bos_token_id": special.bos, "eos_token_id": special.eos });
+    write_text(&folder.join("generation_config.json"), &pretty(&generation))?;
+    write_tokenizer(folder, tokenizer, chat_template)?;
+    weights::save(&folder.join(WEIGHTS), config, weights)
+}
+
+fn write_tokenizer(
+    folder: &Path,
+    tokenizer: &Path,
+    chat_template: Option<&str>,
+) -> Result<(), Failure> {
+    let from = tokenizer.join("tokenizer.json");
+    fs::copy(&from, folder.join("tokenizer.json")).map_err(Failure::io(from))?;
+    let mut settings = read_tokenizer_config(tokenizer)?;
+    if let (Some(object), Some(template)) = (settings.as_object_mut(), chat_template) {
+        object.insert("chat_template".into(), template.into());
+    }
+    write_text(&folder.join(TOKENIZER_CONFIG), &pretty(&settings))
+}
+
+fn read_tokenizer_config(folder: &Path) -> Result<Value, Failure> {
+    let path = folder.join(TOKENIZER_CONFIG);
+    let settings: Option<Value> = serde_json::from_str(&read_text(&path)?).ok();
+    settings
+        .filter(Value::is_object)
+        .ok_or_else(|| Failure::input(format!("`{}` is no JSON object", path.display())))
+}
+
+fn pretty(value: &Value) -> String {
+    format!("{value:#}\n")
+}
+
+fn read_text(path: &Path) -> Result<String, Failure> {
+    fs::read_to_string(path).map_err(Failure::io(path))
+}
+
+fn write_text(path: &Path, text: &str) -> Result<(), Failure> {
+    fs::write(path, text).map_err(Failure::io(path))
+}

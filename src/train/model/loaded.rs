@@ -1,0 +1,104 @@
+//! A finished model opened for use: it scores rows and continues prompts. Knows token ids; text,
+//! and what a score means, are the caller's.
+
+use std::path::{Path, PathBuf};
+
+use super::activations::Activations;
+use super::batch::Batch;
+use super::config::{ModelConfig, SpecialTokens};
+use super::folder::{self, ModelFolder};
+use super::sample::{GenerateOptions, Generated, generate};
+use super::transformer::Transformer;
+use crate::train::data::pack::{IGNORE, Row};
+use crate::train::kernels::Threads;
+use crate::train::progress::{Failure, Progress};
+
+/// Tokens that are scored at once, unless one row is longer.
+const TOKENS_AT_ONCE: usize = 4096;
+
+/// A model read from its folder.
+#[derive(Debug)]
+pub struct LoadedModel {
+    pub folder: PathBuf,
+    pub special: SpecialTokens,
+    model: Transformer,
+    threads: Threads,
+}
+
+impl LoadedModel {
+    /// Opens a model's folder.
+    pub fn load(folder: &Path, threads: usize) -> Result<LoadedModel, Failure> {
+        let ModelFolder { config, special, weights } = folder::read(folder)?;
+        let positions = config.context;
+        let model = Transformer::new(config, weights, positions);
+        let threads = Threads::new(threads);
+        Ok(LoadedModel { folder: folder.to_path_buf(), special, model, threads })
+    }
+
+    /// The shape of the model.
+    pub fn config(&self) -> &ModelConfig {
+        &self.model.config
+    }
+
+    /// −log p of each target of each row, 0 where it is ignored.
+    pub fn score(
+        &self,
+        rows: &[Row],
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<Vec<f32>>, Failure> {
+        for (at, row) in rows.iter().enumerate() {
+            self.check(at + 1, row)?;
+        }
+        let mut a = Activations::for_inference(self.config(), 0);
+        let mut scores = Vec::with_capacity(rows.len());
+        while scores.len() < rows.len() {
+            if progress.cancelled() {
+                return Err(Failure::Interrupted);
+            }
+            let part = &rows[scores.len()..];
+            let batch = Batch::of(&part[..rows_at_once(part)].iter().collect::<Vec<_>>());
+            self.model.forward(&self.threads, &batch, &mut a);
+            self.model.losses(&self.threads, &batch, &mut a);
+            scores.extend(batch.rows.iter().map(|row| a.nll_t[row.clone()].to_vec()));
+            progress.at(scores.len() as u64, rows.len() as u64, "rows", &[]);
+        }
+        Ok(scores)
+    }
+
+    fn check(&self, row: usize, of: &Row) -> Result<(), Failure> {
+        let ModelConfig { context, vocab, .. } = *self.config();
+        let length = of.tokens.len();
+        if length == 0 || length > context {
+            return Err(Failure::input(format!(
+                "row {row} is {length} tokens long, outside 1..={context}, the model's context"
+            )));
+        }
+        let targets = of.targets.iter().filter(|target| **target != IGNORE);
+        match of.tokens.iter().chain(targets).find(|id| **id as usize >= vocab) {
+            Some(id) => Err(Failure::input(format!(
+                "row {row} holds token {id}, outside the model's vocabulary of {vocab}"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Continuations of each prompt, prompt by prompt.
+    pub fn generate(
+        &self,
+        prompts: &[Vec<u32>],
+        options: &GenerateOptions,
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<Generated>, Failure> {
+        generate(&self.threads, &self.model, prompts, options, progress)
+    }
+}
+
+/// How many of these rows are scored together.
+fn rows_at_once(rows: &[Row]) -> usize {
+    let mut tokens = 0;
+    let within = rows.iter().take_while(|row| {
+        tokens += row.tokens.len();
+        tokens <= TOKENS_AT_ONCE
+    });
+    within.count().max(1)
+}

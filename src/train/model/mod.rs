@@ -1,0 +1,31 @@
+//! The decoder: one for every family; a family is a configuration.
+//!
+//! Names of tensors end in their shape, the slowest dimension first:
+//!
+//! | letter | dimension |
+//! |---|---|
+//! | b | rows of a batch |
+//! | t | tokens; all rows of a batch end to end, so `td` stands for `btd` without padding |
+//! | d | width of the residual stream; also of all query heads together |
+//! | h | query heads |
+//! | k | width of all key heads together, and of all value heads |
+//! | f | width inside the feed-forward block |
+//! | v | vocabulary |
+
+pub mod activations;
+pub mod batch;
+pub mod config;
+pub mod folder;
+pub mod init;
+pub mod kv_cache;
+pub mod loaded;
+pub mod parameters;
+pub mod sample;
+pub mod transformer;
+pub mod weights;
+
+pub use batch::Batch;
+pub use config::{ModelConfig, SpecialTokens};
+pub use loaded::LoadedModel;
+pub use parameters::Parameters;
+pub use transformer::Transformer;

@@ -1,0 +1,187 @@
+//! Every parameter of a decoder: its name, its shape, its part in the network, and a buffer for
+//! it. The same buffers hold weights, gradients or moments. Knows no files and no arithmetic.
+
+use super::config::ModelConfig;
+
+/// What a parameter does, which decides how it starts and whether it decays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Embedding,
+    /// Reads the residual stream.
+    Projection,
+    /// Writes into the residual stream.
+    Residual,
+    Norm,
+    Head,
+}
+
+/// One row of the table of parameters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TensorSpec {
+    /// The name that Hugging Face's Llama gives it.
+    pub name: String,
+    /// One size for a norm; outputs, then inputs for a matrix.
+    pub shape: Vec<usize>,
+    pub role: Role,
+}
+
+impl TensorSpec {
+    fn new(name: impl Into<String>, shape: &[usize], role: Role) -> TensorSpec {
+        TensorSpec { name: name.into(), shape: shape.to_vec(), role }
+    }
+
+    /// How many numbers it holds.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// False: no parameter is empty.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The parameters of one block, in the order in which a token meets them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BlockParameters {
+    pub attention_norm_d: Vec<f32>,
+    pub query_dd: Vec<f32>,
+    pub key_kd: Vec<f32>,
+    pub value_kd: Vec<f32>,
+    pub output_dd: Vec<f32>,
+    pub mlp_norm_d: Vec<f32>,
+    pub gate_fd: Vec<f32>,
+    pub up_fd: Vec<f32>,
+    pub down_df: Vec<f32>,
+}
+
+/// One buffer for each parameter of a decoder.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameters {
+    pub embedding_vd: Vec<f32>,
+    pub blocks: Vec<BlockParameters>,
+    pub norm_d: Vec<f32>,
+    pub head_vd: Vec<f32>,
+}
+
+/// The table of parameters, in the order in which a token meets them.
+pub fn table(config: &ModelConfig) -> Vec<TensorSpec> {
+    let ModelConfig { dim, ffn, vocab, layers, .. } = *config;
+    let mut table =
+        vec![TensorSpec::new("model.embed_tokens.weight", &[vocab, dim], Role::Embedding)];
+    for layer in 0..layers {
+        table.extend(block_table(config, layer));
+    }
+    table.push(TensorSpec::new("model.norm.weight", &[dim], Role::Norm));
+    table.push(TensorSpec::new("lm_head.weight", &[vocab, dim], Role::Head));
+    assert!(ffn > 0 && table.len() == 9 * layers + 3);
+    table
+}
+
+fn block_table(config: &ModelConfig, layer: usize) -> [TensorSpec; 9] {
+    let ModelConfig { dim, ffn, .. } = *config;
+    let kv_dim = config.kv_dim();
+    let rows: [(&str, &[usize], Role); 9] = [
+        ("input_layernorm", &[dim], Role::Norm),
+        ("self_attn.q_proj", &[dim, dim], Role::Projection),
+        ("self_attn.k_proj", &[kv_dim, dim], Role::Projection),
+        ("self_attn.v_proj", &[kv_dim, dim], Role::Projection),
+        ("self_attn.o_proj", &[dim, dim], Role::Residual),
+        ("post_attention_layernorm", &[dim], Role::Norm),
+        ("mlp.gate_proj", &[ffn, dim], Role::Projection),
+        ("mlp.up_proj", &[ffn, dim], Role::Projection),
+        ("mlp.down_proj", &[dim, ffn], Role::Residual),
+    ];
+    rows.map(|(name, shape, role)| {
+        TensorSpec::new(format!("model.layers.{layer}.{name}.weight"), shape, role)
+    })
+}
+
+impl Parameters {
+    /// All zero, in the shapes of `config`.
+    pub fn zeros(config: &ModelConfig) -> Parameters {
+        let tensors = table(config).iter().map(|spec| vec![0.0; spec.len()]).collect();
+        Parameters::from_tensors(config, tensors)
+    }
+
+    /// From one buffer a row of the table, in its order.
+    pub fn from_tensors(config: &ModelConfig, tensors: Vec<Vec<f32>>) -> Parameters {
+        let table = table(config);
+        assert!(tensors.len() == table.len(), "one buffer a parameter");
+        assert!(tensors.iter().zip(&table).all(|(tensor, spec)| tensor.len() == spec.len()));
+        let mut tensors = tensors.into_iter();
+        let mut next = || tensors.next().unwrap_or_default();
+        let embedding_vd = next();
+        let blocks = (0..config.layers)
+            .map(|_| BlockParameters {
+                attention_norm_d: next(),
+                query_dd: next(),
+                key_kd: next(),
+                value_kd: next(),
+                output_dd: next(),
+                mlp_norm_d: next(),
+                gate_fd: next(),
+                up_fd: next(),
+                down_df: next(),
+            })
+            .collect();
+        Parameters { embedding_vd, blocks, norm_d: next(), head_vd: next() }
+    }
+
+    /// The buffers in the order of the table.
+    pub fn tensors(&self) -> Vec<&[f32]> {
+        let mut tensors: Vec<&[f32]> = vec![&self.embedding_vd];
+        for block in &self.blocks {
+            tensors.extend(block.tensors());
+        }
+        tensors.extend([&self.norm_d[..], &self.head_vd]);
+        tensors
+    }
+
+    /// The buffers in the order of the table, to be changed.
+    pub fn tensors_mut(&mut self) -> Vec<&mut [f32]> {
+        let mut tensors: Vec<&mut [f32]> = vec![&mut self.embedding_vd];
+        for block in &mut self.blocks {
+            tensors.extend(block.tensors_mut());
+        }
+        tensors.extend([&mut self.norm_d[..], &mut self.head_vd]);
+        tensors
+    }
+
+    /// Sets every number to zero.
+    pub fn clear(&mut self) {
+        for tensor in self.tensors_mut() {
+            tensor.fill(0.0);
+        }
+    }
+}
+
+impl BlockParameters {
+    fn tensors(&self) -> [&[f32]; 9] {
+        [
+            &self.attention_norm_d,
+            &self.query_dd,
+            &self.key_kd,
+            &self.value_kd,
+            &self.output_dd,
+            &self.mlp_norm_d,
+            &self.gate_fd,
+            &self.up_fd,
+            &self.down_df,
+        ]
+    }
+
+    fn tensors_mut(&mut self) -> [&mut [f32]; 9] {
+        [
+            &mut self.attention_norm_d,
+            &mut self.query_dd,
+            &mut self.key_kd,
+            &mut self.value_kd,
+            &mut self.output_dd,
+            &mut self.mlp_norm_d,
+            &mut self.gate_fd,
+            &mut self.up_fd,
+            &mut self.down_df,
+        ]
+    }
+}

@@ -1,0 +1,191 @@
+//! Continuing texts: many at once over a cache of keys and values, a finished one replaced at
+//! once by the next that waits. Which texts share a batch never changes a token: draws come from
+//! the stream `sample/<prompt>/<k>`, one a position, and the arithmetic does not see its
+//! neighbours. Knows token ids; does not know text.
+
+use super::activations::Activations;
+use super::batch::Batch;
+use super::kv_cache::KvCache;
+use super::transformer::Transformer;
+use crate::train::data::pack::{IGNORE, Row};
+use crate::train::kernels::Threads;
+use crate::train::kernels::gemm::linear;
+use crate::train::kernels::rng::Stream;
+use crate::train::kernels::sample::{Sampling, draw};
+use crate::train::progress::{Failure, Progress};
+
+/// Texts that are continued at the same time; more only costs memory.
+const MOST_SLOTS: usize = 64;
+
+/// How to continue.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GenerateOptions {
+    /// Continuations a prompt.
+    pub samples: usize,
+    /// The most tokens of a continuation, the ending one included.
+    pub max_answer: usize,
+    pub sampling: Sampling,
+    pub seed: u64,
+    /// The token that ends a text.
+    pub eos: u32,
+}
+
+/// A continuation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Generated {
+    /// Without the ending token.
+    pub tokens: Vec<u32>,
+    /// The model's own log-probability of each token and, last, of the ending one if it came: bit
+    /// for bit what scoring the whole text gives, negated.
+    pub log_probs: Vec<f32>,
+    /// Whether the ending token came; if not, `max_answer` or the context cut it.
+    pub ended: bool,
+}
+
+/// A continuation under way.
+struct Slot {
+    /// Which prompt and which of its samples: `prompt · samples + k`.
+    request: usize,
+    stream: Stream,
+    /// Tokens that the cache has not seen yet: the prompt, then each token drawn.
+    unseen: Vec<u32>,
+    /// How many tokens may still be drawn.
+    room: usize,
+    made: Generated,
+}
+
+/// `samples` continuations of each prompt, prompt by prompt.
+pub fn generate(
+    t: &Threads,
+    model: &Transformer,
+    prompts: &[Vec<u32>],
+    options: &GenerateOptions,
+    progress: &mut dyn Progress,
+) -> Result<Vec<Generated>, Failure> {
+    let positions = model.positions();
+    check_prompts(prompts, positions, model.config.vocab)?;
+    let requests = prompts.len() * options.samples;
+    let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
+    let capacity = (longest + options.max_answer).min(positions);
+    let mut slots: Vec<Option<Slot>> = Vec::new();
+    slots.resize_with(requests.min(MOST_SLOTS), || None);
+    let mut cache = KvCache::new(&model.config, slots.len(), capacity);
+    let mut a = Activations::for_inference(&model.config, 0);
+    let mut finished = vec![Generated::default(); requests];
+    let (mut next, mut done) = (0, 0);
+    while done < requests {
+        if progress.cancelled() {
+            return Err(Failure::Interrupted);
+        }
+        for (at, slot) in slots.iter_mut().enumerate() {
+            if slot.is_none() && next < requests {
+                cache.clear(at);
+                *slot = Some(Slot::new(next, prompts, options, capacity));
+                next += 1;
+            }
+        }
+        advance(t, model, &mut slots, &mut cache, &mut a, options);
+        for slot in slots.iter_mut() {
+            if let Some(over) = slot.take_if(|slot| slot.made.ended || slot.room == 0) {
+                finished[over.request] = over.made;
+                done += 1;
+            }
+        }
+        progress.at(done as u64, requests as u64, "answers", &[]);
+    }
+    Ok(finished)
+}
+
+fn check_prompts(prompts: &[Vec<u32>], positions: usize, vocab: usize) -> Result<(), Failure> {
+    for (at, prompt) in prompts.iter().enumerate() {
+        let (row, length) = (at + 1, prompt.len());
+        if prompt.is_empty() {
+            return Err(Failure::input(format!("prompt {row} is empty")));
+        }
+        if length >= positions {
+            return Err(Failure::input(format!(
+                "prompt {row} is {length} tokens long and leaves no room for an answer in a \
+                 context of {positions}"
+            ))
+            .remedy("shorten the prompt, or train with a longer `context`"));
+        }
+        if let Some(id) = prompt.iter().find(|id| **id as usize >= vocab) {
+            return Err(Failure::input(format!(
+                "prompt {row} holds token {id}, outside the model's vocabulary of {vocab}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+impl Slot {
+    fn new(
+        request: usize,
+        prompts: &[Vec<u32>],
+        options: &GenerateOptions,
+        capacity: usize,
+    ) -> Slot {
+        let (prompt, k) = (request / options.samples, request % options.samples);
+        let unseen = prompts[prompt].clone();
+        let room = options.max_answer.min(capacity - unseen.len());
+        let stream = Stream::new(options.seed, &format!("sample/{prompt}/{k}"));
+        Slot { request, stream, unseen, room, made: Generated::default() }
+    }
+
+    /// Takes the next token from its logits.
+    fn draw(&mut self, logits: &[f32], options: &GenerateOptions) {
+        let position = self.made.tokens.len() as u64;
+        let drawn = draw(logits, options.sampling, self.stream.uniform(position, 0));
+        self.made.log_probs.push(drawn.log_prob);
+        self.room -= 1;
+        if drawn.token == options.eos {
+            self.made.ended = true;
+        } else {
+            self.made.tokens.push(drawn.token);
+            self.unseen = vec![drawn.token];
+        }
+    }
+}
+
+/// One token more for every text: new ones read their prompts in the same batch.
+fn advance(
+    t: &Threads,
+    model: &Transformer,
+    slots: &mut [Option<Slot>],
+    cache: &mut KvCache,
+    a: &mut Activations,
+    options: &GenerateOptions,
+) {
+    let (mut batch, mut news) = (Batch::default(), Vec::new());
+    for (at, slot) in slots.iter().enumerate() {
+        if let Some(slot) = slot {
+            batch.push_at(&slot.unseen, cache.length(at) as u32);
+            news.push((at, slot.unseen.len()));
+        }
+    }
+    cache.extend(&news);
+    model.forward_cached(t, &batch, a, cache);
+    let (d, v) = (model.config.dim, model.config.vocab);
+    let last_bd: Vec<f32> = batch
+        .rows
+        .iter()
+        .flat_map(|row| &a.hidden_td[(row.end - 1) * d..row.end * d])
+        .copied()
+        .collect();
+    let mut logits_bv = vec![0.0; batch.rows.len() * v];
+    linear(t, &last_bd, &model.weights.head_vd, &mut logits_bv, [batch.rows.len(), d, v]);
+    for (slot, logits) in slots.iter_mut().flatten().zip(logits_bv.chunks_exact(v)) {
+        slot.draw(logits, options);
+    }
+}
+
+/// A prompt with its continuation as a row to be scored: only the continuation is asked for.
+pub fn as_row(prompt: &[u32], made: &Generated, eos: u32) -> Row {
+    let mut whole = [prompt, &made.tokens].concat();
+    whole.extend(made.ended.then_some(eos));
+    let mut targets = vec![IGNORE; prompt.len() - 1];
+    targets.extend(&whole[prompt.len()..]);
+    whole.pop();
+    let segment = 0..whole.len();
+    Row { tokens: whole, targets, segments: vec![segment] }
+}

@@ -1,0 +1,76 @@
+//! AdamW over all parameters of a decoder, with its moments (Loshchilov and Hutter, "Decoupled
+//! weight decay regularization", 2019). Norm weights are not decayed, as in Hugging Face's trainer;
+//! embeddings are. Knows no schedule. Left out: AMSGrad, Nesterov, a maximum of the update.
+
+use crate::train::kernels::Threads;
+use crate::train::kernels::adamw::{self, Moments};
+use crate::train::model::parameters::{Role, table};
+use crate::train::model::{ModelConfig, Parameters};
+
+/// The settings of the optimizer, named as `adamw` in `std/train` names them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamW {
+    pub beta1: f64,
+    pub beta2: f64,
+    pub eps: f64,
+    pub weight_decay: f64,
+}
+
+/// The moments of every parameter, and the powers of the betas.
+#[derive(Debug)]
+pub struct AdamWState {
+    settings: AdamW,
+    /// Which tensors are decayed, in the order of the table.
+    decayed: Vec<bool>,
+    pub first: Parameters,
+    pub second: Parameters,
+    beta1_power: f64,
+    beta2_power: f64,
+}
+
+impl AdamWState {
+    /// Moments at zero, allocated once.
+    pub fn new(config: &ModelConfig, settings: AdamW) -> AdamWState {
+        AdamWState {
+            settings,
+            decayed: table(config).iter().map(|spec| spec.role != Role::Norm).collect(),
+            first: Parameters::zeros(config),
+            second: Parameters::zeros(config),
+            beta1_power: 1.0,
+            beta2_power: 1.0,
+        }
+    }
+
+    /// Moves every weight by one step at rate `lr`; gradients count `gradient_scale` times.
+    pub fn step(
+        &mut self,
+        t: &Threads,
+        weights: &mut Parameters,
+        gradients: &Parameters,
+        lr: f64,
+        gradient_scale: f32,
+    ) {
+        let AdamW { beta1, beta2, eps, weight_decay } = self.settings;
+        self.beta1_power *= beta1;
+        self.beta2_power *= beta2;
+        let (beta1_power, beta2_power) = (self.beta1_power, self.beta2_power);
+        let moments = self.first.tensors_mut().into_iter().zip(self.second.tensors_mut());
+        let pairs = weights.tensors_mut().into_iter().zip(gradients.tensors());
+        for (((weight, gradient), (first, second)), decayed) in
+            pairs.zip(moments).zip(&self.decayed)
+        {
+            let weight_decay = if *decayed { weight_decay } else { 0.0 };
+            let step = adamw::AdamW {
+                lr,
+                beta1,
+                beta2,
+                eps,
+                weight_decay,
+                beta1_power,
+                beta2_power,
+                gradient_scale,
+            };
+            step.step(t, weight, gradient, Moments { first, second });
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Stage kinds, one thin file each, and the loop they share. Each begins from paths and plain
+//! parameters and ends with files in an empty folder.
+
+// Rows from what users and programs have.
+pub mod command;
+pub mod read_benchmark;
+pub mod read_chat;
+pub mod read_text;
+pub mod smallworld;
+pub mod split;
+
+// A vocabulary.
+pub mod train_tokenizer;
+
+// The only loop, and what a run costs.
+pub mod ledger;
+pub mod length;
+pub mod train_loop;
+
+// Models.
+pub mod generate;
+pub mod pretrain;
+pub mod sft;
+
+pub use generate::{Generate, generate};
+pub use length::{BatchSize, Course, Length};
+pub use pretrain::{Pretrain, pretrain};
+pub use sft::{Sft, sft};
+pub use train_loop::{Numerics, Training};

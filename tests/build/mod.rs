@@ -1,0 +1,17 @@
+//! The engine with fake executors in temporary folders.
+
+mod world;
+
+mod plans;
+
+mod keys;
+
+mod building;
+
+mod sources;
+
+mod locks;
+
+mod faults;
+
+mod crash;

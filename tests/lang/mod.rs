@@ -1,0 +1,7 @@
+//! Recipes: what is read, what is said of mistakes, and how text is laid out.
+
+mod format;
+mod mutate;
+mod programs;
+mod semantics;
+mod syntax;
