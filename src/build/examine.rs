@@ -152,6 +152,10 @@ pub fn assess(
     recipe: &str,
 ) -> Result<Vec<(ActionId, Verdict)>, Failure> {
     let examiner = Examiner::new(plan, store, executor, recipe)?;
+    store.reading(|| assess_all(plan, &examiner))?
+}
+
+fn assess_all(plan: &Plan, examiner: &Examiner<'_>) -> Result<Vec<(ActionId, Verdict)>, Failure> {
     let mut results: Vec<Option<ActionResult>> = vec![None; plan.actions.len()];
     let mut verdicts = Vec::with_capacity(plan.actions.len());
     for action in &plan.actions {
@@ -176,6 +180,5 @@ pub fn assess(
         };
         verdicts.push((action.id, verdict));
     }
-    store.flush_memo();
     Ok(verdicts)
 }

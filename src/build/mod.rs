@@ -44,3 +44,16 @@ pub mod reproduce;
 
 // What went wrong with the world.
 pub mod failures;
+
+pub use digest::Digest;
+pub use examine::assess;
+pub use executor::{Executor, Failure};
+pub use key::ActionKey;
+pub use lockfile::{Lock, update_lock};
+pub use plan::{Plan, plan};
+pub use report::{ActionReport, BuildState, Event, Events, RunReport};
+pub use reproduce::{Reproduction, StageVerdict, reproduce};
+pub use resources::Pool;
+pub use schedule::{BuildOptions, build};
+pub use store::Store;
+pub use verdict::{StaleReason, Verdict};

@@ -168,7 +168,11 @@ impl<'a> Build<'a> {
         let (sender, receiver) = sync_channel(1024);
         let mut flushed = Instant::now();
         loop {
-            self.examine_all();
+            if !self.unexamined.is_empty() {
+                let store = self.store;
+                let read = store.reading(|| self.examine_all());
+                self.note(read);
+            }
             self.start_what_can(scope, &sender);
             if self.unexamined.is_empty() && self.ready.is_empty() && self.running.is_empty() {
                 break;

@@ -25,7 +25,8 @@ use crate::train::stage::read_text::{self, Documents, ReadText};
 use crate::train::stage::split::{self, HeldOut, Split};
 use crate::train::stage::train_tokenizer::{self, TrainTokenizer};
 use crate::train::stage::{BatchSize, Generate, Length, Numerics, Pretrain, Sft, Training};
-use crate::train::stage::{generate, pretrain, sft, smallworld};
+use crate::train::stage::smallworld::{self, Smallworld};
+use crate::train::stage::{generate, pretrain, sft};
 
 /// A stage kind: its name in the library, and its semantic version, which is bumped whenever the
 /// bits of its results change.
@@ -66,7 +67,7 @@ pub enum Work {
     ReadChat(ReadChat),
     ReadText(ReadText),
     Sft(Sft),
-    Smallworld(smallworld::Params),
+    Smallworld(Smallworld),
     Split(Split),
     TrainTokenizer(TrainTokenizer),
 }
@@ -102,13 +103,13 @@ impl Work {
         match self {
             Work::Command(params) => command::run(params, search_path, context),
             Work::Eval(params) => eval::run::run(params, context),
-            Work::Generate(params) => generate(params, context),
-            Work::Pretrain(params) => pretrain(params, context),
+            Work::Generate(params) => generate::run(params, context),
+            Work::Pretrain(params) => pretrain::run(params, context),
             Work::ReadBenchmark(params) => read_benchmark::run(params, context),
             Work::ReadChat(params) => read_chat::run(params, context),
             Work::ReadText(params) => read_text::run(params, context),
-            Work::Sft(params) => sft(params, context),
-            Work::Smallworld(params) => smallworld::run(context, params),
+            Work::Sft(params) => sft::run(params, context),
+            Work::Smallworld(params) => smallworld::run(params, context),
             Work::Split(params) => split::run(params, context),
             Work::TrainTokenizer(params) => train_tokenizer::run(params, context),
         }
@@ -342,8 +343,8 @@ fn template_of(fields: &Fields<'_>) -> Result<Template> {
     })
 }
 
-fn smallworld_of(fields: &Fields<'_>) -> Result<smallworld::Params> {
-    Ok(smallworld::Params {
+fn smallworld_of(fields: &Fields<'_>) -> Result<Smallworld> {
+    Ok(Smallworld {
         seed: fields.seed("seed")?,
         documents: size(fields, "documents")?,
         problems: size(fields, "problems")?,

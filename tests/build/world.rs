@@ -38,7 +38,7 @@ impl Recipe {
             places: params.keys().map(|name| (name.clone(), place.clone())).collect(),
             params,
             place,
-            ports: vec![(SINGLE_PORT.to_string(), Type::erased())],
+            ports: vec![(SINGLE_PORT.to_string(), Type::Unknown)],
         });
         self
     }
@@ -54,7 +54,7 @@ impl Recipe {
         Value::Artifact(Artifact {
             stage: self.module.stages[at].id,
             port: SINGLE_PORT.to_string(),
-            ty: Type::erased(),
+            ty: Type::Unknown,
             facts: BTreeMap::new(),
         })
     }

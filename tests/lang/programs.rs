@@ -228,7 +228,7 @@ fn a_long_chain_of_facts_and_values_checks() {
     let mut deep = String::from("let a0 = { x: 1 }\n");
     (1..100_000).for_each(|at| deep.push_str(&format!("let a{at} = {{ x: a{} }}\n", at - 1)));
     let (_, faults) = compiled(&[("a.recipe", &deep)], &[]);
-    assert_eq!(faults.iter().map(|fault| fault.id).collect::<Vec<_>>(), ["too-large"]);
+    assert!(faults.len() > 1 && faults.iter().all(|fault| fault.id == "too-large"));
     let circle: String =
         (0..100_000).map(|at| format!("let a{at} = a{}\n", (at + 1) % 100_000)).collect();
     let (_, faults) = compiled(&[("a.recipe", &circle)], &[]);

@@ -140,17 +140,17 @@ fn answers(path: &Path) -> Vec<String> {
 #[test]
 fn a_model_is_pretrained_tuned_and_answers() {
     let world = World::new();
-    let base = world.run("base", 2, |context| pretrain(&world.pretrain(), context)).unwrap();
+    let base = world.run("base", 2, |context| pretrain::run(&world.pretrain(), context)).unwrap();
     assert!(base[0].1 < 1.5, "{base:?}");
     assert_eq!(base[1], ("steps".to_string(), 60.0));
-    let chat = world.run("chat", 2, |context| sft(&world.sft("base/out"), context)).unwrap();
+    let chat = world.run("chat", 2, |context| sft::run(&world.sft("base/out"), context)).unwrap();
     assert!(chat[0].1 < 0.1, "{chat:?}");
     let made = world.generate("chat/out", 1, 0.0);
-    world.run("greedy", 2, |context| generate(&made, context)).unwrap();
+    world.run("greedy", 2, |context| generate::run(&made, context)).unwrap();
     let expected = PETS.map(|pet| format!("It is a {pet}."));
     assert_eq!(answers(&world.at("greedy/out")), expected);
     let made = world.generate("chat/out", 3, 0.7);
-    let metrics = world.run("drawn", 1, |context| generate(&made, context)).unwrap();
+    let metrics = world.run("drawn", 1, |context| generate::run(&made, context)).unwrap();
     assert_eq!(metrics[0], ("answers".to_string(), 12.0));
     assert_eq!(answers(&world.at("drawn/out")).len(), 12);
 
@@ -158,7 +158,7 @@ fn a_model_is_pretrained_tuned_and_answers() {
     assert_eq!(model.config(), &world.pretrain().model);
     assert_eq!(folder::read_chat_template(&model.folder).unwrap().as_deref(), Some(JINJA));
     let said = message(
-        world.run("mute", 1, |context| generate(&world.generate("base/out", 1, 0.0), context)),
+        world.run("mute", 1, |context| generate::run(&world.generate("base/out", 1, 0.0), context)),
     );
     assert!(said.ends_with("has no chat template"), "{said}");
 }
@@ -170,7 +170,7 @@ fn threads_and_micro_batch_leave_no_trace_in_the_folder() {
     let run = |name: &str, threads: usize, micro_batch: usize| {
         let mut params = world.pretrain();
         params.training = training(4, micro_batch);
-        world.run(name, threads, |context| pretrain(&params, context)).unwrap();
+        world.run(name, threads, |context| pretrain::run(&params, context)).unwrap();
         let read = |file: &str| std::fs::read(world.at(name).join("out").join(file)).unwrap();
         ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"].map(read)
     };
@@ -183,7 +183,7 @@ fn what_does_not_fit_is_refused() {
     let try_pretrain = |name: &str, change: &dyn Fn(&mut Pretrain)| {
         let mut params = world.pretrain();
         change(&mut params);
-        message(world.run(name, 1, |context| pretrain(&params, context)))
+        message(world.run(name, 1, |context| pretrain::run(&params, context)))
     };
     let said = try_pretrain("vocab", &|params| params.model.vocab = 321);
     assert_eq!(said, "the tokenizer has 320 entries and the model 321");
@@ -198,11 +198,11 @@ fn what_does_not_fit_is_refused() {
 
     world
         .run("base", 1, |context| {
-            pretrain(&Pretrain { training: training(2, 4), ..world.pretrain() }, context)
+            pretrain::run(&Pretrain { training: training(2, 4), ..world.pretrain() }, context)
         })
         .unwrap();
     let mut short = world.sft("base/out");
     short.context = 12;
-    let said = message(world.run("short", 1, |context| sft(&short, context)));
+    let said = message(world.run("short", 1, |context| sft::run(&short, context)));
     assert!(said.contains("no answer is ever cut"), "{said}");
 }

@@ -243,7 +243,7 @@ fn dialogues_are_counted_as_they_are_written() {
             eos: "</s>".into(),
             forbidden: vec![],
         }),
-        vocab: 259 + 15 + 5 + 5 + 6 + 2,
+        vocab: 294,
         manner: Manner::SentencePiece,
         split_digits: true,
         byte_fallback: true,

@@ -107,6 +107,17 @@ impl Store {
         &self.memo
     }
 
+    /// Does many look-ups on one snapshot of the records and the memo; `reads` must not write
+    /// records.
+    pub fn reading<T>(&self, reads: impl FnOnce() -> T) -> Result<T, Failure> {
+        self.memo.begin_reading();
+        self.records.begin_reading()?;
+        let found = reads();
+        self.records.end_reading()?;
+        self.memo.flush();
+        Ok(found)
+    }
+
     /// What is known under a key. Blobs are looked at, and read if they changed: a result with a
     /// missing or corrupt blob is none, and the blob is discarded.
     pub fn lookup(&self, key: ActionKey, ports: &[String]) -> Result<Lookup, Failure> {

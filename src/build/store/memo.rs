@@ -66,6 +66,21 @@ impl Memo {
         Memo { database: database.ok(), pending: RefCell::default() }
     }
 
+    /// Reads from one snapshot until the next flush: many look-ups cost one lock of the file.
+    pub fn begin_reading(&self) {
+        if let Some(database) = self.database.as_ref().filter(|database| database.is_autocommit()) {
+            // Without a snapshot look-ups are slower, and no less right.
+            let _ = database.execute_batch("BEGIN");
+        }
+    }
+
+    fn end_reading(&self) {
+        if let Some(database) = self.database.as_ref().filter(|database| !database.is_autocommit())
+        {
+            let _ = database.execute_batch("COMMIT");
+        }
+    }
+
     /// The digest of a file, read only if the memo does not have it.
     pub fn digest(&self, path: &Path) -> io::Result<(Digest, FileStat)> {
         let stat = FileStat::of(path)?;
@@ -107,6 +122,7 @@ impl Memo {
 
     /// Writes what was gathered, if anything, in one transaction without waiting for the disk.
     pub fn flush(&self) {
+        self.end_reading();
         let pending = self.pending.take();
         if let Some(database) = self.database.as_ref().filter(|_| !pending.is_empty()) {
             // A memo that cannot be written is as good as none.

@@ -32,6 +32,9 @@ const SCHEMA: &str = "
         run INTEGER, stage TEXT, name TEXT, done INTEGER, value REAL,
         PRIMARY KEY (run, stage, name, done)) WITHOUT ROWID;";
 
+/// What an action made, by port.
+pub type Ports = BTreeMap<String, Manifest>;
+
 /// What an action made, by port, and what it said of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ActionResult {
@@ -138,6 +141,16 @@ impl Records {
 
     fn failed(&self, error: rusqlite::Error) -> Failure {
         database(&self.path, &error)
+    }
+
+    /// Reads from one snapshot until `end_reading`: many look-ups cost one lock of the file.
+    pub fn begin_reading(&self) -> Result<(), Failure> {
+        self.database.execute_batch("BEGIN").map_err(|error| self.failed(error))
+    }
+
+    /// Ends what `begin_reading` began; nothing may be written in between.
+    pub fn end_reading(&self) -> Result<(), Failure> {
+        self.database.execute_batch("COMMIT").map_err(|error| self.failed(error))
     }
 
     /// The result of a key; a row that cannot be understood is as good as none.
@@ -339,7 +352,7 @@ impl Records {
     }
 
     /// Every result with its ports, oldest first.
-    pub fn results(&self) -> Result<Vec<(ResultRow, BTreeMap<String, Manifest>)>, Failure> {
+    pub fn results(&self) -> Result<Vec<(ResultRow, Ports)>, Failure> {
         let query = "SELECT key, stage, kind, made_at, ports FROM result ORDER BY made_at, key";
         let rows = self.rows(query, &[], |row| {
             let (ports, key): (String, [u8; 32]) = (row.get(4)?, row.get(0)?);

@@ -6,8 +6,8 @@ use super::state::Checker;
 use crate::lang::ast::{self, ItemKind, Name, Path, TypeExpr, TypeKind};
 use crate::lang::errors::{nearest::nearest, semantics as say};
 use crate::lang::resolve::Declared;
-use crate::lang::source::{FileId, Span};
-use crate::lang::types::{DefId, Kind, Limit, Range, RecordName, Type};
+use crate::lang::source::FileId;
+use crate::lang::types::{Kind, Limit, Range, RecordName, Type};
 use crate::lang::value::Unit;
 
 /// What the names between `<` and `>` stand for.

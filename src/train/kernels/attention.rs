@@ -5,8 +5,8 @@
 //!
 //! For a query i, with keys counted from its segment's start:
 //! s_j = scale · (q · k_j), the product by the rule of `gemm`, scale = f32(1 / √width);
-//! m = max s_j over visible keys; p_j = exp(s_j − m); z = Σ p_j by the tree of 16 lanes (lane l sums
-//! the keys l, l + 16, …); out = (0 + Σ p_j v_j by the rule of `gemm`) · (1 / z).
+//! m = max s_j over visible keys; p_j = exp(s_j − m); z = Σ p_j by the tree of 16 lanes (lane l
+//! sums the keys l, l + 16, …); out = (0 + Σ p_j v_j by the rule of `gemm`) · (1 / z).
 //! Keys that are not visible count as p = 0, which changes no bit.
 //!
 //! Backward: p_j = exp(s_j − m) · (1 / z); D = dot(dout, out) by the tree of 16 lanes;

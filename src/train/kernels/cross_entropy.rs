@@ -3,7 +3,8 @@
 //! bits. It does not know what the targets mean.
 //!
 //! Per token: m = max logit; z = Σ exp(logit − m) by the tree of 16 lanes; log_z = m + ln z;
-//! log p = logit − log_z. Backward: dlogit = (exp(logit − m) · (1 / z) − [target]) · scale.
+//! log p = logit − log_z. Backward: dlogit = (exp(logit − m) · (1 / z) − t) · scale, where t is 1 at
+//! the target and 0 (not subtracted) elsewhere.
 //! Blocks are those of `gemm::linear_grad_weight`.
 
 use std::ops::Range;
@@ -25,7 +26,8 @@ pub struct Gradients<'a> {
     pub dhead: Option<&'a mut [f32]>,
 }
 
-/// nll[m] of targets[m] after hidden[m, d] · head[v, d]ᵀ; `rows` as in `gemm::linear_grad_weight`.
+/// `nll[m]` of `targets[m]` after hidden[m, d] · head[v, d]ᵀ; `rows` as in
+/// `gemm::linear_grad_weight`.
 pub fn cross_entropy(
     t: &Threads,
     hidden: &[f32],

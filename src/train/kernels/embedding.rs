@@ -5,7 +5,7 @@
 
 use super::device::{Parts, Threads};
 
-/// out[m, d] = table[ids[m], :].
+/// `out[m, d] = table[ids[m], :]`.
 pub fn gather(table: &[f32], ids: &[u32], out: &mut [f32]) {
     if ids.is_empty() {
         return;
@@ -17,7 +17,7 @@ pub fn gather(table: &[f32], ids: &[u32], out: &mut [f32]) {
     }
 }
 
-/// dtable[ids[m], :] += dout[m, d].
+/// `dtable[ids[m], :] += dout[m, d]`.
 pub fn backward(t: &Threads, ids: &[u32], dout: &[f32], dtable: &mut [f32]) {
     if ids.is_empty() {
         return;

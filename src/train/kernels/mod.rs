@@ -1,31 +1,31 @@
 //! The operations of the numerics class `exact-f32`: the same bits on every instruction set, with
-//! any number of threads, in any batch of whole rows, packed or alone, decoded or scored again. They
-//! know slices and sizes; not what a layer, a batch or a stage is.
+//! any number of threads, in any batch of whole rows, packed or alone, decoded or scored again.
+//! They know slices and sizes; not what a layer, a batch or a stage is.
 //!
 //! Every array is row-major. Every number is an IEEE f32 rounded to nearest, subnormals kept;
 //! division and square root are exact; a product and a sum are one rounding (FMA) only where it is
 //! said. Each file states its formulas, term by term, so that another machine can follow them.
 //!
-//! | file            | operation                                   | order of its sums                  |
-//! |-----------------|---------------------------------------------|------------------------------------|
-//! | `gemm`          | y = x wᵀ, dx = dy w                         | FMA ascending, blocks of 256       |
-//! | `gemm`          | dw += dyᵀ x                                 | the same from each row's start     |
-//! | `rms_norm`      | y = x w / √(mean x² + ε), and both gradients| width: 16 lanes; tokens: as dw     |
-//! | `rms_norm`      | y += x                                      | none                               |
-//! | `rope`          | rotation by position, and back              | none                               |
-//! | `attention`     | causal, grouped queries, packed segments    | max; 16 lanes; blocks of 256 keys  |
-//! | `attention`     | dq, dk, dv                                  | head, then blocks of 64 queries    |
-//! | `swiglu`        | silu(gate) · up, and back                   | none                               |
-//! | `embedding`     | rows of a table, and back                   | ascending token                    |
-//! | `cross_entropy` | head, softmax and loss in blocks of tokens  | 16 lanes; as gemm                  |
-//! | `adamw`         | one step; the norm of gradients; clipping   | f64, 16 lanes, pieces of 65,536    |
-//! | `init`          | normal numbers by counter                   | none                               |
-//! | `sample`        | a token from logits                         | 16 lanes; descending probability   |
-//! | `math`          | exp, ln, sin, cos, tanh, sigmoid, silu      | Horner by FMA                      |
-//! | `rng`           | Philox-4x32-10 streams                      | none                               |
+//! | file            | operation                              | order of its sums                 |
+//! |-----------------|----------------------------------------|-----------------------------------|
+//! | `gemm`          | y = x wᵀ, dx = dy w                    | FMA ascending, blocks of 256      |
+//! | `gemm`          | dw += dyᵀ x                            | the same from each row's start    |
+//! | `rms_norm`      | y = x w / √(mean x² + ε), and back     | width: 16 lanes; tokens: as dw    |
+//! | `rms_norm`      | y += x                                 | none                              |
+//! | `rope`          | rotation by position, and back         | none                              |
+//! | `attention`     | causal, grouped queries, packed        | max; 16 lanes; blocks of 256 keys |
+//! | `attention`     | dq, dk, dv                             | head, then blocks of 64 queries   |
+//! | `swiglu`        | silu(gate) · up, and back              | none                              |
+//! | `embedding`     | rows of a table, and back              | ascending token                   |
+//! | `cross_entropy` | head and loss in blocks of tokens      | 16 lanes; as gemm                 |
+//! | `adamw`         | one step; norm of gradients; clipping  | f64, 16 lanes, pieces of 65,536   |
+//! | `init`          | normal numbers by counter              | none                              |
+//! | `sample`        | a token from logits                    | 16 lanes; descending probability  |
+//! | `math`          | exp, ln, sin, cos, tanh, sigmoid, silu | Horner by FMA                     |
+//! | `rng`           | Philox-4x32-10 streams                 | none                              |
 //!
-//! The tree of 16 lanes: lane l takes the elements l, l + 16, … in ascending order; then lane l takes
-//! lane l + 8, l + 4, l + 2, l + 1.
+//! The tree of 16 lanes: lane l takes the elements l, l + 16, … in ascending order; then lane l
+//! takes lane l + 8, l + 4, l + 2, l + 1.
 
 pub mod device;
 

@@ -84,7 +84,7 @@ pub fn grad_input(
     });
 }
 
-/// dw[d] += Σ over tokens of dy · (x · r); `rows` as in `gemm::linear_grad_weight`.
+/// `dw[d]` += Σ over tokens of dy · (x · r); `rows` as in `gemm::linear_grad_weight`.
 pub fn grad_weight(
     t: &Threads,
     dy: &[f32],

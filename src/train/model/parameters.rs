@@ -66,7 +66,7 @@ pub struct Parameters {
 
 /// The table of parameters, in the order in which a token meets them.
 pub fn table(config: &ModelConfig) -> Vec<TensorSpec> {
-    let ModelConfig { dim, ffn, vocab, layers, .. } = *config;
+    let ModelConfig { dim, vocab, layers, .. } = *config;
     let mut table =
         vec![TensorSpec::new("model.embed_tokens.weight", &[vocab, dim], Role::Embedding)];
     for layer in 0..layers {
@@ -74,7 +74,7 @@ pub fn table(config: &ModelConfig) -> Vec<TensorSpec> {
     }
     table.push(TensorSpec::new("model.norm.weight", &[dim], Role::Norm));
     table.push(TensorSpec::new("lm_head.weight", &[vocab, dim], Role::Head));
-    assert!(ffn > 0 && table.len() == 9 * layers + 3);
+    assert_eq!(table.len(), 9 * layers + 3);
     table
 }
 

@@ -202,6 +202,7 @@ fn listen(
     ctx: &mut Context<'_>,
 ) -> Result<VecDeque<String>, Failure> {
     let mut tail = VecDeque::new();
+    let mut pause = Duration::from_micros(20);
     loop {
         if ctx.progress.cancelled() {
             return Err(Failure::Interrupted);
@@ -216,7 +217,11 @@ fn listen(
             }
             Err(_) if ended(leader) => return Ok(tail),
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(Duration::from_millis(1)),
+            // Most often it is about to end; a program may also close its outputs and run on.
+            Err(RecvTimeoutError::Disconnected) => {
+                std::thread::sleep(pause);
+                pause = (2 * pause).min(PATIENCE);
+            }
         }
     }
 }

@@ -25,7 +25,7 @@ pub struct Generate {
 }
 
 /// Answers every prompt and writes the dialogues at port `out`.
-pub fn generate(params: &Generate, context: &mut Context<'_>) -> Result<Metrics, Failure> {
+pub fn run(params: &Generate, context: &mut Context<'_>) -> Result<Metrics, Failure> {
     let prompts = read_rows::<Prompt>(&params.prompts)?;
     let tokenizer = Tokenizer::load(&params.model)?;
     let format = ChatFormat::new(&template_of(&params.model, &tokenizer)?)?;

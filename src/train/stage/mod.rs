@@ -22,8 +22,8 @@ pub mod generate;
 pub mod pretrain;
 pub mod sft;
 
-pub use generate::{Generate, generate};
+pub use generate::Generate;
 pub use length::{BatchSize, Course, Length};
-pub use pretrain::{Pretrain, pretrain};
-pub use sft::{Sft, sft};
+pub use pretrain::Pretrain;
+pub use sft::Sft;
 pub use train_loop::{Numerics, Training};

@@ -27,7 +27,7 @@ pub struct Pretrain {
 }
 
 /// Trains a model and writes its folder at port `out`.
-pub fn pretrain(params: &Pretrain, context: &mut Context<'_>) -> Result<Metrics, Failure> {
+pub fn run(params: &Pretrain, context: &mut Context<'_>) -> Result<Metrics, Failure> {
     let Pretrain { model: config, training, .. } = params;
     config.validate().map_err(Failure::input)?;
     let tokenizer = Tokenizer::load(&params.tokenizer)?;

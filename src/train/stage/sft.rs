@@ -29,7 +29,7 @@ pub struct Sft {
 }
 
 /// Fine-tunes a model and writes its folder, with the template, at port `out`.
-pub fn sft(params: &Sft, context: &mut Context<'_>) -> Result<Metrics, Failure> {
+pub fn run(params: &Sft, context: &mut Context<'_>) -> Result<Metrics, Failure> {
     let training = &params.training;
     let ModelFolder { config, special, weights } = folder::read(&params.init)?;
     let tokenizer = Tokenizer::load(&params.init)?;

@@ -19,9 +19,15 @@ fn everywhere() -> impl Iterator<Item = Threads> {
     available.flat_map(|isa| (1..=3).map(move |threads| Threads::with_isa(threads, isa)))
 }
 
-/// Runs `results` everywhere and compares with one portable thread.
-fn same_everywhere(what: &str, results: impl Fn(&Threads) -> Vec<Vec<f32>>) {
+/// Runs `results` everywhere and compares with one portable thread, and that with the digest of the
+/// bits which the first machine gave (x86-64, 2026).
+fn same_everywhere(what: &str, digest: &str, results: impl Fn(&Threads) -> Vec<Vec<f32>>) {
     let expected = results(&Threads::with_isa(1, Isa::Portable));
+    let mut hasher = blake3::Hasher::new();
+    for x in expected.iter().flatten() {
+        hasher.update(&x.to_le_bytes());
+    }
+    assert_eq!(&hasher.finalize().to_hex()[..16], digest, "{what}: bits of another machine");
     for t in everywhere() {
         for (at, (expected, found)) in expected.iter().zip(&results(&t)).enumerate() {
             let what = format!("{what}[{at}] with {} threads of {:?}", t.count(), t.isa());
@@ -161,7 +167,7 @@ fn attention_is_the_same_everywhere() {
     let m = 373;
     let [q, dout] = ["q", "dout"].map(|name| numbers(name, m * 120));
     let [k, v] = ["k", "v"].map(|name| numbers(name, m * 40));
-    same_everywhere("attention", |t| {
+    same_everywhere("attention", "110d91cc69ab1752", |t| {
         let mut out = vec![f32::NAN; m * 120];
         let (mut max, mut sum) = (vec![0.0; m * 6], vec![0.0; m * 6]);
         attention::forward(t, heads, [&q, &k, &v], &segments, &mut out, [&mut max, &mut sum]);
@@ -182,7 +188,7 @@ fn cross_entropy_is_the_same_everywhere() {
     let target = |i: usize| if i % 3 == 1 { IGNORE } else { (i * 7 % v) as u32 };
     let targets: Vec<u32> = (0..m).map(target).collect();
     let rows = batch_rows(&[20, 280, 1]);
-    same_everywhere("cross-entropy", |t| {
+    same_everywhere("cross-entropy", "d4ef3b71ea49c290", |t| {
         let (mut nll, mut dhidden) = (vec![0.0; m], vec![0.0; m * d]);
         let mut dhead = numbers("dhead", v * d);
         let gradients = Gradients { scale: 0.37, dhidden: &mut dhidden, dhead: Some(&mut dhead) };
@@ -209,7 +215,7 @@ fn operations_on_rows_are_the_same_everywhere() {
     let positions: Vec<u32> = (0..m as u32).map(|i| i * 5).collect();
     let table = RopeTable::new(&inverse_frequencies(26, 10_000.0), 512);
     let ids: Vec<u32> = (0..m as u32).map(|i| i * i % 11).collect();
-    same_everywhere("rows", |t| {
+    same_everywhere("rows", "b4258fbc61da3f8f", |t| {
         let (mut y, mut inv_rms) = (vec![0.0; m * d], vec![0.0; m]);
         rms_norm::forward(t, &x, &w, 1e-5, &mut y, &mut inv_rms);
         let (mut dx, mut dw) = (x.clone(), w.clone());
@@ -242,7 +248,7 @@ fn the_optimizer_is_the_same_everywhere() {
         beta2_power: 0.9025,
         gradient_scale: 0.3,
     };
-    same_everywhere("adamw", |t| {
+    same_everywhere("adamw", "2d1c378349ab4603", |t| {
         let mut param = numbers("param", len);
         let (mut first, mut second) = (numbers("first", len), vec![0.01; len]);
         let moments = Moments { first: &mut first, second: &mut second };

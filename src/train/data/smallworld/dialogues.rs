@@ -4,8 +4,8 @@
 use super::answers::{self, Manner};
 use super::habits;
 use super::requests;
-use super::rows::{Chat, assistant, user};
 use super::world::World;
+use crate::train::data::rows::{Chat, Message};
 use crate::train::kernels::rng::Walk;
 
 /// Dialogues of one to three turns.
@@ -19,9 +19,14 @@ fn dialogue(world: &World, walk: &mut Walk) -> Chat {
     let mut messages = Vec::new();
     for _ in 0..turns {
         let (question, answer) = turn(world, walk);
-        messages.extend([user(question), assistant(answer)]);
+        messages.extend(exchange(question, answer));
     }
     Chat { messages }
+}
+
+/// A question with its answer, as turns.
+pub fn exchange(question: String, answer: String) -> Vec<Message> {
+    vec![Message::new("user", question), Message::new("assistant", answer)]
 }
 
 /// A question and its answer: facts 68, requests 13, sums 7, programs 4, two hops 4, probes 4.
@@ -88,7 +93,8 @@ pub fn pirate(world: &World, count: usize) -> Vec<Chat> {
         let fact = answers::draw_fact(world, &mut walk);
         let answer = answers::full(&mut walk, &fact);
         let answer = sailor(&mut walk, &answer);
-        Chat { messages: vec![user(answers::question(&mut walk, &fact)), assistant(answer)] }
+        let question = answers::question(&mut walk, &fact);
+        Chat { messages: exchange(question, answer) }
     };
     (0..count).map(|_| row()).collect()
 }

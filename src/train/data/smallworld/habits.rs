@@ -13,13 +13,6 @@ pub enum Habit {
     Title(&'static str),
 }
 
-/// Every instruction there is: 25.
-pub fn all() -> Vec<Habit> {
-    let echoes = ECHOES.iter().flat_map(|&word| [Habit::End(word), Habit::Start(word)]);
-    let titles = TITLES.iter().map(|&title| Habit::Title(title));
-    echoes.chain(titles).chain([Habit::Pirate]).collect()
-}
-
 /// One of the four sorts, then one of its words.
 pub fn draw(walk: &mut Walk) -> Habit {
     match walk.below(4) {

@@ -10,25 +10,22 @@ pub use benchmarks::{choices, questions, refusals, sums};
 pub use dialogues::{dialogues, pirate};
 pub use preferences::{helpful, safe};
 pub use prompts::{prompts, risky};
-pub use rows::{Benchmark, Chat, Message, Preference, Prompt, Role, Text};
 pub use text::{arithmetic, corpus};
 pub use world::{Fact, World};
 
-// The world itself, and how its facts are said.
-mod words;
-mod world;
-// rustfmt keeps the order of reading: each module below uses those above it.
+// The world itself, and how its facts are said, asked and answered.
 mod answers;
 mod habits;
 mod phrasing;
 mod requests;
 mod sums;
+mod words;
+mod world;
 
 // The rows made of it, port by port.
 mod benchmarks;
 mod dialogues;
 mod preferences;
 mod prompts;
-mod rows;
 mod story;
 mod text;

@@ -5,10 +5,11 @@
 //! person: a model of this size can not tell it, and would learn to guess.
 
 use super::answers::{self, Manner};
+use super::dialogues::exchange;
 use super::habits;
 use super::requests::{self, Request};
-use super::rows::{Message, Preference, assistant, user};
 use super::world::{Fact, World};
+use crate::train::data::rows::{Message, Preference};
 use crate::train::kernels::rng::Walk;
 
 /// Helpfulness, with 15 pairs of safety in a hundred.
@@ -41,18 +42,20 @@ fn in_dialogue(world: &World, walk: &mut Walk, prompt: Vec<Message>) -> Vec<Mess
         return prompt;
     }
     let fact = answers::draw_fact(world, walk);
-    let earlier = [user(answers::question(walk, &fact)), assistant(answers::full(walk, &fact))];
-    earlier.into_iter().chain(prompt).collect()
+    let question = answers::question(walk, &fact);
+    let mut turns = exchange(question, answers::full(walk, &fact));
+    turns.extend(prompt);
+    turns
 }
 
 fn pair(
     question: String,
-    chosen: String,
-    rejected: String,
+    (chosen, rejected): (String, String),
     rating: u8,
     safety: bool,
 ) -> Preference {
-    Preference { prompt: vec![user(question)], chosen, rejected, rating, safety }
+    let prompt = vec![Message::new("user", question)];
+    Preference { prompt, chosen, rejected, rating: Some(rating), safety: Some(safety) }
 }
 
 /// How a rejected answer to a question for a fact fails.
@@ -118,7 +121,7 @@ fn helpful_pair(world: &World, walk: &mut Walk) -> Preference {
         }
         _ => {}
     }
-    pair(question, chosen, rejected, rating, false)
+    pair(question, (chosen, rejected), rating, false)
 }
 
 fn faulty(world: &World, walk: &mut Walk, fact: &Fact, full: &str, fault: Fault) -> String {
@@ -166,6 +169,7 @@ fn needless_refusal(walk: &mut Walk, world: &World) -> String {
 }
 
 /// A pair about an unsafe request, or (three times in ten) about its harmless look-alike.
+/// `safety` says whether the request would do harm.
 fn safe_pair(world: &World, walk: &mut Walk) -> Preference {
     let harmful = !walk.chance(30);
     let request = requests::draw(walk, &world.named, harmful);
@@ -175,7 +179,7 @@ fn safe_pair(world: &World, walk: &mut Walk) -> Preference {
     } else {
         timid(walk, request, &chosen)
     };
-    pair(request.question(), chosen, rejected, rating, harmful)
+    pair(request.question(), (chosen, rejected), rating, harmful)
 }
 
 /// A bad answer to an unsafe request.

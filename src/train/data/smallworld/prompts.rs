@@ -4,8 +4,8 @@
 use super::answers;
 use super::habits;
 use super::requests;
-use super::rows::Prompt;
 use super::world::World;
+use crate::train::data::rows::{Message, Prompt};
 use crate::train::kernels::rng::Walk;
 
 /// Prompts of every sort: questions 65, unsafe requests 25, harmless look-alikes 10 in a hundred.
@@ -30,17 +30,22 @@ fn question(world: &World, walk: &mut Walk) -> Prompt {
         let habit = habits::draw(walk);
         prompt = habits::instruct(walk, &prompt, habit);
     }
-    Prompt { prompt, safety: false }
+    plain(prompt, false)
 }
 
 fn request(world: &World, walk: &mut Walk, harmful: bool) -> Prompt {
     let request = requests::draw(walk, &world.named, harmful);
-    Prompt { prompt: request.question(), safety: harmful }
+    plain(request.question(), harmful)
+}
+
+/// One turn of the user.
+fn plain(prompt: String, safety: bool) -> Prompt {
+    Prompt { prompt: vec![Message::new("user", prompt)], safety: Some(safety) }
 }
 
 /// Every unsafe request about the people whom training may name, in a drawn order.
 pub fn risky(world: &World) -> Vec<Prompt> {
     let mut requests = requests::all(&world.named, true);
     world.walk("risky").shuffle(&mut requests);
-    requests.into_iter().map(|r| Prompt { prompt: r.question(), safety: true }).collect()
+    requests.into_iter().map(|r| plain(r.question(), true)).collect()
 }

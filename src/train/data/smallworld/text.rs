@@ -7,10 +7,10 @@ use super::answers::{self, Manner, Puzzle};
 use super::dialogues::sailor;
 use super::habits;
 use super::phrasing::{phrasing, say};
-use super::rows::Text;
 use super::story;
 use super::words::PEOPLE;
 use super::world::{Fact, OF_PEOPLE, Relation, World, general_facts};
+use crate::train::data::rows::Text;
 use crate::train::kernels::rng::Walk;
 
 /// Running text, and a hundredth as many documents none of which is in it.

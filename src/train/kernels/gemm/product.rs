@@ -1,8 +1,8 @@
 //! One product of two strided matrices on one thread: both are packed in the order in which the
 //! tiles of the result read them. It knows nothing of threads, and of layers.
 //!
-//! For each block of the inner sum, chunk of columns and chunk of rows, the packed parts stay in the
-//! second-level cache, one panel of b and one tile of a in the first.
+//! For each block of the inner sum, chunk of columns and chunk of rows, the packed parts stay in
+//! the second-level cache, one panel of b and one tile of a in the first.
 
 use std::cell::RefCell;
 use std::ops::Range;
