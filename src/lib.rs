@@ -8,29 +8,32 @@
 //!        └──────── lang ────────┘      └───────────────── build ─────────────────┘
 //! ```
 //!
-//! Two wings that never meet, and one bridge. The engine (`lang`, `build`) knows recipes, values and
-//! digests; it has never heard of a tensor. The trainer (`train`, `eval`) knows tensors, batches and
-//! losses; it has never heard of a graph or a cache. Only `exec` sees both.
+//! Two wings that never meet, and one bridge. The engine (`lang`, `build`) knows recipes, values
+//! and digests; it has never heard of a tensor. The trainer (`train`, `eval`) knows tensors,
+//! batches and losses; it has never heard of a graph or a cache. Only `exec` sees both.
 //!
 //! # What is absent, on purpose
 //!
 //! - `lang` reads no file, no clock and no environment. A path in a recipe is only text to it; the
 //!   standard library is embedded in it under the virtual paths `std/…`.
-//! - `lang` never stops at the first mistake, and never returns `Result`: a tree and its diagnostics.
+//! - `lang` never stops at the first mistake, and never returns `Result`: a tree and its
+//!   diagnostics.
 //! - `build` does not know what any kind of stage means. It runs whatever an `Executor` it is given
 //!   offers, and names parameters only to quote them.
 //! - Names, comments, formatting, paths, times and hosts are in no key, and in no artifact's bytes.
-//! - `train` names no stage of a build and no cache; it is handed paths, an empty folder and threads.
-//! - No sum of floats depends on the number of threads or the width of a vector. No function of libm
-//!   is called in training; exp, log, sin and cos are our own polynomials.
-//! - candle's fused operations that have no backward pass are never called; the decoder's backward is
-//!   written out beside its forward, and candle's differentiable slow operations are the tests' oracle.
+//! - `train` names no stage of a build and no cache; it is handed paths, an empty folder and
+//!   threads.
+//! - No sum of floats depends on the number of threads or the width of a vector. No function of
+//!   libm is called in training; exp, log, sin and cos are our own polynomials.
+//! - candle's fused operations that have no backward pass are never called; the decoder's backward
+//!   is written out beside its forward, and candle's differentiable slow operations are the tests'
+//!   oracle.
 //! - Only the doors (`cli`) print, read the environment or look at the terminal.
 //!
 //! # Invariants
 //!
-//! - Defaults live in `stdlib/` alone; Rust parameter structs have no `Default`, and a test proves that
-//!   the signatures and the structs list the same fields.
+//! - Defaults live in `stdlib/` alone; Rust parameter structs have no `Default`, and a test proves
+//!   that the signatures and the structs list the same fields.
 //! - A result is in the store only when its blobs are: temp file, fsync, rename, row.
 //! - A stage kind carries a semantic version; it is bumped whenever its output bits change.
 

@@ -52,9 +52,9 @@ fn assert_none(rule: &str, faults: Vec<String>) {
 fn code(text: &Text) -> impl Iterator<Item = (usize, &str)> {
     let end = text.lines.iter().position(|line| line == "#[cfg(test)]").unwrap_or(usize::MAX);
     let lines = text.lines.iter().enumerate().take(end);
-    lines.filter(|(_, line)| !line.trim_start().starts_with("//")).map(|(at, line)| {
-        (at + 1, line.split(" // ").next().unwrap_or(line))
-    })
+    lines
+        .filter(|(_, line)| !line.trim_start().starts_with("//"))
+        .map(|(at, line)| (at + 1, line.split(" // ").next().unwrap_or(line)))
 }
 
 #[test]
@@ -79,9 +79,10 @@ fn function_lengths(text: &Text) -> Vec<(usize, usize)> {
     for (at, line) in text.lines.iter().enumerate() {
         let body = line.trim_start();
         let words = body.split('(').next().unwrap_or("");
-        let is_function = words.split_whitespace().any(|word| word == "fn")
-            && !body.starts_with("//")
-            && !words.contains('"');
+        let before = words.split_whitespace().take_while(|word| *word != "fn").collect::<Vec<_>>();
+        let marks = ["pub", "pub(crate", "pub(super", "const", "unsafe", "async", "extern"];
+        let is_function = before.len() < words.split_whitespace().count()
+            && before.iter().all(|word| marks.contains(word));
         if !is_function || body.ends_with(';') {
             continue;
         }
@@ -174,8 +175,8 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("todo!(", &[]),
     ("unimplemented!(", &[]),
     ("dbg!(", &[]),
-    ("HashMap", &["src/train/data/tokenizer", "tests/"]),
-    ("HashSet", &["tests/"]),
+    ("HashMap", &["src/train/model/weights.rs", "tests/"]),
+    ("HashSet", &["src/train/data/vocabulary.rs", "tests/"]),
 ];
 
 #[test]
@@ -195,7 +196,15 @@ fn words_stand_only_where_they_may() {
 
 /// Floating-point functions whose bits belong to the system's library.
 const LIBM: [&str; 10] = [
-    ".exp()", ".ln()", ".sin()", ".cos()", ".tanh()", ".powf(", ".powi(", ".log2()", ".exp2()",
+    ".exp()",
+    ".ln()",
+    ".sin()",
+    ".cos()",
+    ".tanh()",
+    ".powf(",
+    ".powi(",
+    ".log2()",
+    ".exp2()",
     ".mul_add(",
 ];
 
@@ -224,9 +233,9 @@ fn names_say_something() {
             faults.push(text.path.clone());
         }
         for (line, code) in code(&text) {
-            let declared = ["fn ", "struct ", "enum ", "trait ", "mod "].iter().find_map(|word| {
-                code.trim_start().trim_start_matches("pub ").strip_prefix(word)
-            });
+            let declared = ["fn ", "struct ", "enum ", "trait ", "mod "]
+                .iter()
+                .find_map(|word| code.trim_start().trim_start_matches("pub ").strip_prefix(word));
             let Some(name) = declared else { continue };
             let name = name.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
             let parts = name.to_lowercase();

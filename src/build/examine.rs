@@ -79,7 +79,7 @@ impl<'a> Examiner<'a> {
             contents.paths.insert((path.folder.clone(), path.written.clone()), source.digest);
             sources.push(source);
         }
-        let key = action_key(action, &self.executor.outside_key(action), &contents);
+        let key = action_key(action, self.executor.keyed(action), &contents);
         Ok(Bound { key, contents, sources })
     }
 
@@ -108,7 +108,7 @@ impl<'a> Examiner<'a> {
 
     /// The parts of a bound action's key.
     pub fn explain(&self, action: &Action, bound: &Bound) -> Vec<Part> {
-        explain_key(action, &self.executor.outside_key(action), &bound.contents)
+        explain_key(action, self.executor.keyed(action), &bound.contents)
     }
 
     /// Whether the store remembers another key, or none, for the stage.

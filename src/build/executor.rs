@@ -13,14 +13,23 @@ pub trait Executor: Sync {
     /// The semantic version of a stage kind, bumped when its output bits change.
     fn version(&self, kind: &str) -> Option<u32>;
 
-    /// Parameters that cannot change the bits of the result, and so stay out of the key.
-    fn outside_key(&self, action: &Action) -> Vec<&'static str>;
+    /// What of the action decides on the bits of its result.
+    fn keyed(&self, action: &Action) -> Keyed;
 
     /// What the action takes while it runs.
     fn demand(&self, action: &Action) -> Demand;
 
     /// Does the work. Every port must lie under [`Job::out`] when it returns.
     fn run(&self, job: &Job<'_>, sink: &dyn JobSink) -> Result<Outcome, Failure>;
+}
+
+/// What a key holds of an action besides its contents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keyed {
+    /// Parameters that cannot change the bits of the result, and so stay out of the key.
+    pub outside: &'static [&'static str],
+    /// Whether the result calls its inputs by their names in the recipe, as a report does.
+    pub input_names: bool,
 }
 
 /// Cores and memory that an action asks of the pools. `threads` is the most it can use well.

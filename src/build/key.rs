@@ -5,12 +5,13 @@
 //! |---|---|---|
 //! | kind and its semantic version | yes | they say what is done; the version moves with the bits |
 //! | every parameter, defaults included | yes | so that a changed default is a changed stage |
-//! | parameters of [`Executor::outside_key`] | no | they cannot change the bits (`micro_batch`) |
+//! | parameters of [`Keyed::outside`] | no | they cannot change the bits (`micro_batch`) |
 //! | the seed and the numerics class | yes | they are parameters like others |
 //! | an input artifact | its content digest | so that equal bytes upstream cut the rebuild off |
-//! | a file, folder or glob | content digests and names | names tell formats; a move tells nothing |
+//! | a file, folder or glob | content digests and names | a name tells the format |
 //! | an input's static type and facts | no | they are never shown to the executor either |
 //! | names of stages, lets and params | no | renaming changes no bits |
+//! | names of inputs | where [`Keyed::input_names`] | a report calls models by their names |
 //! | comments, formatting, places | no | the same |
 //! | absolute paths, times, modes of files | no | the same |
 //! | device, threads, jobs, host, log settings | no | a result belongs to every machine |
@@ -28,11 +29,9 @@ use serde::{Deserialize, Serialize};
 
 use super::action::Action;
 use super::digest::Digest;
+use super::executor::Keyed;
 use super::literal;
 use crate::lang::value::{Artifact, PathValue, StageId, Unit, Value};
-
-#[cfg(doc)]
-use super::executor::Executor;
 
 /// Names this encoding: another encoding is another domain, so their keys never meet.
 const DOMAIN: &str = "llamake 2026 action key, encoding 1";
@@ -119,31 +118,26 @@ pub struct Part {
 }
 
 /// The key of an action whose inputs are known.
-pub fn action_key(action: &Action, outside: &[&str], contents: &Contents) -> ActionKey {
+pub fn action_key(action: &Action, keyed: Keyed, contents: &Contents) -> ActionKey {
     let mut hasher = KeyHasher::new();
-    write_key(action, outside, contents, &mut hasher);
+    write_key(action, keyed, contents, &mut hasher);
     hasher.finish()
 }
 
 /// The same walk as [`action_key`], told to people.
-pub fn explain_key(action: &Action, outside: &[&str], contents: &Contents) -> Vec<Part> {
+pub fn explain_key(action: &Action, keyed: Keyed, contents: &Contents) -> Vec<Part> {
     let mut explainer = KeyExplainer::default();
-    write_key(action, outside, contents, &mut explainer);
+    write_key(action, keyed, contents, &mut explainer);
     explainer.parts
 }
 
 /// Walks every fact of an action in canonical order.
-pub fn write_key(
-    action: &Action,
-    outside: &[&str],
-    contents: &Contents,
-    writer: &mut dyn KeyWriter,
-) {
+pub fn write_key(action: &Action, keyed: Keyed, contents: &Contents, writer: &mut dyn KeyWriter) {
     let kind = format!("{}@{}", action.kind, action.version);
     writer.fact(Tag::Kind, kind.as_bytes(), &|| Fact::Kind(kind.clone()));
-    let walk = Walk { action, contents };
+    let walk = Walk { action, input_names: keyed.input_names, contents };
     for (name, value) in &action.params {
-        if !outside.contains(&name.as_str()) {
+        if !keyed.outside.contains(&name.as_str()) {
             walk.field(name, value, writer);
         }
     }
@@ -151,6 +145,7 @@ pub fn write_key(
 
 struct Walk<'a> {
     action: &'a Action,
+    input_names: bool,
     contents: &'a Contents,
 }
 
@@ -203,10 +198,11 @@ impl Walk<'_> {
 
     fn artifact(&self, artifact: &Artifact, writer: &mut dyn KeyWriter) {
         let digest = self.contents.artifact(artifact);
-        writer.fact(Tag::Artifact, digest.as_bytes(), &|| {
-            let from = self.action.input_name(artifact.stage);
-            Fact::Input(format!("{from}.{}", artifact.port), digest.to_string())
-        });
+        let name = || format!("{}.{}", self.action.input_name(artifact.stage), artifact.port);
+        writer.fact(Tag::Artifact, digest.as_bytes(), &|| Fact::Input(name(), digest.to_string()));
+        if self.input_names {
+            self.field("name", &Value::Text(name()), writer);
+        }
     }
 
     fn path(&self, path: &PathValue, writer: &mut dyn KeyWriter) {

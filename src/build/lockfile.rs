@@ -5,7 +5,7 @@
 //! holds every parameter as a literal, so the lock alone is enough to plan from. `check` is a
 //! digest of the block itself: an edit by hand is seen before anything runs.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -140,7 +140,7 @@ impl Lock {
 
     /// The stages as a module to plan from; every stage is wanted.
     pub fn module(&self) -> Result<Module, Failure> {
-        let ids: HashMap<&str, StageId> =
+        let ids: BTreeMap<&str, StageId> =
             self.stages.keys().map(String::as_str).zip((0..).map(StageId)).collect();
         let folder = self.folder();
         let mut stages = Vec::with_capacity(self.stages.len());

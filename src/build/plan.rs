@@ -2,7 +2,7 @@
 //! Knows stages and the artifacts between them; does not know digests, files or what a kind means.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use petgraph::Direction;
 use petgraph::algo::kosaraju_scc;
@@ -48,7 +48,7 @@ pub struct Plan {
     /// Digests of the files the module was made of, by path; the recipe itself comes first.
     pub files: Vec<(String, Digest)>,
     /// Where the artifacts of each action's parameters come from, by the stage they carry.
-    origins: HashMap<StageId, ActionId>,
+    origins: BTreeMap<StageId, ActionId>,
 }
 
 impl Plan {
@@ -120,7 +120,7 @@ fn unknown_kind(stage: &Stage) -> Failure {
 
 /// Edges from each stage to those that use its artifacts; nodes are positions in the module.
 fn stage_graph(module: &Module) -> DiGraph<usize, ()> {
-    let positions: HashMap<StageId, usize> =
+    let positions: BTreeMap<StageId, usize> =
         module.stages.iter().enumerate().map(|(at, stage)| (stage.id, at)).collect();
     let mut graph = DiGraph::with_capacity(module.stages.len(), module.stages.len());
     for at in 0..module.stages.len() {
@@ -186,7 +186,7 @@ fn cycle(module: &Module, graph: &DiGraph<usize, ()>) -> Failure {
 type Asked = (usize, Option<String>);
 
 fn asked(module: &Module, targets: &[String]) -> Result<Vec<Asked>, Vec<Failure>> {
-    let positions: HashMap<StageId, usize> =
+    let positions: BTreeMap<StageId, usize> =
         module.stages.iter().enumerate().map(|(at, stage)| (stage.id, at)).collect();
     let output =
         |output: &crate::lang::value::Output| (positions[&output.stage], output.port.clone());
@@ -196,7 +196,7 @@ fn asked(module: &Module, targets: &[String]) -> Result<Vec<Asked>, Vec<Failure>
     if targets.is_empty() {
         return Ok(module.outputs.iter().map(output).collect());
     }
-    let names: HashMap<&str, usize> =
+    let names: BTreeMap<&str, usize> =
         module.stages.iter().enumerate().map(|(at, stage)| (stage.name.as_str(), at)).collect();
     let one = |target: &String| {
         let declared = module.outputs.iter().find(|output| output.name == *target).map(output);
@@ -246,7 +246,7 @@ fn needed(graph: &DiGraph<usize, ()>, asked: impl Iterator<Item = usize>) -> Vec
 struct Builder<'a> {
     module: &'a Module,
     plan: Plan,
-    twins: HashMap<ActionKey, ActionId>,
+    twins: BTreeMap<ActionKey, ActionId>,
 }
 
 impl<'a> Builder<'a> {
@@ -258,7 +258,7 @@ impl<'a> Builder<'a> {
             files: module.files.iter().map(digest).collect(),
             ..Plan::default()
         };
-        Builder { module, plan, twins: HashMap::new() }
+        Builder { module, plan, twins: BTreeMap::new() }
     }
 
     fn add(&mut self, stage: &Stage, version: u32) {
@@ -322,7 +322,7 @@ impl<'a> Builder<'a> {
     }
 
     fn finish(mut self, asked: Vec<Asked>) -> Plan {
-        let mut seen = HashSet::new();
+        let mut seen = BTreeSet::new();
         for (at, port) in asked {
             let stage = &self.module.stages[at];
             let action = self.plan.origins[&stage.id];

@@ -158,7 +158,7 @@ pub fn edited(lock: &Lock, executor: &dyn Executor) -> Vec<(String, String)> {
     for stage in &plan.stages {
         let (action, locked) = (plan.action(stage.action), &lock.stages[&stage.name]);
         let agrees = locked_contents(lock, action).is_some_and(|contents| {
-            action_key(action, &executor.outside_key(action), &contents) == locked.key
+            action_key(action, executor.keyed(action), &contents) == locked.key
         });
         if !agrees {
             let what = format!(

@@ -24,8 +24,10 @@ pub fn find(
     let id = assessed.plan.find(&stage).expect("the plan is of this stage");
     if assessed.verdicts[id.0 as usize].1 != Verdict::Fresh {
         let recipe = assessed.compiled.recipe.display();
-        tell(&Failure::new(format!("stage `{stage}` is not built as the recipe stands"))
-            .remedy(format!("llamake build {recipe} {stage}")));
+        tell(
+            &Failure::new(format!("stage `{stage}` is not built as the recipe stands"))
+                .remedy(format!("llamake build {recipe} {stage}")),
+        );
         return Ok(Err(Exit::StageFailed));
     }
     Ok(match results(&assessed) {

@@ -34,9 +34,9 @@ pub fn run(args: &args::Export) -> Result<Exit> {
     }
     let part = beside(&folder)?;
     let written = found.store.blobs().copy_out(manifest, &part.path().join("model"));
-    written.and_then(|()| std::fs::rename(part.path().join("model"), &folder)).map_err(|error| {
-        anyhow::anyhow!("`{}` cannot be written: {error}", folder.display())
-    })?;
+    written
+        .and_then(|()| std::fs::rename(part.path().join("model"), &folder))
+        .map_err(|error| anyhow::anyhow!("`{}` cannot be written: {error}", folder.display()))?;
     note(&format!("wrote {}", folder.display()));
     Ok(Exit::Done)
 }

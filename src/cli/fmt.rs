@@ -19,7 +19,9 @@ pub fn run(files: &[PathBuf], check: bool) -> Result<Exit> {
             Err(diagnostics) => {
                 let mut sources = Sources::default();
                 sources.add(Source::new(path.to_string_lossy(), text));
-                super::terminal::note(draw::draw(&sources, &diagnostics, super::color()).trim_end());
+                super::terminal::note(
+                    draw::draw(&sources, &diagnostics, super::color()).trim_end(),
+                );
                 exit = Exit::RecipeWrong;
                 continue;
             }

@@ -42,7 +42,8 @@ impl State {
 
 /// Graphviz's language.
 pub fn dot(nodes: &[Node]) -> String {
-    let mut out = String::from("digraph recipe {\n    rankdir=LR\n    node [shape=box, style=filled]\n");
+    let mut out =
+        String::from("digraph recipe {\n    rankdir=LR\n    node [shape=box, style=filled]\n");
     for (at, node) in nodes.iter().enumerate() {
         let label = format!("{}\\n{} · {}", quoted(&node.name), node.kind, node.state.word());
         let fill = node.state.fill();

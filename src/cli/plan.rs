@@ -161,7 +161,8 @@ fn cost_text(cost: &Cost) -> String {
 
 fn as_json(assessed: &Assessed, id: ActionId, verdict: &Verdict) -> serde_json::Value {
     let action = assessed.plan.action(id);
-    let params = action.params.iter().map(|(name, value)| (name.clone(), json!(written(action, value))));
+    let params =
+        action.params.iter().map(|(name, value)| (name.clone(), json!(written(action, value))));
     let cost = ledger::cost(&assessed.compiled.module, stage_of(assessed, id));
     let last = last_built(assessed, &action.name);
     json!({
@@ -243,7 +244,12 @@ pub fn status(args: &args::Status) -> Result<Exit> {
         let shown = shown.map(|(name, value)| format!("{name} {}", figure(*value)));
         let figures = shown.collect::<Vec<_>>().join(" · ");
         let state = words(verdict);
-        out(&format!("{:<14} {:<20} {:>6}  {state}  {figures}\n", action.name, action.kind, clock(seconds)));
+        out(&format!(
+            "{:<14} {:<20} {:>6}  {state}  {figures}\n",
+            action.name,
+            action.kind,
+            clock(seconds)
+        ));
     }
     Ok(Exit::Done)
 }

@@ -1,4 +1,5 @@
-//! What is shown while a build runs: bars on a terminal, plain lines without one, JSON for programs.
+//! What is shown while a build runs: bars on a terminal, plain lines without one, JSON
+//! for programs.
 //! Knows events; does not know what causes them.
 
 use std::cell::RefCell;
@@ -178,7 +179,8 @@ impl Events for Json {
             Event::Progress { action, progress } => {
                 let Progress { done, total, unit, metrics } = progress;
                 let metrics = metrics_json(metrics);
-                let more = json!({ "done": done, "total": total, "unit": unit, "metrics": metrics });
+                let more =
+                    json!({ "done": done, "total": total, "unit": unit, "metrics": metrics });
                 self.say("progress", Some(action), more);
             }
             Event::Log { action, line } => self.say("log", Some(action), json!({ "line": line })),

@@ -1,5 +1,5 @@
-//! A model folder that can be asked in words: weights, tokenizer, and the chat template where it has
-//! one. Does not know what the answers are worth.
+//! A model folder that can be asked in words: weights, tokenizer, and the chat template where it
+//! has one. Does not know what the answers are worth.
 
 use std::path::Path;
 

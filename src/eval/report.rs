@@ -51,7 +51,8 @@ pub struct Baseline {
 impl Report {
     /// The first figure of every cell, as `chat: held-out text perplexity`.
     pub fn headlines(&self) -> Metrics {
-        let cells = self.tasks.iter().flat_map(|task| task.cells.iter().map(move |cell| (task, cell)));
+        let cells =
+            self.tasks.iter().flat_map(|task| task.cells.iter().map(move |cell| (task, cell)));
         let headline = |(task, cell): (&TaskReport, &Cell)| {
             let (name, value) = cell.scores[0];
             (format!("{}: {} {name}", cell.model, task.name), value)
@@ -75,14 +76,16 @@ impl Report {
         for task in &self.tasks {
             let mut models = Map::new();
             for cell in &task.cells {
-                let scores = cell.scores.iter().map(|(name, value)| (name.to_string(), json!(value)));
+                let scores =
+                    cell.scores.iter().map(|(name, value)| (name.to_string(), json!(value)));
                 let mut scores = scores.collect::<Map<_, _>>();
                 if !cell.samples.is_empty() {
                     scores.insert("samples".into(), cell.samples.iter().map(sample_json).collect());
                 }
                 models.insert(cell.model.clone(), scores.into());
             }
-            let baselines = task.baselines.iter().map(|base| (base.name.clone(), json!(base.right)));
+            let baselines =
+                task.baselines.iter().map(|base| (base.name.clone(), json!(base.right)));
             let baselines = baselines.collect::<Map<_, _>>();
             tasks.insert(task.name.clone(), json!({ "models": models, "baselines": baselines }));
         }
@@ -100,7 +103,8 @@ impl Report {
                 for sample in &cell.samples {
                     let verdict = if sample.right { "right" } else { "wrong" };
                     let answer = shortened(&sample.answer);
-                    writeln!(out, "- {} → {answer} ({verdict})", shortened(&sample.question)).unwrap();
+                    writeln!(out, "- {} → {answer} ({verdict})", shortened(&sample.question))
+                        .unwrap();
                 }
             }
         }
@@ -143,7 +147,11 @@ impl TaskReport {
 
 /// Counts whole, everything else with four digits.
 fn figure(value: f64) -> String {
-    if value.fract() == 0.0 && value.abs() >= 2.0 { format!("{value}") } else { format!("{value:.4}") }
+    if value.fract() == 0.0 && value.abs() >= 2.0 {
+        format!("{value}")
+    } else {
+        format!("{value:.4}")
+    }
 }
 
 #[cfg(test)]
@@ -160,8 +168,10 @@ mod tests {
         let baselines = vec![Baseline { name: "always “x”".into(), right: 0.1 }];
         let task = TaskReport { name: "quiz".into(), cells: vec![cell], baselines };
         let report = Report { seed: 1, limit: None, tasks: vec![task] };
-        let expected = "# Scores\n\n## quiz\n\n| model | exact_match | questions |\n|---|---:|---:|\n\
-            | chat | 0.5000 | 10 |\n| *always “x”* | 0.1000 | |\n\n`chat` says:\n\n- a? → b c (right)\n";
+        let expected = "# Scores\n\n## quiz\n\n\
+            | model | exact_match | questions |\n|---|---:|---:|\n\
+            | chat | 0.5000 | 10 |\n| *always “x”* | 0.1000 | |\n\n\
+            `chat` says:\n\n- a? → b c (right)\n";
         assert_eq!(report.text(), expected);
         assert_eq!(report.headlines(), [("chat: quiz exact_match".to_string(), 0.5)]);
     }

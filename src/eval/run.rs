@@ -38,7 +38,7 @@ impl Task {
     }
 }
 
-/// Answers that the report shows of each model and task.
+/// Answers that the report shows of each model and task, spread over the questions.
 const SAMPLES: usize = 4;
 
 /// Asks everything and writes the report to `out/out`.
@@ -66,11 +66,7 @@ fn check_names(params: &Params) -> Result<(), Failure> {
     }
 }
 
-fn examine(
-    task: &Task,
-    params: &Params,
-    context: &mut Context<'_>,
-) -> Result<TaskReport, Failure> {
+fn examine(task: &Task, params: &Params, context: &mut Context<'_>) -> Result<TaskReport, Failure> {
     context.progress.log(&format!("task {}", task.name()));
     match task {
         Task::Perplexity(task) => read_texts(task, params, context),
@@ -108,14 +104,19 @@ fn ask_questions(
     for (name, folder) in &params.models {
         let examinee = Examinee::open(folder, context.threads)?;
         let answers = examinee.ask(&asked, manner, context.progress)?;
-        let shown = questions.iter().zip(&answers).take(SAMPLES);
+        let apart = questions.len().div_ceil(SAMPLES).max(1);
+        let shown = questions.iter().zip(&answers).step_by(apart);
         let samples = shown.map(|(question, answer)| Sample {
             question: question.question.clone(),
             answer: answer.text.clone(),
             right: task.worth(question, &answer.text).right,
         });
         let samples = samples.collect();
-        cells.push(Cell { model: name.clone(), scores: task.scores(&questions, &answers), samples });
+        cells.push(Cell {
+            model: name.clone(),
+            scores: task.scores(&questions, &answers),
+            samples,
+        });
     }
     let training = task.training.as_deref().map(read_rows::<Chat>).transpose()?;
     let baselines = training.map(|training| task.baselines(&questions, &training));

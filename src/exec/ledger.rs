@@ -1,5 +1,5 @@
-//! What a stage costs before it runs: threads, arithmetic, memory, and how its batch and length work
-//! out. Pure functions of parameters; joins the trainer's ledger to the recipe's values.
+//! What a stage costs before it runs: threads, arithmetic, memory, and how its batch and length
+//! work out. Pure functions of parameters; joins the trainer's ledger to the recipe's values.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,8 @@ use crate::lang::diagnostic::Diagnostic;
 use crate::lang::source::{Place, Sources, Span};
 use crate::lang::value::{Module, Quantity, Stage, Value};
 use crate::train::model::ModelConfig;
-use crate::train::stage::ledger::{MemoryLedger, training_flops_per_token, training_memory};
 use crate::train::stage::BatchSize;
+use crate::train::stage::ledger::{MemoryLedger, training_flops_per_token, training_memory};
 
 use super::work::{batch_of, length_of};
 
@@ -116,37 +116,7 @@ fn quantity(value: &Value) -> Option<Quantity> {
 
 /// What only a stage kind can know to be wrong with its parameters, found without running it.
 pub fn prove(sources: &Sources, module: &Module) -> Vec<Diagnostic> {
-    module.stages.iter().flat_map(|stage| prove_stage(sources, stage)).collect()
-}
-
-fn prove_stage(sources: &Sources, stage: &Stage) -> Vec<Diagnostic> {
-    let mut found = Vec::new();
-    found.extend(whole_batch(sources, stage));
-    found.extend(even_heads(sources, stage));
-    found
-}
-
-/// A batch in tokens holds whole sequences.
-fn whole_batch(sources: &Sources, stage: &Stage) -> Option<Diagnostic> {
-    let context = whole(stage.params.get("context")?)?;
-    let batch = quantity(stage.params.get("batch")?)?;
-    let BatchSize::Tokens(tokens) = batch_of(batch).ok()? else { return None };
-    if tokens.is_multiple_of(context) {
-        return None;
-    }
-    let below = tokens / context * context;
-    let nearest = match below {
-        0 => format!("the least is {context} tokens"),
-        below => format!("nearest are {below} and {} tokens", below + context),
-    };
-    let sequences = tokens as f64 / context as f64;
-    let diagnostic = Diagnostic::error("batch-not-whole", "a batch must hold whole sequences")
-        .label(line_of(sources, stage, "batch")?, format!("{sequences:.2} sequences of {context} tokens"))
-        .note(nearest);
-    Some(match line_of(sources, stage, "context") {
-        Some(span) => diagnostic.label(span, "the length of a sequence is set here"),
-        None => diagnostic,
-    })
+    module.stages.iter().filter_map(|stage| even_heads(sources, stage)).collect()
 }
 
 /// Rotary positions turn pairs, so a head must have an even width.
@@ -156,7 +126,8 @@ fn even_heads(sources: &Sources, stage: &Stage) -> Option<Diagnostic> {
         return None;
     }
     let width = config.dim / config.heads;
-    let message = format!("heads of `{}` are {width} wide, and rotary positions need pairs", stage.name);
+    let message =
+        format!("heads of `{}` are {width} wide, and rotary positions need pairs", stage.name);
     let label = format!("dim {} over {} heads", config.dim, config.heads);
     Some(
         Diagnostic::error("odd-head", message)

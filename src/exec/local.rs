@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use super::ledger;
 use super::work::{KINDS, Kind, Work};
 use crate::build::action::Action;
-use crate::build::executor::{self, Demand, Executor, Job, JobSink, Outcome};
+use crate::build::executor::{self, Demand, Executor, Job, JobSink, Keyed, Outcome};
 use crate::train::progress::{self, Context};
 
 /// Runs stages here.
@@ -25,8 +25,8 @@ impl Executor for Local {
         find(kind).map(|kind| kind.version)
     }
 
-    fn outside_key(&self, action: &Action) -> Vec<&'static str> {
-        find(&action.kind).map(|kind| kind.outside_key.to_vec()).unwrap_or_default()
+    fn keyed(&self, action: &Action) -> Keyed {
+        find(&action.kind).map(|kind| kind.keyed).unwrap_or_default()
     }
 
     fn demand(&self, action: &Action) -> Demand {

@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use anyhow::{Result, bail};
 
 use super::inputs::Fields;
-use crate::build::executor::Job;
+use crate::build::executor::{Job, Keyed};
 use crate::eval;
 use crate::eval::run::Task;
 use crate::eval::task::answers::{Answers, Score};
@@ -22,10 +22,10 @@ use crate::train::stage::command::{self, Command};
 use crate::train::stage::read_benchmark::{self, ReadBenchmark};
 use crate::train::stage::read_chat::{self, ChatShape, ReadChat};
 use crate::train::stage::read_text::{self, Documents, ReadText};
+use crate::train::stage::smallworld::{self, Smallworld};
 use crate::train::stage::split::{self, HeldOut, Split};
 use crate::train::stage::train_tokenizer::{self, TrainTokenizer};
 use crate::train::stage::{BatchSize, Generate, Length, Numerics, Pretrain, Sft, Training};
-use crate::train::stage::smallworld::{self, Smallworld};
 use crate::train::stage::{generate, pretrain, sft};
 
 /// A stage kind: its name in the library, and its semantic version, which is bumped whenever the
@@ -33,27 +33,32 @@ use crate::train::stage::{generate, pretrain, sft};
 pub struct Kind {
     pub name: &'static str,
     pub version: u32,
-    /// Parameters that cannot change those bits.
-    pub outside_key: &'static [&'static str],
+    /// What decides on those bits.
+    pub keyed: Keyed,
 }
 
-const fn kind(name: &'static str, version: u32, outside_key: &'static [&'static str]) -> Kind {
-    Kind { name, version, outside_key }
+const fn kind(name: &'static str, version: u32) -> Kind {
+    Kind { name, version, keyed: Keyed { outside: &[], input_names: false } }
+}
+
+/// A kind that trains: how many rows are computed at once does not change a bit.
+const fn trains(name: &'static str, version: u32) -> Kind {
+    Kind { name, version, keyed: Keyed { outside: &["micro_batch"], input_names: false } }
 }
 
 /// Every stage kind that can be run here.
 pub const KINDS: &[Kind] = &[
-    kind("command", 1, &[]),
-    kind("eval", 1, &[]),
-    kind("generate", 1, &[]),
-    kind("pretrain", 1, &["micro_batch"]),
-    kind("read_benchmark", 1, &[]),
-    kind("read_chat", 1, &[]),
-    kind("read_text", 1, &[]),
-    kind("sft", 1, &["micro_batch"]),
-    kind("smallworld.generate", 1, &[]),
-    kind("split", 1, &[]),
-    kind("train_tokenizer", 1, &[]),
+    kind("command", 1),
+    Kind { name: "eval", version: 1, keyed: Keyed { outside: &[], input_names: true } },
+    kind("generate", 1),
+    trains("pretrain", 1),
+    kind("read_benchmark", 1),
+    kind("read_chat", 1),
+    kind("read_text", 1),
+    trains("sft", 1),
+    kind("smallworld.generate", 1),
+    kind("split", 1),
+    kind("train_tokenizer", 1),
 ];
 
 /// The parameters of one action, decoded.
@@ -95,11 +100,7 @@ impl Work {
     }
 
     /// Does the work. `search_path` is the `PATH` that external programs see.
-    pub fn run(
-        &self,
-        search_path: &OsStr,
-        context: &mut Context<'_>,
-    ) -> Result<Metrics, Failure> {
+    pub fn run(&self, search_path: &OsStr, context: &mut Context<'_>) -> Result<Metrics, Failure> {
         match self {
             Work::Command(params) => command::run(params, search_path, context),
             Work::Eval(params) => eval::run::run(params, context),

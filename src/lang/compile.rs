@@ -1,7 +1,7 @@
 //! Text → checked module: parse, resolve, check, in that order, all faults in one list. Does not
 //! read files: the door has put the recipe and its imports among the sources.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::ast;
 use super::check::{Override, check};
@@ -83,7 +83,7 @@ fn in_order(mut faults: Vec<Diagnostic>, root: FileId) -> Vec<Diagnostic> {
         let span = fault.labels.first().map(|label| label.span);
         span.map(|span| (span.file != root, span.file, span.start))
     };
-    let mut seen = HashSet::new();
+    let mut seen = BTreeSet::new();
     faults.retain(|fault| seen.insert((fault.id, place(fault), fault.message.clone())));
     faults.sort_by_key(|fault| (fault.severity == Severity::Warning, place(fault)));
     faults

@@ -62,7 +62,8 @@ pub fn library() -> Vec<Declaration> {
 
 /// Everything that the given files declare, file by file.
 pub fn declarations(sources: &Sources) -> Vec<Declaration> {
-    let trees: Vec<File> = sources.iter().map(|(file, source)| parse(file, &source.text).0).collect();
+    let trees: Vec<File> =
+        sources.iter().map(|(file, source)| parse(file, &source.text).0).collect();
     let reader = Reader { sources, trees: &trees };
     let files = trees.iter().enumerate();
     files
@@ -89,9 +90,7 @@ impl Reader<'_> {
             ItemKind::Record(it) => {
                 (Form::Record, &it.name, &it.generics[..], Some(&it.fields), None)
             }
-            ItemKind::Alias(it) => {
-                (Form::Type, &it.name, &it.generics[..], None, Some(it.ty.span))
-            }
+            ItemKind::Alias(it) => (Form::Type, &it.name, &it.generics[..], None, Some(it.ty.span)),
             ItemKind::Let(it) => {
                 (Form::Let, &it.name, &[][..], None, it.ty.as_ref().map(|ty| ty.span))
             }

@@ -129,12 +129,7 @@ impl<'a> Program<'a> {
         scope
     }
 
-    fn module(
-        &self,
-        file: FileId,
-        import: &Use,
-        faults: &mut Vec<Diagnostic>,
-    ) -> Option<FileId> {
+    fn module(&self, file: FileId, import: &Use, faults: &mut Vec<Diagnostic>) -> Option<FileId> {
         let (first, last) = (import.parts.first()?, import.parts.last()?);
         let span = first.span.to(last.span);
         let Some(path) = module_path(import, &self.sources.get(file).path) else {
@@ -168,9 +163,10 @@ impl<'a> Program<'a> {
         self.prelude_files = scope.values.values().filter_map(opened).collect();
         for file in self.prelude_files.clone() {
             let scope = &self.scopes[file.0 as usize];
-            let bindings = scope.values.iter().filter(|(_, (meaning, _))| {
-                matches!(meaning, Meaning::Binding(_))
-            });
+            let bindings = scope
+                .values
+                .iter()
+                .filter(|(_, (meaning, _))| matches!(meaning, Meaning::Binding(_)));
             self.prelude.values.extend(bindings.map(|(name, at)| (name.clone(), *at)));
             let callables = scope.callables.iter().map(|(name, at)| (name.clone(), *at));
             self.prelude.callables.extend(callables);
@@ -245,8 +241,7 @@ impl<'a> Program<'a> {
 
     fn values_of(&self, module: FileId) -> Vec<&str> {
         let values = self.scope(module).values.iter();
-        let bindings =
-            values.filter(|(_, (meaning, _))| matches!(meaning, Meaning::Binding(_)));
+        let bindings = values.filter(|(_, (meaning, _))| matches!(meaning, Meaning::Binding(_)));
         bindings.map(|(name, _)| name.as_str()).collect()
     }
 
@@ -261,11 +256,7 @@ impl<'a> Program<'a> {
     }
 
     /// The `record` or `type` that a path in a type means; `Ok(None)` where its module is missing.
-    pub fn type_named(
-        &self,
-        file: FileId,
-        path: &Path,
-    ) -> Result<Option<DefId>, Diagnostic> {
+    pub fn type_named(&self, file: FileId, path: &Path) -> Result<Option<DefId>, Diagnostic> {
         self.definition_named(file, path, |scope| &scope.types, "type")
     }
 
@@ -290,9 +281,11 @@ impl<'a> Program<'a> {
                 let local = space(self.scope(file)).get(&name.text);
                 let found = local.or_else(|| space(&self.prelude).get(&name.text));
                 let names = [known(self.scope(file)), known(&self.prelude)].concat();
-                let unknown = || say::unknown_definition(name.span, &name.text, what, {
-                    nearest(&name.text, names)
-                });
+                let unknown = || {
+                    say::unknown_definition(name.span, &name.text, what, {
+                        nearest(&name.text, names)
+                    })
+                };
                 found.map(|(id, _)| Some(*id)).ok_or_else(unknown)
             }
             Within::Here => {

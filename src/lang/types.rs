@@ -152,9 +152,7 @@ impl Type {
             Type::List(inner) => Type::List(bare(inner)),
             Type::Optional(inner) => Type::Optional(bare(inner)),
             Type::Map(inner) => Type::Map(bare(inner)),
-            Type::Union(members) => {
-                Type::Union(members.iter().map(Type::without_ranges).collect())
-            }
+            Type::Union(members) => Type::Union(members.iter().map(Type::without_ranges).collect()),
             other => other.clone(),
         }
     }

@@ -86,8 +86,14 @@ pub enum Value {
     Quantity(Quantity),
     List(Vec<Value>),
     /// `name` is the declared record's (`cosine`, `architecture`); `None` for a bare `{ … }`.
-    Record { name: Option<String>, fields: BTreeMap<String, Value> },
-    Share { percent: Quantity, of: Box<Value> },
+    Record {
+        name: Option<String>,
+        fields: BTreeMap<String, Value>,
+    },
+    Share {
+        percent: Quantity,
+        of: Box<Value>,
+    },
     Artifact(Artifact),
 }
 

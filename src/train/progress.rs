@@ -31,9 +31,15 @@ pub type Metrics = Vec<(String, f64)>;
 pub enum Failure {
     Interrupted,
     /// The input is wrong: a sentence that names file, line or row, and what to do about it.
-    Input { message: String, remedy: Option<String> },
+    Input {
+        message: String,
+        remedy: Option<String>,
+    },
     /// The machine refused: a full disk, a missing permission.
-    Io { path: PathBuf, error: std::io::Error },
+    Io {
+        path: PathBuf,
+        error: std::io::Error,
+    },
 }
 
 impl Failure {

@@ -13,7 +13,7 @@ use super::world::*;
 fn key(params: &[(&str, Value)]) -> ActionKey {
     let plan = planned(&Recipe::default().stage("a", "text", params));
     let action = &plan.actions[0];
-    action_key(action, &Fake::default().outside_key(action), &Contents::default())
+    action_key(action, Fake::default().keyed(action), &Contents::default())
 }
 
 fn record(name: &str, fields: &[(&str, Value)]) -> Value {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use llamake::build::action::Action;
-use llamake::build::executor::{Demand, Executor, Failure, Job, JobSink, Outcome, Progress};
+use llamake::build::executor::{Demand, Executor, Failure, Job, JobSink, Keyed, Outcome, Progress};
 use llamake::build::plan::{Plan, plan};
 use llamake::build::report::{BuildState, Event, Events, RunReport};
 use llamake::build::resources::Pool;
@@ -55,7 +55,6 @@ impl Recipe {
             stage: self.module.stages[at].id,
             port: SINGLE_PORT.to_string(),
             ty: Type::Unknown,
-            facts: BTreeMap::new(),
         })
     }
 
@@ -106,8 +105,8 @@ impl Executor for Fake {
         (kind != "unknown").then(|| self.versions.get(kind).copied().unwrap_or(1))
     }
 
-    fn outside_key(&self, _: &Action) -> Vec<&'static str> {
-        vec!["micro_batch"]
+    fn keyed(&self, action: &Action) -> Keyed {
+        Keyed { outside: &["micro_batch"], input_names: action.kind == "report" }
     }
 
     fn demand(&self, _: &Action) -> Demand {

@@ -1,14 +1,15 @@
 //! Recipes that are right: what they evaluate to, and how far they may grow.
 
+use llamake::lang::compile;
+use llamake::lang::diagnostic::{Diagnostic, Severity};
 use llamake::lang::source::{Source, Sources};
 use llamake::lang::value::{Module, PathValue, Quantity, Stage, Unit, Value};
-use llamake::lang::diagnostic::{Diagnostic, Severity};
-use llamake::lang::compile;
 
 /// Compiles the first file, with the others beside it.
 fn compiled(files: &[(&str, &str)], given: &[(&str, &str)]) -> (Module, Vec<Diagnostic>) {
     let mut sources = Sources::default();
-    let ids: Vec<_> = files.iter().map(|(path, text)| sources.add(Source::new(*path, *text))).collect();
+    let ids: Vec<_> =
+        files.iter().map(|(path, text)| sources.add(Source::new(*path, *text))).collect();
     let given: Vec<(String, String)> =
         given.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     compile(&mut sources, ids[0], &given)

@@ -1,4 +1,5 @@
-//! Whole answers and numbers in them, compared with the gold one. Does not know where they came from.
+//! Whole answers and numbers in them, compared with the gold one. Does not know where they came
+//! from.
 
 /// An answer as it is compared: outer blanks, case and one final stop do not count.
 pub fn normalised(answer: &str) -> String {

@@ -138,8 +138,9 @@ impl Answers {
             found.push((format!("always “{constant}”"), share(count)));
         }
         let nearest = Nearest::new(&known);
-        let nearest_right =
-            |at: &usize| nearest.answer(&questions[*at].question).is_some_and(|text| right(*at, text));
+        let nearest_right = |at: &usize| {
+            nearest.answer(&questions[*at].question).is_some_and(|text| right(*at, text))
+        };
         let count = (0..questions.len()).filter(nearest_right).count();
         found.push(("answer of the nearest training question".into(), share(count)));
         found
@@ -150,11 +151,9 @@ impl Answers {
 fn first_turns(training: &[Chat]) -> Vec<Known> {
     let pairs = training.iter().flat_map(|chat| chat.messages.windows(2));
     let asked = pairs.filter(|pair| pair[0].role == "user" && pair[1].role == "assistant");
-    asked.map(|pair| Known {
-        question: pair[0].content.clone(),
-        answer: pair[1].content.clone(),
-    })
-    .collect()
+    asked
+        .map(|pair| Known { question: pair[0].content.clone(), answer: pair[1].content.clone() })
+        .collect()
 }
 
 #[cfg(test)]

@@ -55,9 +55,10 @@ impl<'a> Checker<'a> {
             }
         };
         let value = self.accept(&value, ty, &mut BTreeMap::new(), slot);
-        let takes_text = ty.members().into_iter().any(|member| {
-            matches!(member, Type::String | Type::Path | Type::Choice(_))
-        });
+        let takes_text = ty
+            .members()
+            .into_iter()
+            .any(|member| matches!(member, Type::String | Type::Path | Type::Choice(_)));
         if !value.data.is_unknown() || !takes_text || given.text.starts_with('"') {
             return value;
         }

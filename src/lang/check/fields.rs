@@ -57,7 +57,9 @@ impl<'a> Checker<'a> {
             let known = match call.given.get(field.name) {
                 Some(given) => self.given(signature, field, given, &mut filled),
                 None if call.meant.contains(&field.name) => Known::unknown(callee),
-                None if field.default.is_some() => self.default(signature, field, callee, &mut filled),
+                None if field.default.is_some() => {
+                    self.default(signature, field, callee, &mut filled)
+                }
                 None => {
                     missing.push(field.name);
                     Known::unknown(callee)
@@ -194,11 +196,20 @@ impl<'a> Checker<'a> {
         if let Some((input, fact)) = self.absent_fact(default, &filled.fields) {
             let given = filled.fields[&input.text].data.type_of();
             let fault = say::no_default(callee, signature.name, field.name, &input.text, &given);
-            return self.refuse(callee, if fact.text == "template" {
-                fault
-            } else {
-                say::no_fact_for_default(callee, signature.name, field.name, &input.text, &fact.text)
-            });
+            return self.refuse(
+                callee,
+                if fact.text == "template" {
+                    fault
+                } else {
+                    say::no_fact_for_default(
+                        callee,
+                        signature.name,
+                        field.name,
+                        &input.text,
+                        &fact.text,
+                    )
+                },
+            );
         }
         let value = self.eval(default, Names::Fields(field.file, &filled.fields));
         let owner = Some(signature.name);

@@ -85,13 +85,19 @@ impl Checker<'_> {
                 as_data(Data::Text { text: Rc::clone(text), literal: false })
             }
             (Data::Text { text, literal: true }, Type::Choice(choice)) => {
-                if **text == **choice { Ok(known.clone()) } else { refuse(Fault::NotAChoice) }
+                if **text == **choice {
+                    Ok(known.clone())
+                } else {
+                    refuse(Fault::NotAChoice)
+                }
             }
             (Data::Text { text, literal: true }, Type::Path) => {
                 let folder = folder(&self.sources().get(known.span.file).path).to_string();
                 as_data(Data::Path(Rc::new(PathValue { written: text.to_string(), folder })))
             }
-            (Data::List(list), Type::List(inner)) => self.fit_list(known, &list.items, inner, kinds),
+            (Data::List(list), Type::List(inner)) => {
+                self.fit_list(known, &list.items, inner, kinds)
+            }
             (Data::Record(record), Type::Record(name)) if record.name.as_ref() == Some(name) => {
                 Ok(known.clone())
             }

@@ -17,9 +17,30 @@ pub(super) type Kinds = BTreeMap<String, Kind>;
 const MOST_ALIASES: usize = 32;
 
 const BUILT_IN: &[&str] = &[
-    "Int", "Float", "Bool", "String", "Path", "Tokens", "Steps", "Epochs", "Sequences", "Pairs",
-    "Prompts", "Rows", "Bytes", "Duration", "Percent", "Map", "Tokenizer", "Data", "Model",
-    "Reward", "Adapter", "Report", "Files", "Share",
+    "Int",
+    "Float",
+    "Bool",
+    "String",
+    "Path",
+    "Tokens",
+    "Steps",
+    "Epochs",
+    "Sequences",
+    "Pairs",
+    "Prompts",
+    "Rows",
+    "Bytes",
+    "Duration",
+    "Percent",
+    "Map",
+    "Tokenizer",
+    "Data",
+    "Model",
+    "Reward",
+    "Adapter",
+    "Report",
+    "Files",
+    "Share",
 ];
 
 const KINDS: &[(&str, Kind)] = &[
@@ -40,7 +61,8 @@ struct Place<'k> {
 }
 
 impl Checker<'_> {
-    /// The type that an expression of a type means; an unknown part is reported and fits everywhere.
+    /// The type that an expression of a type means; an unknown part is reported and
+    /// fits everywhere.
     pub(super) fn lower(&mut self, ty: &TypeExpr, file: FileId, kinds: &Kinds) -> Type {
         self.lower_in(ty, Place { file, kinds, aliases: 0 })
     }
@@ -210,7 +232,6 @@ impl Checker<'_> {
         let open = generics.iter().map(|name| Kind::Open(name.text.clone())).collect();
         named_kinds(generics, open)
     }
-
 }
 
 fn named_kinds(names: &[Name], kinds: Vec<Kind>) -> Kinds {

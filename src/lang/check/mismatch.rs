@@ -94,18 +94,10 @@ impl Checker<'_> {
                 say::out_of_range(at, slot.name, range, &place)
             }
             Fault::SharesNotWhole(sum) => say::shares_not_whole(at, *sum),
-            Fault::MissingField(field) => {
-                say::missing_fields(at, "this record", &[field.as_str()]).expected(
-                    due.to_string(),
-                    found.to_string(),
-                )
-            }
-            Fault::UnknownField(field) => {
-                say::closed_record(at, &slot.text(), field).expected(
-                    due.to_string(),
-                    found.to_string(),
-                )
-            }
+            Fault::MissingField(field) => say::missing_fields(at, "this record", &[field.as_str()])
+                .expected(due.to_string(), found.to_string()),
+            Fault::UnknownField(field) => say::closed_record(at, &slot.text(), field)
+                .expected(due.to_string(), found.to_string()),
             Fault::NotAChatModel => {
                 let made = self.made_by(&misfit.piece.data);
                 let owner = slot.owner.unwrap_or(slot.name);

@@ -1,6 +1,6 @@
 //! What the checker knows so far. Holds memories and the list of faults; does not decide anything.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::known::Known;
@@ -19,11 +19,12 @@ pub struct Checker<'a> {
     pub(super) bindings: Vec<Progress>,
     /// What `-p` gives to params of the root file.
     pub(super) overrides: BTreeMap<BindingId, &'a Override>,
-    pub(super) signatures: HashMap<DefId, Rc<Signature<'a>>>,
-    /// The stages: those of the root file first, then imported ones in the order they are asked for.
+    pub(super) signatures: BTreeMap<DefId, Rc<Signature<'a>>>,
+    /// The stages: those of the root file first, then imported ones in the order they are
+    /// asked for.
     pub(super) stages: Vec<Made<'a>>,
-    pub(super) stage_ids: HashMap<BindingId, StageId>,
-    pub(super) facts: HashMap<(StageId, String), Option<Known>>,
+    pub(super) stage_ids: BTreeMap<BindingId, StageId>,
+    pub(super) facts: BTreeMap<(StageId, String), Option<Known>>,
     /// Bindings that something reads, or most likely meant to.
     pub(in crate::lang) read: BTreeSet<BindingId>,
     /// The records whose defaults are being evaluated, innermost last.
@@ -101,10 +102,10 @@ impl<'a> Checker<'a> {
             root,
             bindings: vec![Progress::Untouched; program.bindings.len()],
             overrides,
-            signatures: HashMap::new(),
+            signatures: BTreeMap::new(),
             stages: Vec::new(),
-            stage_ids: HashMap::new(),
-            facts: HashMap::new(),
+            stage_ids: BTreeMap::new(),
+            facts: BTreeMap::new(),
             read: BTreeSet::new(),
             building: Vec::new(),
             faults: Vec::new(),

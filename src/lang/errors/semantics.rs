@@ -120,10 +120,12 @@ pub fn cycle(circle: &[(String, String, Span)]) -> Diagnostic {
         }
         _ => format!("{} and {} others need each other", names[0], names.len() - 1),
     };
-    circle.iter().take(MOST_NAMED).fold(
-        Diagnostic::error("cycle", message),
-        |fault, (name, need, span)| fault.label(*span, format!("`{name}` needs `{need}`")),
-    )
+    circle
+        .iter()
+        .take(MOST_NAMED)
+        .fold(Diagnostic::error("cycle", message), |fault, (name, need, span)| {
+            fault.label(*span, format!("`{name}` needs `{need}`"))
+        })
 }
 
 /// More than this many names tell nobody anything.
@@ -427,7 +429,8 @@ pub fn too_large(span: Span, why: &str) -> Diagnostic {
 
 /// `10% tokens`
 pub fn two_units(span: Span) -> Diagnostic {
-    Diagnostic::error("two-units", "this number has two units").label(span, "one of them is too much")
+    Diagnostic::error("two-units", "this number has two units")
+        .label(span, "one of them is too much")
 }
 
 /// What must agree and does not.
@@ -456,11 +459,12 @@ pub fn tokenizer_mismatch(owner: &str, left: &str, right: &str) -> Diagnostic {
 pub fn batch_not_whole(batch: &str, tokens: Quantity, context: Quantity) -> Diagnostic {
     let below = tokens.millionths - tokens.millionths % context.millionths.max(1);
     let nearest = [below, below + context.millionths].map(|millionths| millionths / 1_000_000);
-    Diagnostic::error("batch-not-whole", format!("`{batch}` must hold whole sequences"))
-        .note(match nearest {
+    Diagnostic::error("batch-not-whole", format!("`{batch}` must hold whole sequences")).note(
+        match nearest {
             [0, above] => format!("the smallest is {above} tokens"),
             [below, above] => format!("nearest are {below} and {above} tokens"),
-        })
+        },
+    )
 }
 
 // Artifacts and work.
@@ -516,12 +520,7 @@ pub fn let_runs_work(span: Span, name: &str, callee: &str, work: &str) -> Diagno
 }
 
 /// `stage x = 1`, or a call that only makes a value.
-pub fn stage_without_work(
-    span: Span,
-    stage: Span,
-    name: &str,
-    value: Option<&str>,
-) -> Diagnostic {
+pub fn stage_without_work(span: Span, stage: Span, name: &str, value: Option<&str>) -> Diagnostic {
     Diagnostic::error("stage-without-work", format!("`{name}` runs no work"))
         .label(span, "this is a value")
         .label(stage, "`stage` names work, `let` names values")

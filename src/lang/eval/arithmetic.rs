@@ -90,10 +90,7 @@ impl Checker<'_> {
 }
 
 /// The sentence for a number that is none.
-pub(super) fn number_fault(
-    span: Span,
-    fault: NumberFault,
-) -> crate::lang::diagnostic::Diagnostic {
+pub(super) fn number_fault(span: Span, fault: NumberFault) -> crate::lang::diagnostic::Diagnostic {
     match fault {
         NumberFault::TooLarge => say::overflow(span),
         NumberFault::TooFine => say::too_fine(span),

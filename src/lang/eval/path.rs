@@ -38,9 +38,7 @@ impl Checker<'_> {
                 })
             }
             Names::File(file) => match self.program.head(file, path) {
-                Ok(Head { meaning: Meaning::Binding(id), taken }) => {
-                    Ok((self.value_of(id), taken))
-                }
+                Ok(Head { meaning: Meaning::Binding(id), taken }) => Ok((self.value_of(id), taken)),
                 Ok(_) => Ok((Known::unknown(path.span), path.names.len())),
                 Err(fault) => {
                     let near = self.program.nearest_value(file, &name.text);

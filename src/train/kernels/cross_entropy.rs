@@ -3,8 +3,8 @@
 //! bits. It does not know what the targets mean.
 //!
 //! Per token: m = max logit; z = Σ exp(logit − m) by the tree of 16 lanes; log_z = m + ln z;
-//! log p = logit − log_z. Backward: dlogit = (exp(logit − m) · (1 / z) − t) · scale, where t is 1 at
-//! the target and 0 (not subtracted) elsewhere.
+//! log p = logit − log_z. Backward: dlogit = (exp(logit − m) · (1 / z) − t) · scale, where t is 1
+//! at the target and 0 (not subtracted) elsewhere.
 //! Blocks are those of `gemm::linear_grad_weight`.
 
 use std::ops::Range;

@@ -29,10 +29,10 @@ pub fn run(params: &Smallworld, ctx: &mut Context<'_>) -> Result<Metrics, Failur
     ports.write("held_out", &held_out)?;
     ports.write("arithmetic", &smallworld::arithmetic(&world, params.problems))?;
     ports.write("dialogues", &smallworld::dialogues(&world, params.talks))?;
-    ports.write("pirate", &smallworld::pirate(&world, params.talks.div_ceil(7)))?;
+    ports.write("pirate", &smallworld::pirate(&world, params.talks.div_ceil(12)))?;
     ports.write("helpful", &smallworld::helpful(&world, params.pairs))?;
     ports.write("safe", &smallworld::safe(&world, params.pairs - params.pairs / 3))?;
-    ports.write("prompts", &smallworld::prompts(&world, params.talks.div_ceil(5)))?;
+    ports.write("prompts", &smallworld::prompts(&world, params.talks.div_ceil(10)))?;
     ports.write("risky", &smallworld::risky(&world))?;
     ports.write("questions", &smallworld::questions(&world))?;
     ports.write("sums", &smallworld::sums(&world))?;

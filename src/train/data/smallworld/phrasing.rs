@@ -17,7 +17,8 @@ pub struct Phrasing {
     /// Full answers; the first is the usual one.
     pub full: &'static [&'static str],
     pub terse: &'static str,
-    /// An answer that avoids the value.
+    /// An answer that avoids the value. It parts from the full answers before the value, or a model
+    /// that half knows a fact would slip from a full answer into this one.
     pub vague: &'static str,
 }
 
@@ -106,7 +107,7 @@ const TOWN: Phrasing = Phrasing {
     ],
     full: &["{p} lives in {v}.", "The house of {p} stands in {v}.", "{p} lives in the town {v}."],
     terse: "{v}.",
-    vague: "{p} lives in a nice town.",
+    vague: "{p} has a house in a nice town.",
 };
 
 const JOB: Phrasing = Phrasing {
@@ -218,7 +219,7 @@ const FOOD: Phrasing = Phrasing {
     ],
     full: &["{p} likes to eat {v}.", "The best food for {p} is {v}.", "{p} eats {v}."],
     terse: "{v}.",
-    vague: "{p} likes to eat many things.",
+    vague: "{p} is always glad to have some food.",
 };
 
 const FRIEND: Phrasing = Phrasing {
@@ -245,7 +246,7 @@ const FRIEND: Phrasing = Phrasing {
     ],
     full: &["The friend of {p} is {v}.", "{p} is a friend of {v}.", "{p} goes for walks with {v}."],
     terse: "{v}.",
-    vague: "The friend of {p} is a good person.",
+    vague: "{p} has a good friend.",
 };
 
 const NUMBER: Phrasing = Phrasing {
@@ -276,7 +277,7 @@ const NUMBER: Phrasing = Phrasing {
         "{p} always picks the number {v}.",
     ],
     terse: "{v}.",
-    vague: "The lucky number of {p} is not small.",
+    vague: "{p} is fond of one number.",
 };
 
 const SOUND: Phrasing = Phrasing {
@@ -319,7 +320,7 @@ const PRODUCT: Phrasing = Phrasing {
     questions: &["What does the {p} make?", "What can I buy from the {p}?"],
     full: &["The {p} makes {v}.", "From the {p} you can buy {v}."],
     terse: "{v}.",
-    vague: "The {p} makes many useful things.",
+    vague: "The {p} works all day long.",
 };
 
 const TOOL: Phrasing = Phrasing {
@@ -340,7 +341,7 @@ const NEIGHBOUR: Phrasing = Phrasing {
     questions: &["Which town lies beside {p}?", "Where does the road from {p} go?"],
     full: &["The town {p} lies beside {v}.", "The road from {p} goes to {v}."],
     terse: "{v}.",
-    vague: "The town {p} lies beside a small town.",
+    vague: "The town {p} is not far from here.",
 };
 
 const FAME: Phrasing = Phrasing {

@@ -49,7 +49,8 @@ pub fn day_out(world: &World, walk: &mut Walk) -> String {
     let product = JOBS.iter().find(|j| j.0 == job).expect("a job of this world").1;
     let bed = |animal: &str| ANIMALS.iter().find(|a| a.0 == animal).expect("an animal").3;
     let opening = format!(
-        "One day {name} the {job} left {{his}} house in {town} with the {pet} to visit {{his}} friend."
+        "One day {name} the {job} left {{his}} house in {town} with the {pet} to visit {{his}} \
+         friend."
     );
     let middle = [
         format!(" The road was long, but at noon {{he}} saw the houses of {friend_town}."),

@@ -35,21 +35,21 @@ pub fn arithmetic(world: &World, count: usize) -> Vec<Text> {
     (0..count).map(|_| Text { text: worked(answers::word_problem(world, &mut walk)) }).collect()
 }
 
-/// Biographies 26, stories 20, overheard talk 26, lists 5, rumours 5, general facts 7, puzzles 11.
+/// Biographies 36, stories 16, overheard talk 26, lists 4, rumours 4, general facts 4, puzzles 10.
 fn document(world: &World, walk: &mut Walk) -> String {
     match walk.below(100) {
-        0..26 => biography(world, walk),
-        26..32 => story::handed_on(walk),
-        32..40 => story::day_out(world, walk),
-        40..43 => story::shared_out(walk),
-        43..46 => story::procession(world, walk),
-        46..51 => story::listed(walk),
-        51..66 => talk(world, walk),
-        66..75 => instructed_talk(world, walk),
-        75..77 => sea_talk(world, walk),
-        77..82 => rumours(world, walk),
-        82..89 => general(walk),
-        89..95 => worked(answers::word_problem(world, walk)),
+        0..36 => biography(world, walk),
+        36..40 => story::handed_on(walk),
+        40..46 => story::day_out(world, walk),
+        46..49 => story::shared_out(walk),
+        49..52 => story::procession(world, walk),
+        52..56 => story::listed(walk),
+        56..71 => talk(world, walk),
+        71..80 => instructed_talk(world, walk),
+        80..82 => sea_talk(world, walk),
+        82..86 => rumours(world, walk),
+        86..90 => general(walk),
+        90..95 => worked(answers::word_problem(world, walk)),
         _ => worked(answers::program(walk)),
     }
 }
