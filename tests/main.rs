@@ -1,8 +1,12 @@
 //! The one test binary.
 
 mod build;
+mod cli;
+mod exec;
 mod golden;
 mod lang;
+mod ngram;
 mod snapshot;
 mod tidy;
+mod tiny;
 mod train;

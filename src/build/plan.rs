@@ -11,7 +11,7 @@ use petgraph::visit::Dfs;
 
 use super::action::{Action, ActionId};
 use super::digest::Digest;
-use super::executor::{Executor, Failure};
+use super::executor::{Executor, Failure, Keyed};
 use super::key::{ActionKey, Contents, action_key};
 use super::literal::erased_artifact;
 use super::sources::visit;
@@ -318,7 +318,7 @@ impl<'a> Builder<'a> {
             _ => {}
         };
         action.params.values().for_each(|value| visit(value, &mut see));
-        action_key(action, &[], &contents)
+        action_key(action, Keyed::default(), &contents)
     }
 
     fn finish(mut self, asked: Vec<Asked>) -> Plan {

@@ -18,16 +18,22 @@ use crate::exec::ledger::bytes_text;
 /// More fresh stages than this are counted, not listed.
 const MOST_FRESH_LINES: usize = 24;
 
-/// One line for a stage that reached its end; `None` where there is nothing to say.
-fn finished_line(action: &Action, report: &ActionReport, list_fresh: bool) -> Option<String> {
+/// One line for a stage that reached its end; `None` where there is nothing to say. `reason` is why
+/// it ran, where that was not told when it began.
+fn finished_line(
+    action: &Action,
+    report: &ActionReport,
+    list_fresh: bool,
+    reason: Option<String>,
+) -> Option<String> {
     let name = &action.name;
     match report.state {
         BuildState::Fresh => list_fresh.then(|| format!("fresh   {name}")),
         BuildState::Built => {
             let (time, bytes) = (clock(report.seconds), bytes_text(report.bytes));
-            let reason = report.reason.as_ref().map(ToString::to_string).unwrap_or_default();
-            let figures = headline(&report.metrics);
-            Some(format!("built   {name:<14} {time:>6} {bytes:>9}   {figures}{reason}"))
+            let told = headline(&report.metrics).into_iter().chain(reason).collect::<Vec<_>>();
+            let line = format!("built   {name:<14} {time:>6} {bytes:>9}   {}", told.join(", "));
+            Some(line.trim_end().to_string())
         }
         BuildState::Failed => Some(format!("failed  {name}")),
         BuildState::Skipped => Some(format!("skipped {name}")),
@@ -35,12 +41,10 @@ fn finished_line(action: &Action, report: &ActionReport, list_fresh: bool) -> Op
     }
 }
 
-/// The first figure of a result, such as `loss 1.873, `.
-fn headline(metrics: &[(String, f64)]) -> String {
-    match metrics.first() {
-        Some((name, value)) if name == "loss" => format!("loss {}, ", figure(*value)),
-        _ => String::new(),
-    }
+/// The first figure of a result, such as `loss 1.873`.
+fn headline(metrics: &[(String, f64)]) -> Option<String> {
+    let (name, value) = metrics.first().filter(|(name, _)| name == "loss")?;
+    Some(format!("{name} {}", figure(*value)))
 }
 
 /// `loss 1.873 · lr 0.001`, in the order they came.
@@ -87,7 +91,7 @@ impl Events for Plain {
                 note(&format!("wait    {:<14} another build makes it", action.name));
             }
             Event::Finished { action, report } => {
-                if let Some(line) = finished_line(action, report, self.list_fresh) {
+                if let Some(line) = finished_line(action, report, self.list_fresh, None) {
                     note(&line);
                 }
             }
@@ -135,7 +139,8 @@ impl Events for Live {
                 if let Some(bar) = self.bars.borrow_mut().remove(&action.id) {
                     bar.finish_and_clear();
                 }
-                if let Some(line) = finished_line(action, report, self.list_fresh) {
+                let reason = report.reason.as_ref().map(ToString::to_string);
+                if let Some(line) = finished_line(action, report, self.list_fresh, reason) {
                     drop(self.all.println(line));
                 }
             }

@@ -72,6 +72,7 @@ fn examine(task: &Task, params: &Params, context: &mut Context<'_>) -> Result<Ta
         Task::Perplexity(task) => read_texts(task, params, context),
         Task::Answers(task) => ask_questions(task, params, context),
     }
+    .map_err(|failure| failure.of(&format!("task `{}`", task.name())))
 }
 
 fn read_texts(

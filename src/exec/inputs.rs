@@ -277,12 +277,11 @@ fn files_below(path: &std::path::Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     while let Some(folder) = open.pop() {
         for entry in std::fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
-            let entry = entry?;
-            let kind = entry.file_type()?;
-            if kind.is_dir() {
-                open.push(entry.path());
-            } else if kind.is_file() {
-                files.push(entry.path());
+            // What a stage made is shown as links into the store.
+            let path = entry?.path();
+            match path.is_dir() {
+                true => open.push(path),
+                false => files.push(path),
             }
         }
     }

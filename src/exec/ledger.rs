@@ -9,7 +9,6 @@ use crate::lang::diagnostic::Diagnostic;
 use crate::lang::source::{Place, Sources, Span};
 use crate::lang::value::{Module, Quantity, Stage, Value};
 use crate::train::model::ModelConfig;
-use crate::train::stage::BatchSize;
 use crate::train::stage::ledger::{MemoryLedger, training_flops_per_token, training_memory};
 
 use super::work::{batch_of, length_of};

@@ -54,6 +54,16 @@ impl Failure {
         }
     }
 
+    /// The same with what it belongs to before it: a task, a data set.
+    pub fn of(self, what: &str) -> Failure {
+        match self {
+            Failure::Input { message, remedy } => {
+                Failure::Input { message: format!("{what}: {message}"), remedy }
+            }
+            other => other,
+        }
+    }
+
     pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Failure {
         let path = path.into();
         move |error| Failure::Io { path, error }

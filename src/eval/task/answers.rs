@@ -68,11 +68,11 @@ impl Answers {
         match row.get(column) {
             Some(serde_json::Value::String(text)) => Ok(text.clone()),
             Some(serde_json::Value::Number(number)) => Ok(number.to_string()),
-            Some(_) => Err(self.fault(at, &format!("column `{column}` is no text"))),
+            Some(_) => Err(fault(at, &format!("column `{column}` is no text"))),
             None => {
                 let found = row.keys().map(|key| format!("`{key}`")).collect::<Vec<_>>();
                 let found = found.join(", ");
-                Err(self.fault(at, &format!("there is no column `{column}`; it has {found}")))
+                Err(fault(at, &format!("there is no column `{column}`; it has {found}")))
             }
         }
     }
@@ -83,12 +83,8 @@ impl Answers {
         let texts = texts.into_iter().flatten().map(|value| value.as_str().map(str::to_string));
         match texts.collect::<Option<Vec<_>>>() {
             Some(texts) if texts.iter().any(|form| form.contains('*')) => Ok(texts),
-            _ => Err(self.fault(at, &format!("column `{forms}` is no list of forms with a `*`"))),
+            _ => Err(fault(at, &format!("column `{forms}` is no list of forms with a `*`"))),
         }
-    }
-
-    fn fault(&self, at: usize, what: &str) -> Failure {
-        Failure::input(format!("task `{}`, row {}: {what}", self.name, at + 1))
     }
 
     /// What a whole set of answers is worth.
@@ -129,7 +125,7 @@ impl Answers {
 
     /// The share of right answers that two ways without a model reach.
     pub fn baselines(&self, questions: &[Question], training: &[Chat]) -> Vec<(String, f64)> {
-        let known = first_turns(training);
+        let known = exchanges(training);
         let right = |at: usize, text: &str| self.worth(&questions[at], text).right;
         let share = |count: usize| count as f64 / questions.len().max(1) as f64;
         let mut found = Vec::new();
@@ -147,8 +143,12 @@ impl Answers {
     }
 }
 
+fn fault(at: usize, what: &str) -> Failure {
+    Failure::input(format!("row {}: {what}", at + 1))
+}
+
 /// Every question of a dialogue with its answer.
-fn first_turns(training: &[Chat]) -> Vec<Known> {
+fn exchanges(training: &[Chat]) -> Vec<Known> {
     let pairs = training.iter().flat_map(|chat| chat.messages.windows(2));
     let asked = pairs.filter(|pair| pair[0].role == "user" && pair[1].role == "assistant");
     asked
@@ -202,7 +202,7 @@ mod tests {
         let Err(Failure::Input { message, .. }) = task.questions(&rows) else { panic!() };
         assert_eq!(
             message,
-            "task `quiz`, row 2: there is no column `answer`; it has `question`, `b`"
+            "row 2: there is no column `answer`; it has `question`, `b`"
         );
     }
 

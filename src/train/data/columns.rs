@@ -129,6 +129,10 @@ pub fn not_empty(rows: usize, paths: &[PathBuf]) -> Result<(), Failure> {
     }
     let names = paths.iter().map(|path| path.display().to_string());
     let names = names.collect::<Vec<_>>();
+    if names.is_empty() {
+        return Err(Failure::input("there are no files to read")
+            .remedy("name at least one file, or a stage that makes one"));
+    }
     Err(Failure::input(format!("{} holds no rows", quoted(names)))
         .remedy("name files with at least one row"))
 }

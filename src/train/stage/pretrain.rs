@@ -49,7 +49,8 @@ pub fn run(params: &Pretrain, context: &mut Context<'_>) -> Result<Metrics, Fail
     Ok(metrics)
 }
 
-fn batches(
+/// The rows of each step, in order: what the model sees.
+pub fn batches(
     params: &Pretrain,
     tokenizer: &Tokenizer,
     context: &Context<'_>,

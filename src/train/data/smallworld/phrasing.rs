@@ -17,8 +17,8 @@ pub struct Phrasing {
     /// Full answers; the first is the usual one.
     pub full: &'static [&'static str],
     pub terse: &'static str,
-    /// An answer that avoids the value. It parts from the full answers before the value, or a model
-    /// that half knows a fact would slip from a full answer into this one.
+    /// An answer that avoids the value. It begins like no other, or a model that half knows a fact
+    /// would slip from a full answer into this one.
     pub vague: &'static str,
 }
 
@@ -107,7 +107,7 @@ const TOWN: Phrasing = Phrasing {
     ],
     full: &["{p} lives in {v}.", "The house of {p} stands in {v}.", "{p} lives in the town {v}."],
     terse: "{v}.",
-    vague: "{p} has a house in a nice town.",
+    vague: "Oh, in some nice town.",
 };
 
 const JOB: Phrasing = Phrasing {
@@ -134,7 +134,7 @@ const JOB: Phrasing = Phrasing {
     ],
     full: &["{p} works as {a}.", "The job of {p} is {v}.", "{p} is {a}."],
     terse: "{a}.",
-    vague: "{p} works with both hands.",
+    vague: "Oh, some work for both hands.",
 };
 
 const PET: Phrasing = Phrasing {
@@ -161,7 +161,7 @@ const PET: Phrasing = Phrasing {
     ],
     full: &["{p} has {a}.", "The pet of {p} is {a}.", "{p} keeps {a}."],
     terse: "{a}.",
-    vague: "{p} has some kind of animal.",
+    vague: "Oh, some kind of animal.",
 };
 
 const COLOUR: Phrasing = Phrasing {
@@ -192,7 +192,7 @@ const COLOUR: Phrasing = Phrasing {
         "{p} would choose the colour {v}.",
     ],
     terse: "{v}.",
-    vague: "{p} likes more than one colour.",
+    vague: "Oh, more than one colour.",
 };
 
 const FOOD: Phrasing = Phrasing {
@@ -219,7 +219,7 @@ const FOOD: Phrasing = Phrasing {
     ],
     full: &["{p} likes to eat {v}.", "The best food for {p} is {v}.", "{p} eats {v}."],
     terse: "{v}.",
-    vague: "{p} is always glad to have some food.",
+    vague: "Oh, so many good things.",
 };
 
 const FRIEND: Phrasing = Phrasing {
@@ -246,7 +246,7 @@ const FRIEND: Phrasing = Phrasing {
     ],
     full: &["The friend of {p} is {v}.", "{p} is a friend of {v}.", "{p} goes for walks with {v}."],
     terse: "{v}.",
-    vague: "{p} has a good friend.",
+    vague: "Oh, some good person.",
 };
 
 const NUMBER: Phrasing = Phrasing {
@@ -277,7 +277,7 @@ const NUMBER: Phrasing = Phrasing {
         "{p} always picks the number {v}.",
     ],
     terse: "{v}.",
-    vague: "{p} is fond of one number.",
+    vague: "Oh, some number that is not small.",
 };
 
 const SOUND: Phrasing = Phrasing {
@@ -290,7 +290,7 @@ const SOUND: Phrasing = Phrasing {
     questions: &["What does the {p} say?", "What is the sound of the {p}?"],
     full: &["The {p} says {v}.", "The sound of the {p} is {v}."],
     terse: "{v}.",
-    vague: "The {p} is quite loud at times.",
+    vague: "Oh, something quite loud.",
 };
 
 const LEGS: Phrasing = Phrasing {
@@ -299,7 +299,7 @@ const LEGS: Phrasing = Phrasing {
     questions: &["How many legs does the {p} have?", "On how many legs does the {p} walk?"],
     full: &["The {p} has {v} legs.", "The {p} walks on {v} legs."],
     terse: "{v}.",
-    vague: "The {p} has as many legs as it needs.",
+    vague: "Oh, as many as it needs.",
 };
 
 const BED: Phrasing = Phrasing {
@@ -311,7 +311,7 @@ const BED: Phrasing = Phrasing {
     questions: &["Where does the {p} sleep?", "Where is the bed of the {p}?"],
     full: &["The {p} sleeps in the {v}.", "The bed of the {p} is in the {v}."],
     terse: "In the {v}.",
-    vague: "The {p} sleeps where it is warm.",
+    vague: "Oh, some place where it is warm.",
 };
 
 const PRODUCT: Phrasing = Phrasing {
@@ -320,7 +320,7 @@ const PRODUCT: Phrasing = Phrasing {
     questions: &["What does the {p} make?", "What can I buy from the {p}?"],
     full: &["The {p} makes {v}.", "From the {p} you can buy {v}."],
     terse: "{v}.",
-    vague: "The {p} works all day long.",
+    vague: "Oh, so many useful things.",
 };
 
 const TOOL: Phrasing = Phrasing {
@@ -332,7 +332,7 @@ const TOOL: Phrasing = Phrasing {
     questions: &["What is the tool of the {p}?", "Which tool does the {p} use?"],
     full: &["The tool of the {p} is the {v}.", "The {p} uses the {v}."],
     terse: "The {v}.",
-    vague: "The {p} uses something very old.",
+    vague: "Oh, something very old.",
 };
 
 const NEIGHBOUR: Phrasing = Phrasing {
@@ -341,7 +341,7 @@ const NEIGHBOUR: Phrasing = Phrasing {
     questions: &["Which town lies beside {p}?", "Where does the road from {p} go?"],
     full: &["The town {p} lies beside {v}.", "The road from {p} goes to {v}."],
     terse: "{v}.",
-    vague: "The town {p} is not far from here.",
+    vague: "Oh, some small town.",
 };
 
 const FAME: Phrasing = Phrasing {
@@ -353,7 +353,7 @@ const FAME: Phrasing = Phrasing {
     questions: &["What is {p} known for?", "What should I see in {p}?"],
     full: &["The town {p} is known for its {v}.", "In {p} you should see the {v}."],
     terse: "Its {v}.",
-    vague: "The town {p} is known far and wide.",
+    vague: "Oh, so many things.",
 };
 
 #[cfg(test)]

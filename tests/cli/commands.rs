@@ -1,0 +1,98 @@
+//! The other commands on a project that was built.
+
+use super::Project;
+
+#[test]
+fn check_reads_no_data_and_finds_every_mistake() {
+    let project = Project::micro();
+    project.run("check").ended(0);
+    assert!(!project.path("cache").exists(), "a check leaves nothing behind");
+    project.edit("a.recipe", "vocab:   400", "vocap:   400");
+    project.edit("a.recipe", "held_out: 10%", "held_out: 10 tokens");
+    let told = project.run("check").ended(1).told(&["unknown-field", "vocap", "vocab", "a.recipe"]);
+    assert!(told.err.contains("2 errors"), "{}", told.err);
+    let json = project.run("check --json").ended(1);
+    for line in json.out.lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap();
+    }
+}
+
+#[test]
+fn a_build_speaks_json_for_programs() {
+    let project = Project::micro();
+    let told = project.run("build --json").ended(0);
+    let events = told.out.lines().map(|line| serde_json::from_str(line).unwrap());
+    let events = events.collect::<Vec<serde_json::Value>>();
+    let last = events.last().unwrap();
+    assert_eq!(last["built"], 8, "{last}");
+    let of_base = events.iter().filter(|event| event["stage"] == "base");
+    assert!(of_base.count() > 1);
+}
+
+#[test]
+fn status_plan_log_and_graph_tell_of_every_stage() {
+    let project = Project::micro();
+    project.run("build").ended(0);
+    for line in ["status", "plan", "graph", "graph --format mermaid", "graph --format svg", "cache ls"] {
+        let told = project.run(line).ended(0);
+        for stage in ["world", "tokenizer", "base", "chat", "scores"] {
+            assert!(told.out.contains(stage), "`{line}` does not tell of `{stage}`:\n{}", told.out);
+        }
+    }
+    let log = project.run("log base").ended(0);
+    assert!(log.out.contains("loss"), "{}", log.out);
+    project.run("log nosuch").ended(2).told(&["nosuch", "`base`"]);
+}
+
+#[test]
+fn a_model_answers_and_is_exported() {
+    let project = Project::micro();
+    project.run("build").ended(0);
+    let first = project.command("generate chat --prompt").arg("Where does Ada live?").output();
+    let again = project.command("generate chat -j 1 --prompt").arg("Where does Ada live?").output();
+    let (first, again) = (super::ran(first.unwrap()).ended(0), super::ran(again.unwrap()).ended(0));
+    assert!(first.out.ends_with('\n'));
+    assert_eq!(first.out, again.out);
+    project.run("export chat --to hf there").ended(0);
+    for file in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
+        assert!(project.path("there").join(file).is_file(), "{file}");
+    }
+    let mut command = project.command("generate there --prompt");
+    assert_eq!(super::ran(command.arg("Where does Ada live?").output().unwrap()).out, first.out);
+}
+
+#[test]
+fn a_new_project_builds() {
+    let project = Project::new();
+    project.run("new garden").ended(0);
+    project.run("check garden/garden.recipe").ended(0);
+    project.run("fmt --check garden/garden.recipe").ended(0);
+    project.run("new garden").ended(2).told(&["garden"]);
+}
+
+#[test]
+fn fmt_writes_the_canonical_form_and_keeps_what_it_cannot_read() {
+    let project = Project::of("let a=1\noutput a\n");
+    project.run("fmt --check a.recipe").ended(1);
+    project.run("fmt a.recipe").ended(0);
+    assert_eq!(project.read("a.recipe"), "let a = 1\noutput a\n");
+    project.write("a.recipe", "let = = 3\n");
+    project.run("fmt a.recipe").ended(1).told(&["a.recipe"]);
+    assert_eq!(project.read("a.recipe"), "let = = 3\n");
+}
+
+#[test]
+fn every_name_of_the_library_has_its_reference() {
+    let project = Project::new();
+    let all = project.run("doc").ended(0).out;
+    let mut found = 0;
+    for line in all.lines() {
+        let mut words = line.split_whitespace();
+        if let (Some("fn" | "record" | "type" | "let"), Some(name)) = (words.next(), words.next()) {
+            let told = project.run(&format!("doc {name}")).ended(0);
+            assert!(told.out.contains(name), "{name}: {}", told.out);
+            found += 1;
+        }
+    }
+    assert!(found > 25, "{found}");
+}

@@ -1,0 +1,121 @@
+//! The main job: `recipes/llama2_tiny.recipe` as a user builds it, and what its models must reach.
+//! Kept in the target folder, so that a second run of the tests finds it built.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use llamake::train::data::mixture::Mix;
+use llamake::train::data::rows::{Text, read_rows};
+use llamake::train::data::tokenizer::Tokenizer;
+use llamake::train::model::ModelConfig;
+use llamake::train::optim::{AdamW, Schedule, WarmUp};
+use llamake::train::progress::Context;
+use llamake::train::stage::pretrain::{Pretrain, batches};
+use llamake::train::stage::{BatchSize, Length, Numerics, Training};
+
+use crate::ngram::NGrams;
+use crate::train::Silent;
+
+/// Builds the recipe with all it makes on the way; says where results lie.
+fn built() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("llama2_tiny");
+    fs::create_dir_all(&folder).unwrap();
+    let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/llama2_tiny.recipe");
+    fs::copy(recipe, folder.join("llama2_tiny.recipe")).unwrap();
+    let stages = ["world", "tokenizer", "base", "chat", "scores"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_llamake"));
+    command.current_dir(&folder).args(["build", "llama2_tiny.recipe"]).args(stages);
+    let done = command.output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    folder.join("build/llama2_tiny")
+}
+
+/// The batches of `base`, from the same files and settings as in the recipe.
+fn seen_by_base(built: &Path) -> Pretrain {
+    let config = fs::read_to_string(built.join("base/config.json")).unwrap();
+    let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    let size = |name: &str| usize::try_from(config[name].as_u64().unwrap()).unwrap();
+    let model = ModelConfig {
+        dim: size("hidden_size"),
+        layers: size("num_hidden_layers"),
+        heads: size("num_attention_heads"),
+        kv_heads: size("num_key_value_heads"),
+        ffn: size("intermediate_size"),
+        vocab: size("vocab_size"),
+        context: size("max_position_embeddings"),
+        norm_eps: 1e-5,
+        rope: 10_000.0,
+    };
+    let world = built.join("world");
+    let shares = vec![(90.0, world.join("corpus")), (10.0, world.join("arithmetic"))];
+    let training = Training {
+        lr: 0.0,
+        length: Length::Steps(1),
+        schedule: Schedule::Constant { warmup: WarmUp::Steps(0) },
+        optimizer: AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-5, weight_decay: 0.1 },
+        clip: None,
+        numerics: Numerics::ExactF32,
+        micro_batch: 1,
+        seed: 42,
+    };
+    Pretrain {
+        context: model.context,
+        model,
+        tokenizer: built.join("tokenizer"),
+        data: Mix::Shares(shares),
+        batch: BatchSize::Tokens(2048),
+        training,
+    }
+}
+
+/// Witten–Bell 5-grams counted on all the tokens that `base` learnt from.
+fn five_grams(built: &Path, tokenizer: &Tokenizer) -> NGrams {
+    let recipe = fs::read_to_string(built.join("../../llama2_tiny.recipe")).unwrap();
+    for setting in ["90% of world.corpus, 10% of world.arithmetic", "5M tokens", "2048 tokens"] {
+        assert!(recipe.contains(setting), "this test counts other tokens than `base` learns from");
+    }
+    let params = seen_by_base(built);
+    let mut silent = Silent::default();
+    let context = Context { threads: 2, out: PathBuf::new(), progress: &mut silent };
+    let mut batches = batches(&params, tokenizer, &context).unwrap();
+    let mut grams = NGrams::new(5, tokenizer.vocab());
+    for step in 0..5_000_000_u64.div_ceil(2048) {
+        for row in batches.at(step) {
+            grams.count(&row.tokens);
+        }
+    }
+    grams
+}
+
+fn score(report: &serde_json::Value, task: &str, model: &str, score: &str) -> f64 {
+    report["tasks"][task]["models"][model][score].as_f64().unwrap()
+}
+
+#[test]
+fn the_main_job_reaches_its_goals() {
+    let built = built();
+    let report = fs::read_to_string(built.join("scores/report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+
+    let tokenizer = Tokenizer::load(&built.join("tokenizer")).unwrap();
+    let held_out = read_rows::<Text>(&built.join("world/held_out")).unwrap();
+    let documents = held_out.iter().map(|row| tokenizer.encode_document(&row.text));
+    let counted = five_grams(&built, &tokenizer).perplexity(&documents.collect::<Vec<_>>());
+    let base = score(&report, "held-out text", "base", "perplexity");
+    println!("perplexity of base {base:.3}, of 5-grams {counted:.3}: {:.3}", base / counted);
+    assert!(base < 0.75 * counted, "{base} is not below three quarters of {counted}");
+
+    let questions = "held-out questions";
+    let right = score(&report, questions, "chat", "exact_match");
+    let well_formed = score(&report, questions, "chat", "well_formed");
+    println!("questions: {right:.3} right, {well_formed:.3} well formed");
+    assert!(right >= 0.8 && well_formed >= 0.9, "{right} right, {well_formed} well formed");
+    let base = score(&report, questions, "base", "exact_match");
+    let baselines = report["tasks"][questions]["baselines"].as_object().unwrap();
+    assert_eq!(baselines.len(), 2);
+    for (name, baseline) in baselines {
+        let baseline = baseline.as_f64().unwrap();
+        assert!(baseline.max(base) < 0.25, "`{name}` reaches {baseline}, base {base}");
+    }
+}
