@@ -216,7 +216,8 @@ fn asked(module: &Module, targets: &[String]) -> Result<Vec<Asked>, Vec<Failure>
     }
 }
 
-fn unknown_target(module: &Module, target: &str) -> Failure {
+/// A name that is no stage of the recipe.
+pub fn unknown_target(module: &Module, target: &str) -> Failure {
     let mut names: Vec<String> =
         module.stages.iter().map(|stage| format!("`{}`", stage.name)).collect();
     if names.len() > 12 {

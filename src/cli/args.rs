@@ -202,7 +202,7 @@ pub struct Export {
     #[command(flatten)]
     pub recipe: Recipe,
     /// A recipe first if it ends in `.recipe`, then the stage, then the folder to write
-    #[arg(value_name = "STAGE DIR", num_args = 2..=3, required = true)]
+    #[arg(value_name = "STAGE|DIR", required = true)]
     pub stage: Vec<String>,
     #[arg(long = "to", value_enum, default_value_t = Format::Hf)]
     pub format: Format,

@@ -13,7 +13,10 @@ use crate::lang::value::SINGLE_PORT;
 /// Copies a model folder out of the store; the folder must not exist, or be empty.
 pub fn run(args: &args::Export) -> Result<Exit> {
     let args::Format::Hf = args.format;
-    let Some((folder, words)) = args.stage.split_last() else { bail!("name a stage and a folder") };
+    let Some((folder, words)) = args.stage.split_last().filter(|(_, words)| !words.is_empty())
+    else {
+        bail!("name a stage and the folder to write: `llamake export chat DIR`")
+    };
     let folder = PathBuf::from(folder);
     if folder.exists() && !folder.read_dir().is_ok_and(|mut entries| entries.next().is_none()) {
         bail!("`{}` is there already; name a new folder", folder.display());

@@ -4,10 +4,11 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::build::history_name;
-use super::run::fail;
+use super::run::{fail, tell};
 use super::terminal::{clock, figure, note, out};
 use super::{Exit, args, check};
 use crate::build::executor::Failure;
+use crate::build::plan::unknown_target;
 use crate::build::store::{MetricPoint, Store};
 
 /// Shows the last run of a stage.
@@ -18,9 +19,8 @@ pub fn run(args: &args::Log) -> Result<Exit> {
     };
     let [stage] = names.as_slice() else { anyhow::bail!("name one stage") };
     if !compiled.module.stages.iter().any(|known| known.name == *stage) {
-        let names = compiled.module.stages.iter().map(|known| known.name.as_str());
-        let names = names.collect::<Vec<_>>().join(", ");
-        anyhow::bail!("there is no stage `{stage}`; there are {names}");
+        tell(&unknown_target(&compiled.module, stage));
+        return Ok(Exit::Usage);
     }
     let recipe = history_name(&compiled);
     let shown = Store::open(&compiled.project.cache)

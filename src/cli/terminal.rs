@@ -8,7 +8,8 @@ pub fn out(text: &str) {
     let mut stdout = std::io::stdout().lock();
     if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
-            std::process::exit(0);
+            // As a shell tells of a program that SIGPIPE ended.
+            std::process::exit(141);
         }
         note(&format!("standard output: {error}"));
         std::process::exit(2);

@@ -47,6 +47,19 @@ fn names_places_and_parameters_outside_the_key_do_not_rebuild() {
 }
 
 #[test]
+fn a_result_that_names_its_inputs_is_made_again_under_new_names() {
+    let world = World::new();
+    let recipe = |name: &str| {
+        let recipe = Recipe::default().text(name, "1");
+        let of = recipe.made_by(name);
+        recipe.stage("r", "report", &[("of", of)])
+    };
+    assert_eq!(world.ran(&recipe("a")), ["a", "r"]);
+    assert!(world.ran(&recipe("a")).is_empty());
+    assert_eq!(world.ran(&recipe("b")), ["r"]);
+}
+
+#[test]
 fn reasons_are_in_the_users_words() {
     let world = World::new();
     let told = |recipe: &Recipe, fake: &Fake| {

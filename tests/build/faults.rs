@@ -173,7 +173,7 @@ fn a_builder_waits_for_the_one_that_holds_the_key() {
     let plan = planned(&recipe);
     let fake = Fake::default();
     let key =
-        llamake::build::key::action_key(&plan.actions[0], &["micro_batch"], &Default::default());
+        llamake::build::key::action_key(&plan.actions[0], Default::default(), &Default::default());
     let lock = world.store().try_lock(key).unwrap().unwrap();
     let heard = Heard::default();
     std::thread::scope(|scope| {

@@ -79,7 +79,7 @@ fn a_change_is_told_by_its_parameter_values_and_place() {
     let told = |old: &[(&str, Value)], new: &[(&str, Value)]| {
         let parts = |params| {
             let plan = planned(&Recipe::default().stage("a", "text", params));
-            (explain_key(&plan.actions[0], &[], &Contents::default()), plan)
+            (explain_key(&plan.actions[0], Default::default(), &Contents::default()), plan)
         };
         let ((before, _), (now, plan)) = (parts(old), parts(new));
         let changes = changes(&plan.actions[0], &before, &now);

@@ -138,6 +138,7 @@ impl Fake {
             "large" => fs::write(out, vec![b'x'; 1 << 20]).map_err(failed),
             "join" => fs::write(out, joined(job)).map_err(failed),
             "read" => fs::write(out, contents(job)).map_err(failed),
+            "report" => fs::write(out, format!("{:?}", job.action.inputs)).map_err(failed),
             "folder" => {
                 fs::create_dir_all(out.join("deep")).map_err(failed)?;
                 fs::write(out.join("a.txt"), text_of(job)).map_err(failed)?;

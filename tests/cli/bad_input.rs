@@ -34,9 +34,13 @@ fn malformed_rows_are_named_with_file_and_line() {
 fn a_row_longer_than_the_context_is_named() {
     let project = Project::micro();
     project.edit("a.recipe", "length($0) < 200", "length($0) > 0");
-    project.edit("a.recipe", "template: llama2.chat\n    length:", "context: 16 tokens\n    length:");
+    project.edit(
+        "a.recipe",
+        "    length:   4 steps",
+        "    context:  16 tokens\n    length:   4 steps",
+    );
     project.run("build").ended(3).told(&["stage `chat`", "row", "16"]);
-    project.edit("a.recipe", "context: 16 tokens", "context: 4096 tokens");
+    project.edit("a.recipe", "context:  16 tokens", "context:  4096 tokens");
     project.run("build").ended(1).told(&["context", "4096 tokens", "128 tokens"]);
 }
 
@@ -57,6 +61,9 @@ fn a_broken_lockfile_is_named() {
     project.write("a.lock", &lock[..lock.len() / 2]);
     project.run("build --locked").ended(4).told(&["a.lock"]);
     project.run("reproduce a.lock").ended(4).told(&["a.lock"]);
+    // What a plain build cannot read it does not write over.
+    project.run("build").ended(3).told(&["a.lock", "delete it"]);
+    fs::remove_file(project.path("a.lock")).unwrap();
     project.run("build").ended(0);
     assert_eq!(project.read("a.lock"), lock);
 }

@@ -33,7 +33,9 @@ fn a_build_speaks_json_for_programs() {
 fn status_plan_log_and_graph_tell_of_every_stage() {
     let project = Project::micro();
     project.run("build").ended(0);
-    for line in ["status", "plan", "graph", "graph --format mermaid", "graph --format svg", "cache ls"] {
+    for line in
+        ["status", "plan", "graph", "graph --format mermaid", "graph --format svg", "cache ls"]
+    {
         let told = project.run(line).ended(0);
         for stage in ["world", "tokenizer", "base", "chat", "scores"] {
             assert!(told.out.contains(stage), "`{line}` does not tell of `{stage}`:\n{}", told.out);
@@ -65,8 +67,8 @@ fn a_model_answers_and_is_exported() {
 fn a_new_project_builds() {
     let project = Project::new();
     project.run("new garden").ended(0);
-    project.run("check garden/garden.recipe").ended(0);
-    project.run("fmt --check garden/garden.recipe").ended(0);
+    project.run("check garden/main.recipe").ended(0);
+    project.run("fmt --check garden/main.recipe").ended(0);
     project.run("new garden").ended(2).told(&["garden"]);
 }
 

@@ -200,10 +200,7 @@ mod tests {
         let task = task(Score::ExactMatch);
         let rows = [row(r#"{"question":"?","answer":"a"}"#), row(r#"{"question":"?","b":1}"#)];
         let Err(Failure::Input { message, .. }) = task.questions(&rows) else { panic!() };
-        assert_eq!(
-            message,
-            "row 2: there is no column `answer`; it has `question`, `b`"
-        );
+        assert_eq!(message, "row 2: there is no column `answer`; it has `question`, `b`");
     }
 
     #[test]

@@ -141,13 +141,14 @@ impl<'a> Checker<'a> {
         for binding in own {
             let declared = self.program.binding(*binding);
             let (name, span) = (declared.name.text.as_str(), declared.name.span);
+            let at_fault = |fault: &Diagnostic| fault.labels.iter().any(|label| label.span == span);
             match declared.item.kind {
                 ItemKind::Stage(_) if !needed.contains(binding) => {
                     self.say(say::unneeded_stage(span, name));
                 }
                 ItemKind::Stage(_) => {}
-                _ if !self.read.contains(binding) => self.say(say::unused(span, name)),
-                _ => {}
+                _ if self.read.contains(binding) || self.faults.iter().any(at_fault) => {}
+                _ => self.say(say::unused(span, name)),
             }
         }
     }
