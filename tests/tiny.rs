@@ -21,6 +21,7 @@ use crate::train::Silent;
 fn built() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("llama2_tiny");
     fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("llamake.toml"), "cache = \"cache\"\n").unwrap();
     let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/llama2_tiny.recipe");
     fs::copy(recipe, folder.join("llama2_tiny.recipe")).unwrap();
     let stages = ["world", "tokenizer", "base", "chat", "scores"];

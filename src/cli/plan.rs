@@ -70,7 +70,7 @@ fn word(verdict: &Verdict) -> &'static str {
 }
 
 /// The stage of the module with an action's name.
-fn stage_of<'a>(assessed: &'a Assessed, id: ActionId) -> &'a Stage {
+fn stage_of(assessed: &Assessed, id: ActionId) -> &Stage {
     let name = &assessed.plan.action(id).name;
     let stages = &assessed.compiled.module.stages;
     stages.iter().find(|stage| stage.name == *name).expect("actions are named after stages")

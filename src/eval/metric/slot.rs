@@ -2,7 +2,7 @@
 //! a *.` Does not know what the values mean.
 
 /// The value in an answer that has this form; a form with one `*`. A value is not empty, and is at
-/// most [`MOST_WORDS`] words.
+/// most `MOST_WORDS` words.
 pub fn value<'a>(answer: &'a str, form: &str) -> Option<&'a str> {
     let (before, after) = form.split_once('*')?;
     let rest = answer.trim().strip_prefix(before)?;
