@@ -9,6 +9,7 @@ mod oracle;
 mod pipeline;
 mod read;
 mod sampling;
+mod smallworld;
 mod tokenizer;
 mod training;
 mod weights;
