@@ -96,6 +96,10 @@ fn score(report: &serde_json::Value, task: &str, model: &str, score: &str) -> f6
 #[test]
 fn the_main_job_reaches_its_goals() {
     let built = built();
+    let lock = fs::read_to_string(built.join("../../llama2_tiny.lock")).unwrap();
+    let published = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/llama2_tiny.lock");
+    let published = fs::read_to_string(published).unwrap();
+    assert_eq!(lock, published, "the published run does not give back the same bits");
     let report = fs::read_to_string(built.join("scores/report.json")).unwrap();
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
 

@@ -16,7 +16,7 @@ use crate::build::plan::{Plan, plan as plan_of};
 use crate::build::store::{StageRow, Store};
 use crate::build::verdict::{StaleReason, Verdict};
 use crate::exec::ledger::{self, Cost, bytes_text};
-use crate::lang::value::{Stage, Value};
+use crate::lang::value::{SINGLE_PORT, Stage, Value};
 
 /// A plan with what would become of each action.
 pub struct Assessed {
@@ -125,7 +125,20 @@ fn as_text(assessed: &Assessed, id: ActionId, verdict: &Verdict) -> String {
 /// A parameter as a recipe would write it.
 fn written(action: &Action, value: &Value) -> String {
     let stage = |stage| action.input_name(stage).to_string();
-    literal::write_with(value, &stage, &|path| path.written.clone())
+    bare(&literal::write_with(value, &stage, &|path| path.written.clone()))
+}
+
+/// Results as a recipe names them: `base` for `@"base.out"`, `parts.train` for `@"parts.train"`.
+fn bare(literal: &str) -> String {
+    let mut parts = literal.split("@\"");
+    let mut text = parts.next().unwrap_or_default().to_string();
+    for part in parts {
+        let (name, rest) = part.split_once('"').unwrap_or((part, ""));
+        let single = name.strip_suffix(SINGLE_PORT).and_then(|stage| stage.strip_suffix('.'));
+        text += single.unwrap_or(name);
+        text += rest;
+    }
+    text
 }
 
 fn shortened(text: &str) -> String {

@@ -52,7 +52,7 @@ fn default_recipe() -> Result<PathBuf> {
     let here = std::env::current_dir().context("the working folder is gone")?;
     let root = root_above(&here).unwrap_or_else(|| here.clone());
     if let Some(recipe) = settings(&root)?.recipe {
-        return Ok(root.join(recipe));
+        return Ok(seen_from(&here, root.join(recipe)));
     }
     let recipes = recipes_in(Path::new("."))?;
     if let [only] = recipes.as_slice() {
@@ -61,7 +61,7 @@ fn default_recipe() -> Result<PathBuf> {
     }
     let last = project_at(&root)?.cache.join(LAST_RECIPE);
     if let Ok(path) = std::fs::read_to_string(last) {
-        let path = root.join(path.trim());
+        let path = seen_from(&here, root.join(path.trim()));
         if path.is_file() {
             note(&format!("recipe {}, the last one built here", path.display()));
             return Ok(path);
@@ -71,6 +71,11 @@ fn default_recipe() -> Result<PathBuf> {
         true => bail!("no recipe in this folder; name one: `llamake build FILE.recipe`"),
         false => bail!("{} recipes in this folder; name one of them", recipes.len()),
     }
+}
+
+/// A path as it is told: without the folder that one is in.
+fn seen_from(here: &Path, path: PathBuf) -> PathBuf {
+    path.strip_prefix(here).map(Path::to_path_buf).unwrap_or(path)
 }
 
 /// The file in the cache that remembers the recipe last built.

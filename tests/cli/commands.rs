@@ -18,6 +18,14 @@ fn check_reads_no_data_and_finds_every_mistake() {
 }
 
 #[test]
+fn the_recipe_of_the_readme_is_right() {
+    let readme = include_str!("../../README.md");
+    let recipe = readme.split("```").nth(1).unwrap().trim_start();
+    assert!(recipe.starts_with("use std/llama2"), "{recipe}");
+    Project::of(recipe).run("check").ended(0);
+}
+
+#[test]
 fn a_build_speaks_json_for_programs() {
     let project = Project::micro();
     let told = project.run("build --json").ended(0);
