@@ -3,9 +3,9 @@
 
 use anyhow::Result;
 
-use super::build::history_name;
+use super::exit::{fail, tell};
+use super::machine::executor;
 use super::plan::{Assessed, assessed_for_one};
-use super::run::{executor, fail, tell};
 use super::{Exit, args};
 use crate::build::examine::{Examiner, Finding};
 use crate::build::executor::Failure;
@@ -42,7 +42,7 @@ pub fn find(
 /// The results of all fresh actions.
 fn results(assessed: &Assessed) -> Result<Vec<Option<ActionResult>>, Failure> {
     let executor = executor();
-    let recipe = history_name(&assessed.compiled);
+    let recipe = assessed.compiled.history_name();
     let examiner = Examiner::new(&assessed.plan, &assessed.store, &executor, &recipe)?;
     let mut results = vec![None; assessed.plan.actions.len()];
     for (id, verdict) in &assessed.verdicts {

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use super::exit::{fail, tell};
+use super::machine::{cancel_flag, executor, pool};
 use super::project::{self, Compiled};
-use super::run::{cancel_flag, executor, fail, tell};
 use super::screen::{Json, Live, Plain};
 use super::terminal::{clock, figure, is_live, note, out};
 use super::{Exit, args, check};
@@ -14,7 +15,6 @@ use crate::build::lockfile::{Lock, update_lock};
 use crate::build::outputs::Outputs;
 use crate::build::plan::{Plan, plan};
 use crate::build::report::{BuildState, Events, RunReport};
-use crate::build::resources::Pool;
 use crate::build::schedule::{BuildOptions, build};
 use crate::build::store::Store;
 
@@ -50,7 +50,7 @@ pub fn run(args: &args::Build) -> Result<Exit> {
     let cancel = cancel_flag()?;
     let outputs = output_folder(&compiled);
     let options = BuildOptions {
-        recipe: &history_name(&compiled),
+        recipe: &compiled.history_name(),
         outputs: Some(&outputs),
         pool: pool(args.jobs),
         keep_going: args.keep_going,
@@ -71,12 +71,6 @@ pub fn run(args: &args::Build) -> Result<Exit> {
     Ok(exit_of(&report))
 }
 
-/// Every thread and all memory, or as many threads as `-j` says.
-pub fn pool(jobs: Option<std::num::NonZeroUsize>) -> Pool {
-    let machine = Pool::of_machine();
-    Pool { threads: jobs.map_or(machine.threads, |jobs| jobs.get()), ..machine }
-}
-
 /// The way a build is shown here.
 pub fn events(json: bool, stages: usize) -> Box<dyn Events> {
     match (json, is_live()) {
@@ -89,11 +83,6 @@ pub fn events(json: bool, stages: usize) -> Box<dyn Events> {
 /// `NAME.lock` beside `NAME.recipe`.
 pub fn lock_path(recipe: &Path) -> PathBuf {
     recipe.with_extension("lock")
-}
-
-/// The name under which histories keep a recipe.
-pub fn history_name(compiled: &Compiled) -> String {
-    project::relative(&compiled.recipe, &compiled.project.root).to_string_lossy().into_owned()
 }
 
 /// `build/RECIPE` in the project.

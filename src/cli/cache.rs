@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::json;
 
-use super::run::fail;
+use super::exit::fail;
 use super::terminal::{note, out};
 use super::{Exit, args, project};
 use crate::build::executor::Failure;

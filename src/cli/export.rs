@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use super::run::fail;
+use super::exit::fail;
 use super::terminal::note;
 use super::{Exit, args, artifact};
 use crate::build::executor::Failure;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::terminal::color;
 use super::{Exit, draw, project};
 use crate::lang::{self, source::Source, source::Sources};
 
@@ -19,9 +20,7 @@ pub fn run(files: &[PathBuf], check: bool) -> Result<Exit> {
             Err(diagnostics) => {
                 let mut sources = Sources::default();
                 sources.add(Source::new(path.to_string_lossy(), text));
-                super::terminal::note(
-                    draw::draw(&sources, &diagnostics, super::color()).trim_end(),
-                );
+                super::terminal::note(draw::draw(&sources, &diagnostics, color()).trim_end());
                 exit = Exit::RecipeWrong;
                 continue;
             }

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::run::{cancel_flag, fail};
+use super::exit::fail;
+use super::machine::{cancel_flag, pool};
 use super::terminal::{note, out};
-use super::{Exit, args, artifact, build};
+use super::{Exit, args, artifact};
 use crate::build::executor::Failure;
 use crate::eval::examinee::{Examinee, Manner};
 use crate::exec::local::translated;
@@ -21,7 +22,7 @@ pub fn run(args: &args::Generate) -> Result<Exit> {
         Err(exit) => return Ok(exit),
     };
     let cancel = cancel_flag()?;
-    let threads = build::pool(args.jobs).threads;
+    let threads = pool(args.jobs).threads;
     let mut quiet = Quiet { cancel };
     let manner = Manner {
         max_answer: usize::try_from(args.max_answer)?,

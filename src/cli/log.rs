@@ -3,8 +3,7 @@
 use anyhow::Result;
 use serde_json::json;
 
-use super::build::history_name;
-use super::run::{fail, tell};
+use super::exit::{fail, tell};
 use super::terminal::{clock, figure, note, out};
 use super::{Exit, args, check};
 use crate::build::executor::Failure;
@@ -22,7 +21,7 @@ pub fn run(args: &args::Log) -> Result<Exit> {
         tell(&unknown_target(&compiled.module, stage));
         return Ok(Exit::Usage);
     }
-    let recipe = history_name(&compiled);
+    let recipe = compiled.history_name();
     let shown = Store::open(&compiled.project.cache)
         .and_then(|store| show(&store, &recipe, stage, args.json));
     Ok(shown.unwrap_or_else(|failure| fail(&[failure])))

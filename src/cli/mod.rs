@@ -2,10 +2,12 @@
 
 // What was typed, and what it means.
 mod args;
+mod machine;
 mod project;
 
 // How anything is said.
 pub mod draw;
+mod exit;
 mod screen;
 mod terminal;
 
@@ -27,5 +29,5 @@ mod reproduce;
 // From arguments to an exit code.
 mod run;
 
+use exit::Exit;
 pub use run::main;
-use run::{Exit, color};

@@ -3,10 +3,10 @@
 use anyhow::{Result, bail};
 use serde_json::json;
 
-use super::build::history_name;
+use super::exit::{fail, tell};
 use super::graph::{self, Node, State};
+use super::machine::executor;
 use super::project::Compiled;
-use super::run::{executor, fail, tell};
 use super::terminal::{clock, figure, note, out};
 use super::{Exit, args, check};
 use crate::build::action::{Action, ActionId};
@@ -41,7 +41,7 @@ pub fn assessed(flags: &args::Recipe, words: &[String]) -> Result<Result<Assesse
         }
     };
     let found = Store::open(&compiled.project.cache).and_then(|store| {
-        let verdicts = assess(&plan, &store, &executor, &history_name(&compiled))?;
+        let verdicts = assess(&plan, &store, &executor, &compiled.history_name())?;
         Ok((store, verdicts))
     });
     Ok(match found {
@@ -78,7 +78,7 @@ fn stage_of(assessed: &Assessed, id: ActionId) -> &Stage {
 
 /// The last time that a stage was really built.
 fn last_built(assessed: &Assessed, stage: &str) -> Option<StageRow> {
-    let recipe = history_name(&assessed.compiled);
+    let recipe = assessed.compiled.history_name();
     let rows = assessed.store.records.stage_runs(&recipe, stage).ok()?;
     rows.into_iter().filter(|row| row.state == "built").max_by_key(|row| row.run)
 }

@@ -36,6 +36,13 @@ pub struct Compiled {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+impl Compiled {
+    /// The name under which histories keep the recipe.
+    pub fn history_name(&self) -> String {
+        relative(&self.recipe, &self.project.root).to_string_lossy().into_owned()
+    }
+}
+
 /// The recipe that a command means, and the words that are left as targets.
 pub fn choose(flags: &args::Recipe, words: &[String]) -> Result<(PathBuf, Vec<String>)> {
     if let Some(recipe) = &flags.recipe {
@@ -193,6 +200,10 @@ fn load_imports(
     let mut open = vec![root];
     while let Some(file) = open.pop() {
         let source = sources.get(file).clone();
+        // Only a path to a file holds `./`; most recipes import from the library alone.
+        if !source.text.contains("./") {
+            continue;
+        }
         let (tree, _) = lang::parse(file, &source.text);
         for path in lang::imports(&tree, &source.path) {
             let inside = std::path::absolute(&path)

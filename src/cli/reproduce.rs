@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::run::{cancel_flag, executor, fail, tell};
+use super::exit::{fail, tell};
+use super::machine::{cancel_flag, executor, pool};
 use super::terminal::{note, out};
 use super::{Exit, args, build, project};
 use crate::build::lockfile::Lock;
@@ -27,7 +28,7 @@ pub fn run(args: &args::Reproduce) -> Result<Exit> {
     };
     let cancel = cancel_flag()?;
     let events = build::events(args.json, lock.stages.len());
-    let pool = build::pool(args.jobs);
+    let pool = pool(args.jobs);
     let done = reproduce(&lock, &store, &executor(), pool, &cancel, events.as_ref());
     drop(store);
     drop(kept);

@@ -1,5 +1,6 @@
 //! Recipes: what is read, what is said of mistakes, and how text is laid out.
 
+mod examples;
 mod format;
 mod mutate;
 mod programs;
