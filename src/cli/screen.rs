@@ -107,16 +107,21 @@ pub struct Live {
     bars: RefCell<BTreeMap<ActionId, ProgressBar>>,
 }
 
+const UNDER_WAY: &str = "{prefix:<14} {wide_bar:.cyan/blue} {pos}/{len} eta {eta} {msg}";
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the template is well-formed")
+}
+
 impl Live {
     pub fn new(stages: usize) -> Live {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8));
         Live { list_fresh: stages <= MOST_FRESH_LINES, all, bars: RefCell::default() }
     }
 
+    /// Shows the text alone until the stage says how much there is to do.
     fn start(&self, action: &Action, text: String) {
-        let style = "{prefix:<14} {wide_bar:.cyan/blue} {pos}/{len} eta {eta} {msg}";
-        let style = ProgressStyle::with_template(style).expect("the template is well-formed");
-        let bar = self.all.add(ProgressBar::new(0).with_style(style));
+        let bar = self.all.add(ProgressBar::no_length().with_style(style("{prefix:<14} {msg}")));
         bar.set_prefix(action.name.clone());
         bar.set_message(text);
         self.bars.borrow_mut().insert(action.id, bar);
@@ -130,6 +135,9 @@ impl Events for Live {
             Event::Waiting { action } => self.start(action, "another build makes it".into()),
             Event::Progress { action, progress } => {
                 if let Some(bar) = self.bars.borrow().get(&action.id) {
+                    if bar.length().is_none() {
+                        bar.set_style(style(UNDER_WAY));
+                    }
                     bar.set_length(progress.total);
                     bar.set_position(progress.done);
                     bar.set_message(figures(progress));
