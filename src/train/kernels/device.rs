@@ -5,7 +5,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use rayon::prelude::*;
+use super::pool::Pool;
 
 /// An instruction set that the inner loops are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,8 +74,7 @@ fn run_avx2<R>(body: impl FnOnce() -> R) -> R {
 #[derive(Debug)]
 pub struct Threads {
     /// None when there is one thread: the caller's.
-    pool: Option<rayon::ThreadPool>,
-    count: usize,
+    pool: Option<Pool>,
     isa: Isa,
 }
 
@@ -89,10 +88,7 @@ impl Threads {
     pub fn with_isa(count: usize, isa: Isa) -> Threads {
         assert!(count > 0, "no thread to run on");
         assert!(isa.available(), "this processor lacks {isa:?}");
-        let build = || rayon::ThreadPoolBuilder::new().num_threads(count).build();
-        let pool = (count > 1).then(build).and_then(Result::ok);
-        let count = if pool.is_some() { count } else { 1 };
-        Threads { pool, count, isa }
+        Threads { pool: (count > 1).then(|| Pool::new(count - 1)), isa }
     }
 
     /// The instruction set in use.
@@ -102,27 +98,18 @@ impl Threads {
 
     /// How many threads there are.
     pub fn count(&self) -> usize {
-        self.count
-    }
-
-    /// Runs `body` inside the pool, so that the operations in it start without a hand-over.
-    pub fn install<R: Send>(&self, body: impl FnOnce() -> R + Send) -> R {
-        match &self.pool {
-            Some(pool) => pool.install(body),
-            None => body(),
-        }
+        self.pool.as_ref().map_or(1, |pool| 1 + pool.workers())
     }
 
     /// Calls `body` on consecutive ranges that cover `0..items`, each of at least `grain` items
     /// (the last may be shorter), on all threads.
     pub(super) fn split(&self, items: usize, grain: usize, body: impl Fn(Range<usize>) + Sync) {
-        let parts = (items / grain.max(1)).clamp(1, self.count * PARTS_PER_THREAD);
-        let parts = if parts > self.count { parts - parts % self.count } else { parts };
+        let count = self.count();
+        let parts = (items / grain.max(1)).clamp(1, count * PARTS_PER_THREAD);
+        let parts = if parts > count { parts - parts % count } else { parts };
         match &self.pool {
-            Some(pool) if parts > 1 => pool.install(|| {
-                (0..parts).into_par_iter().with_max_len(1).for_each(|part| {
-                    body(items * part / parts..items * (part + 1) / parts);
-                });
+            Some(pool) if parts > 1 => pool.run(parts, &|part| {
+                body(items * part / parts..items * (part + 1) / parts);
             }),
             _ if items > 0 => body(0..items),
             _ => {}

@@ -27,6 +27,8 @@
 //! The tree of 16 lanes: lane l takes the elements l, l + 16, … in ascending order; then lane l
 //! takes lane l + 8, l + 4, l + 2, l + 1.
 
+mod pool;
+
 pub mod device;
 
 pub mod math;

@@ -29,7 +29,7 @@ impl Buffer {
     }
 }
 
-/// Rows of a matrix, packed tile by tile.
+/// Rows of a matrix, packed tile by tile or as they lie.
 #[derive(Clone, Copy)]
 pub(super) struct Tiles<'a> {
     pub(super) data: &'a [f32],
@@ -40,10 +40,15 @@ pub(super) struct Tiles<'a> {
     pub(super) stride: usize,
 }
 
-/// Packs `rows` rows of `len` elements into tiles of nearly equal height.
+/// Rows that lie a multiple of this many floats apart fall into the same sets of the cache, so
+/// that a tile of them does not stay in it.
+const CROWDED: usize = 1024;
+
+/// Lays out `rows` rows of `len` elements in tiles of nearly equal height; copies only where tiles
+/// would be slow to read as the matrix lies.
 pub(super) fn pack_tiles<'a>(
     isa: Isa,
-    a: View,
+    a: View<'a>,
     rows: usize,
     len: usize,
     buffer: &'a mut Buffer,
@@ -51,6 +56,11 @@ pub(super) fn pack_tiles<'a>(
     let tiles = rows.div_ceil(tile::rows(isa));
     let tile_rows = rows.div_ceil(tiles);
     let by_row = a.column == 1;
+    if by_row && !a.row.is_multiple_of(CROWDED) {
+        assert!((rows - 1) * a.row + len <= a.data.len());
+        let (order, stride) = (Order::InPlace(a.row), tile_rows * a.row);
+        return Tiles { data: a.data, order, rows: tile_rows, stride };
+    }
     let (order, stride) = if by_row {
         (Order::ByRow, tile_rows * tile::ROW_STRIDE)
     } else {
@@ -103,10 +113,10 @@ fn copy_strips<const W: usize>(isa: Isa, from: &[f32], stride: usize, to: &mut [
     isa.run(
         #[inline(always)]
         || {
-            for (at, to) in to.chunks_exact_mut(W).enumerate() {
+            for (at, to) in to.as_chunks_mut::<W>().0.iter_mut().enumerate() {
                 let from = &from[(at * stride).min(from.len())..];
                 match from.first_chunk::<W>() {
-                    Some(strip) => to.copy_from_slice(strip),
+                    Some(strip) => *to = *strip,
                     None => to[..from.len()].copy_from_slice(from),
                 }
             }

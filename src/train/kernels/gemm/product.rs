@@ -104,7 +104,7 @@ pub(crate) unsafe fn product(
 unsafe fn multiply(isa: Isa, tiles: Tiles, panels: &[f32], c: Grid, len: usize, sink: Sink) {
     let width = tile::columns(isa);
     for (panel, column) in panels.chunks_exact(len * width).zip((0..c.columns).step_by(width)) {
-        for (a, row) in tiles.data.chunks_exact(tiles.stride).zip((0..c.rows).step_by(tiles.rows)) {
+        for (a, row) in tiles.data.chunks(tiles.stride).zip((0..c.rows).step_by(tiles.rows)) {
             // SAFETY: the tile lies inside `c`.
             unsafe {
                 let work = Work {

@@ -11,11 +11,13 @@ pub(super) const ROW_STRIDE: usize = BLOCK + 16;
 /// Floats between columns that were packed column by column.
 pub(super) const COLUMN_STRIDE: usize = 16;
 
-/// How the rows of a tile were packed.
+/// How the rows of a tile lie.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
     /// Element (i, s) at i · ROW_STRIDE + s.
     ByRow,
+    /// Element (i, s) at i · stride + s: as the matrix has them, not packed.
+    InPlace(usize),
     /// Element (i, s) at i + s · COLUMN_STRIDE.
     ByColumn,
 }
@@ -59,12 +61,17 @@ pub(super) unsafe fn run(isa: Isa, order: Order, work: Work) {
             #[cfg(target_arch = "x86_64")]
             (Isa::Avx512, Order::ByRow) => avx512::tile::<ROW_STRIDE, 1>(work),
             #[cfg(target_arch = "x86_64")]
+            (Isa::Avx512, Order::InPlace(stride)) => avx512::tile_in_place(work, stride),
+            #[cfg(target_arch = "x86_64")]
             (Isa::Avx512, Order::ByColumn) => avx512::tile::<1, COLUMN_STRIDE>(work),
             #[cfg(target_arch = "x86_64")]
             (Isa::Avx2, Order::ByRow) => avx2::tile::<ROW_STRIDE, 1>(work),
             #[cfg(target_arch = "x86_64")]
+            (Isa::Avx2, Order::InPlace(stride)) => avx2::tile_in_place(work, stride),
+            #[cfg(target_arch = "x86_64")]
             (Isa::Avx2, Order::ByColumn) => avx2::tile::<1, COLUMN_STRIDE>(work),
             (_, Order::ByRow) => portable::tile::<ROW_STRIDE, 1>(work),
+            (_, Order::InPlace(stride)) => portable::tile_in_place(work, stride),
             (_, Order::ByColumn) => portable::tile::<1, COLUMN_STRIDE>(work),
         }
     }
@@ -78,29 +85,43 @@ mod avx512 {
     #[target_feature(enable = "avx512f")]
     pub(super) unsafe fn tile<const ROW: usize, const STEP: usize>(work: Work) {
         // SAFETY: by the caller.
+        unsafe { of_any::<STEP>(work, ROW) }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub(super) unsafe fn tile_in_place(work: Work, stride: usize) {
+        // SAFETY: by the caller.
+        unsafe { of_any::<1>(work, stride) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn of_any<const STEP: usize>(work: Work, row: usize) {
+        // SAFETY: by the caller.
         unsafe {
             match work.rows {
-                1 => of_rows::<1, ROW, STEP>(work),
-                2 => of_rows::<2, ROW, STEP>(work),
-                3 => of_rows::<3, ROW, STEP>(work),
-                4 => of_rows::<4, ROW, STEP>(work),
-                5 => of_rows::<5, ROW, STEP>(work),
-                6 => of_rows::<6, ROW, STEP>(work),
-                7 => of_rows::<7, ROW, STEP>(work),
-                8 => of_rows::<8, ROW, STEP>(work),
-                9 => of_rows::<9, ROW, STEP>(work),
-                10 => of_rows::<10, ROW, STEP>(work),
-                11 => of_rows::<11, ROW, STEP>(work),
-                12 => of_rows::<12, ROW, STEP>(work),
-                13 => of_rows::<13, ROW, STEP>(work),
-                14 => of_rows::<14, ROW, STEP>(work),
+                1 => of_rows::<1, STEP>(work, row),
+                2 => of_rows::<2, STEP>(work, row),
+                3 => of_rows::<3, STEP>(work, row),
+                4 => of_rows::<4, STEP>(work, row),
+                5 => of_rows::<5, STEP>(work, row),
+                6 => of_rows::<6, STEP>(work, row),
+                7 => of_rows::<7, STEP>(work, row),
+                8 => of_rows::<8, STEP>(work, row),
+                9 => of_rows::<9, STEP>(work, row),
+                10 => of_rows::<10, STEP>(work, row),
+                11 => of_rows::<11, STEP>(work, row),
+                12 => of_rows::<12, STEP>(work, row),
+                13 => of_rows::<13, STEP>(work, row),
+                14 => of_rows::<14, STEP>(work, row),
                 rows => unreachable!("a tile of {rows} rows"),
             }
         }
     }
 
+    #[inline]
     #[target_feature(enable = "avx512f")]
-    unsafe fn of_rows<const M: usize, const ROW: usize, const STEP: usize>(work: Work) {
+    unsafe fn of_rows<const M: usize, const STEP: usize>(work: Work, row: usize) {
         let mut sums = [[_mm512_setzero_ps(); 2]; M];
         // SAFETY: `len` steps were packed.
         unsafe {
@@ -108,7 +129,7 @@ mod avx512 {
                 let b = work.b.add(s * 32);
                 let (low, high) = (_mm512_load_ps(b), _mm512_load_ps(b.add(16)));
                 for (i, sums) in sums.iter_mut().enumerate() {
-                    let a = _mm512_set1_ps(*work.a.add(i * ROW + s * STEP));
+                    let a = _mm512_set1_ps(*work.a.add(i * row + s * STEP));
                     sums[0] = _mm512_fmadd_ps(a, low, sums[0]);
                     sums[1] = _mm512_fmadd_ps(a, high, sums[1]);
                 }
@@ -140,21 +161,35 @@ mod avx2 {
     #[target_feature(enable = "avx2,fma")]
     pub(super) unsafe fn tile<const ROW: usize, const STEP: usize>(work: Work) {
         // SAFETY: by the caller.
+        unsafe { of_any::<STEP>(work, ROW) }
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) unsafe fn tile_in_place(work: Work, stride: usize) {
+        // SAFETY: by the caller.
+        unsafe { of_any::<1>(work, stride) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn of_any<const STEP: usize>(work: Work, row: usize) {
+        // SAFETY: by the caller.
         unsafe {
             match work.rows {
-                1 => of_rows::<1, ROW, STEP>(work),
-                2 => of_rows::<2, ROW, STEP>(work),
-                3 => of_rows::<3, ROW, STEP>(work),
-                4 => of_rows::<4, ROW, STEP>(work),
-                5 => of_rows::<5, ROW, STEP>(work),
-                6 => of_rows::<6, ROW, STEP>(work),
+                1 => of_rows::<1, STEP>(work, row),
+                2 => of_rows::<2, STEP>(work, row),
+                3 => of_rows::<3, STEP>(work, row),
+                4 => of_rows::<4, STEP>(work, row),
+                5 => of_rows::<5, STEP>(work, row),
+                6 => of_rows::<6, STEP>(work, row),
                 rows => unreachable!("a tile of {rows} rows"),
             }
         }
     }
 
+    #[inline]
     #[target_feature(enable = "avx2,fma")]
-    unsafe fn of_rows<const M: usize, const ROW: usize, const STEP: usize>(work: Work) {
+    unsafe fn of_rows<const M: usize, const STEP: usize>(work: Work, row: usize) {
         let mut sums = [[_mm256_setzero_ps(); 2]; M];
         // SAFETY: `len` steps were packed.
         unsafe {
@@ -162,7 +197,7 @@ mod avx2 {
                 let b = work.b.add(s * 16);
                 let (low, high) = (_mm256_load_ps(b), _mm256_load_ps(b.add(8)));
                 for (i, sums) in sums.iter_mut().enumerate() {
-                    let a = _mm256_set1_ps(*work.a.add(i * ROW + s * STEP));
+                    let a = _mm256_set1_ps(*work.a.add(i * row + s * STEP));
                     sums[0] = _mm256_fmadd_ps(a, low, sums[0]);
                     sums[1] = _mm256_fmadd_ps(a, high, sums[1]);
                 }
@@ -192,25 +227,37 @@ mod portable {
 
     pub(super) unsafe fn tile<const ROW: usize, const STEP: usize>(work: Work) {
         // SAFETY: by the caller.
+        unsafe { of_any::<STEP>(work, ROW) }
+    }
+
+    pub(super) unsafe fn tile_in_place(work: Work, stride: usize) {
+        // SAFETY: by the caller.
+        unsafe { of_any::<1>(work, stride) }
+    }
+
+    #[inline(always)]
+    unsafe fn of_any<const STEP: usize>(work: Work, row: usize) {
+        // SAFETY: by the caller.
         unsafe {
             match work.rows {
-                1 => of_rows::<1, ROW, STEP>(work),
-                2 => of_rows::<2, ROW, STEP>(work),
-                3 => of_rows::<3, ROW, STEP>(work),
-                4 => of_rows::<4, ROW, STEP>(work),
+                1 => of_rows::<1, STEP>(work, row),
+                2 => of_rows::<2, STEP>(work, row),
+                3 => of_rows::<3, STEP>(work, row),
+                4 => of_rows::<4, STEP>(work, row),
                 rows => unreachable!("a tile of {rows} rows"),
             }
         }
     }
 
-    unsafe fn of_rows<const M: usize, const ROW: usize, const STEP: usize>(work: Work) {
+    #[inline(always)]
+    unsafe fn of_rows<const M: usize, const STEP: usize>(work: Work, row: usize) {
         let mut sums = [[0.0f32; 16]; M];
         for s in 0..work.len {
             // SAFETY: `len` steps were packed.
             let b = unsafe { &*work.b.add(s * 16).cast::<[f32; 16]>() };
             for (i, sums) in sums.iter_mut().enumerate() {
                 // SAFETY: as above.
-                let a = unsafe { *work.a.add(i * ROW + s * STEP) };
+                let a = unsafe { *work.a.add(i * row + s * STEP) };
                 for (sum, &b) in sums.iter_mut().zip(b) {
                     *sum = a.mul_add(b, *sum);
                 }
