@@ -6,20 +6,24 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
+use candle_transformers::models::llama::{Cache, Llama, LlamaConfig};
 use llamake::train::data::pack::{IGNORE, Row};
 use llamake::train::kernels::adamw::{AdamW as Step, Moments};
 use llamake::train::kernels::gemm::linear;
-use llamake::train::kernels::sample::Sampling;
+use llamake::train::kernels::rope::inverse_frequencies;
+use llamake::train::kernels::sample::{Sampling, distribution};
 use llamake::train::kernels::{Threads, adamw::clip_factor};
-use llamake::train::model::activations::Activations;
+use llamake::train::model::activations::{Activations, Keep};
 use llamake::train::model::parameters::table;
 use llamake::train::model::sample::{GenerateOptions, generate};
-use llamake::train::model::{Batch, ModelConfig, Parameters, Transformer, folder, weights};
+use llamake::train::model::{
+    Batch, ModelConfig, Parameters, SpecialTokens, Transformer, folder, weights,
+};
 use llamake::train::optim::{AdamW, Schedule, WarmUp};
 use llamake::train::stage::train_loop::TrainState;
 use serde_json::Value;
 
-use crate::train::fixtures::{Heard, assert_close, message};
+use crate::train::fixtures::{Heard, assert_close};
 
 /// Kinds with a test below.
 const COVERED: [&str; 5] = ["llama", "llama_rope3_tied", "train_step", "sft_mask", "generate"];
@@ -79,23 +83,28 @@ impl Tensors {
     }
 }
 
-/// The folders of one kind. Without fixtures a test passes and says so; under CI it fails.
+/// The folders of one kind, of every folder of fixtures: `LLAMAKE_GOLDEN` may list several, parted
+/// by colons. Without fixtures a test passes and says so; under CI it fails.
 fn cases(kind: &str) -> Vec<Case> {
-    let root = std::env::var_os("LLAMAKE_GOLDEN").map_or("../shared/golden".into(), PathBuf::from);
-    if !root.is_dir() {
-        assert!(std::env::var_os("CI").is_none(), "no fixtures at {}", root.display());
-        println!("not checked: there are no fixtures at {}", root.display());
-        return Vec::new();
+    let roots = std::env::var_os("LLAMAKE_GOLDEN").unwrap_or("../shared/golden".into());
+    let mut found = Vec::new();
+    for root in std::env::split_paths(&roots) {
+        if !root.is_dir() {
+            assert!(std::env::var_os("CI").is_none(), "no fixtures at {}", root.display());
+            println!("not checked: there are no fixtures at {}", root.display());
+            continue;
+        }
+        let mut folders: Vec<PathBuf> =
+            std::fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path()).collect();
+        folders.sort();
+        let files = folders.into_iter().filter(|folder| folder.join("case.json").is_file());
+        let read = |folder: PathBuf| {
+            let text = std::fs::read_to_string(folder.join("case.json")).unwrap();
+            Case { folder, json: serde_json::from_str(&text).unwrap() }
+        };
+        found.extend(files.map(read).filter(|case| kind_of(case.name()) == kind));
     }
-    let mut folders: Vec<PathBuf> =
-        std::fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path()).collect();
-    folders.sort();
-    let files = folders.into_iter().filter(|folder| folder.join("case.json").is_file());
-    let read = |folder: PathBuf| {
-        let text = std::fs::read_to_string(folder.join("case.json")).unwrap();
-        Case { folder, json: serde_json::from_str(&text).unwrap() }
-    };
-    files.map(read).filter(|case| kind_of(case.name()) == kind).collect()
+    found
 }
 
 /// The longest known kind that a case's name is, or begins with before a `_`.
@@ -148,12 +157,50 @@ fn labelled(ids: &[i64], labels: &[i64]) -> Row {
 #[test]
 fn golden_llama() {
     for case in cases("llama") {
-        for config_file in ["config.json", "config_legacy.json"] {
-            check_llama(&case, &model_at(&case.folder.join("model"), config_file));
-        }
-        let read = folder::read(&case.folder.join("model")).unwrap();
-        let parameters: usize = table(&read.config).iter().map(|spec| spec.len()).sum();
-        assert_eq!(parameters as f64, case.number("/expected/params"));
+        check_model(&case);
+    }
+}
+
+/// Both forms of the configuration, the number of parameters, and what is computed; what is written
+/// is read back alike.
+fn check_model(case: &Case) {
+    let folder = case.folder.join("model");
+    for config_file in ["config.json", "config_legacy.json"] {
+        let model = model_at(&folder, config_file);
+        check_llama(case, &model);
+        check_against_candle(case, &folder, &model);
+        let (text, path) = (model.config.to_json(SpecialTokens { bos: 1, eos: 2 }), &folder);
+        assert_eq!(ModelConfig::from_json(&text, path).unwrap().0, model.config);
+    }
+    let read = folder::read(&folder).unwrap();
+    let parameters: usize = table(&read.config).iter().map(|spec| spec.len()).sum();
+    assert_eq!(parameters as f64, case.number("/expected/params"));
+}
+
+/// The logits of the last position, beside candle-transformers' Llama on the same file.
+fn check_against_candle(case: &Case, folder: &Path, model: &Transformer) {
+    let t = Threads::new(1);
+    let text = std::fs::read_to_string(folder.join("config_legacy.json")).unwrap();
+    let config: LlamaConfig = serde_json::from_str(&text).unwrap();
+    let config = config.into_config(false);
+    let tensors =
+        candle_core::safetensors::load(folder.join("model.safetensors"), &Device::Cpu).unwrap();
+    let builder = candle_nn::VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
+    let theirs = Llama::load(builder, &config).unwrap();
+    let (atol, rtol) = case.tolerance("f32/logits");
+    for ids in case.tensors("inputs.safetensors").ids("input_ids") {
+        let batch = Batch::of(&[&labelled(&ids, &ids)]);
+        let mut a = Activations::for_inference(&model.config, batch.len());
+        model.forward(&t, &batch, &mut a);
+        let (d, v) = (model.config.dim, model.config.vocab);
+        let mut logits_v = vec![0.0; v];
+        let last_d = &a.hidden_td[(batch.len() - 1) * d..];
+        linear(&t, last_d, model.weights.head(), &mut logits_v, [1, d, v]);
+        let ids = Tensor::new(batch.tokens.as_slice(), &Device::Cpu).unwrap().unsqueeze(0).unwrap();
+        let mut cache = Cache::new(true, DType::F32, &config, &Device::Cpu).unwrap();
+        let want = theirs.forward(&ids, 0, &mut cache).unwrap();
+        let want: Vec<f32> = want.flatten_all().unwrap().to_vec1().unwrap();
+        assert_close("logits beside candle's", &logits_v, &want, atol, rtol);
     }
 }
 
@@ -161,7 +208,7 @@ fn check_llama(case: &Case, model: &Transformer) {
     let (t, expected) = (Threads::new(2), case.tensors("expected.safetensors"));
     let rows = rows_of(&case.tensors("inputs.safetensors").ids("input_ids"));
     let batch = Batch::of(&rows.iter().collect::<Vec<_>>());
-    let mut a = Activations::for_training(&model.config, batch.len());
+    let mut a = Activations::for_training(&model.config, batch.len(), Keep::Activations);
     model.forward(&t, &batch, &mut a);
     let (atol, rtol) = case.tolerance("f32/logits");
     let layers = model.config.layers;
@@ -173,7 +220,7 @@ fn check_llama(case: &Case, model: &Transformer) {
     assert_close(&last, &a.hidden_td, &expected.floats(&last), atol, rtol);
     let (d, v) = (model.config.dim, model.config.vocab);
     let mut logits_tv = vec![0.0; batch.len() * v];
-    linear(&t, &a.hidden_td, &model.weights.head_vd, &mut logits_tv, [batch.len(), d, v]);
+    linear(&t, &a.hidden_td, model.weights.head(), &mut logits_tv, [batch.len(), d, v]);
     assert_close("logits", &logits_tv, &expected.floats("logits"), atol, rtol);
 
     model.losses(&t, &batch, &mut a);
@@ -187,13 +234,18 @@ fn check_llama(case: &Case, model: &Transformer) {
     assert!((perplexity - 1.0).abs() <= case.tolerance("f32/perplexity").1);
 }
 
-/// Scaled rotary positions and a tied head are not computed, so they must be refused.
+/// Scaled rotary positions and a head that is the embedding.
 #[test]
 fn golden_llama_rope3_tied() {
     for case in cases("llama_rope3_tied") {
-        println!("not covered here but for its refusal: {}", case.name());
-        let refusal = message(folder::read(&case.folder.join("model")));
-        assert!(refusal.contains("tie_word_embeddings"), "{refusal}");
+        check_model(&case);
+        let model = model_at(&case.folder.join("model"), "config.json");
+        assert!(model.config.tied && model.config.rope_scaling.is_some());
+        let (atol, rtol) = case.tolerance("f32/cos_sin");
+        let want = case.tensors("expected.safetensors").floats("inv_freq");
+        let ModelConfig { rope, rope_scaling, .. } = model.config;
+        let got = inverse_frequencies(model.config.head_dim(), rope, rope_scaling);
+        assert_close("inv_freq", &got, &want, atol, rtol);
     }
 }
 
@@ -252,7 +304,7 @@ fn gradients_close(case: &Case, config: &ModelConfig, got: &Parameters, want: &T
 
 fn check_first_gradients(case: &Case) {
     let (t, model) = (Threads::new(2), base(case));
-    let mut state = TrainState::new(&model.config, settings(case).0, 64);
+    let mut state = TrainState::new(&model.config, settings(case).0, 64, Keep::Activations);
     let rows = rows_at(case, 0);
     let report = state.gradients_of(&t, &model, &rows.iter().collect::<Vec<_>>(), 3);
     gradients_close(
@@ -270,7 +322,7 @@ fn check_first_gradients(case: &Case) {
 fn check_run(case: &Case, all: bool) {
     let (t, mut model) = (Threads::new(2), base(case));
     let (optimizer, clip) = settings(case);
-    let mut state = TrainState::new(&model.config, optimizer, 256);
+    let mut state = TrainState::new(&model.config, optimizer, 256, Keep::Activations);
     let log = if all { "log_decay_all" } else { "log_hf_decay_groups" };
     for (step, want) in case.json["expected"][log].as_array().unwrap().iter().enumerate() {
         let rows = rows_at(case, step);
@@ -343,7 +395,7 @@ fn check_accumulation(case: &Case) {
     let ids = case.tensors("inputs.safetensors").ids("input_ids");
     let rows: Vec<Row> =
         ids.iter().zip(&labels).map(|(ids, labels)| labelled(ids, labels)).collect();
-    let mut state = TrainState::new(&model.config, settings(case).0, 256);
+    let mut state = TrainState::new(&model.config, settings(case).0, 256, Keep::Activations);
     let report = state.gradients_of(&t, &model, &rows.iter().collect::<Vec<_>>(), 1);
     let (loss, norm) = ("/expected/accumulation/loss", "/expected/accumulation/grad_norm");
     assert!((report.loss - case.number(loss)).abs() <= case.tolerance("loss").0);
@@ -413,5 +465,47 @@ fn golden_generate() {
                 assert_eq!(made.tokens, want, "{name}");
             }
         }
+        check_processors(&case);
     }
+}
+
+/// Temperature, top-k and top-p, alone and together, as transformers processes scores.
+fn check_processors(case: &Case) {
+    let tensors = case.tensors("processors.safetensors");
+    let (scores, vocab) = (tensors.floats("scores"), *tensors.0["scores"].dims().last().unwrap());
+    for name in tensors.names() {
+        let Some(name) = name.strip_prefix("probs.") else { continue };
+        let Some(sampling) = sampling_of(name) else {
+            println!("not covered: {name}");
+            continue;
+        };
+        let want = tensors.floats(&format!("probs.{name}"));
+        let kept = case.json["expected"]["kept_tokens"][name].as_array().unwrap();
+        for ((scores, want), kept) in scores.chunks(vocab).zip(want.chunks(vocab)).zip(kept) {
+            let drawn = distribution(scores, sampling);
+            assert_eq!(drawn.len() as u64, kept.as_u64().unwrap(), "{name}");
+            let mut got = vec![0.0; vocab];
+            drawn.iter().for_each(|&(token, p)| got[token as usize] = p);
+            assert_close(name, &got, want, case.tolerance("probs").0, 0.0);
+        }
+    }
+}
+
+/// `t0_6_k40_p0_9` and its like; none where something else is asked for.
+fn sampling_of(name: &str) -> Option<Sampling> {
+    let short = name.replace("temperature_", "t").replace("top_k_", "k").replace("top_p_", "p");
+    let mut sampling = Sampling { temperature: 1.0, top_k: None, top_p: 1.0 };
+    let mut parts = short.split('_').peekable();
+    while let Some(part) = parts.next() {
+        let (letter, digits) = part.split_at(1);
+        let fraction = parts.next_if(|next| next.bytes().all(|byte| byte.is_ascii_digit()));
+        let number = format!("{digits}.{}", fraction.unwrap_or("0")).parse().ok()?;
+        match letter {
+            "t" => sampling.temperature = number,
+            "k" => sampling.top_k = Some(number as usize),
+            "p" => sampling.top_p = number,
+            _ => return None,
+        }
+    }
+    Some(sampling)
 }

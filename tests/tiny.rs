@@ -9,6 +9,7 @@ use llamake::train::data::mixture::Mix;
 use llamake::train::data::rows::{Text, read_rows};
 use llamake::train::data::tokenizer::Tokenizer;
 use llamake::train::model::ModelConfig;
+use llamake::train::model::activations::Keep;
 use llamake::train::optim::{AdamW, Schedule, WarmUp};
 use llamake::train::progress::Context;
 use llamake::train::stage::pretrain::{Pretrain, batches};
@@ -47,6 +48,8 @@ fn seen_by_base(built: &Path) -> Pretrain {
         context: size("max_position_embeddings"),
         norm_eps: 1e-5,
         rope: 10_000.0,
+        rope_scaling: None,
+        tied: false,
     };
     let world = built.join("world");
     let shares = vec![(90.0, world.join("corpus")), (10.0, world.join("arithmetic"))];
@@ -58,6 +61,7 @@ fn seen_by_base(built: &Path) -> Pretrain {
         clip: None,
         numerics: Numerics::ExactF32,
         micro_batch: 1,
+        keep: Keep::Activations,
         seed: 42,
     };
     Pretrain {
@@ -78,7 +82,7 @@ fn five_grams(built: &Path, tokenizer: &Tokenizer) -> NGrams {
     }
     let params = seen_by_base(built);
     let mut silent = Silent::default();
-    let context = Context { threads: 2, out: PathBuf::new(), progress: &mut silent };
+    let context = Context::new(2, PathBuf::new(), &mut silent);
     let mut batches = batches(&params, tokenizer, &context).unwrap();
     let mut grams = NGrams::new(5, tokenizer.vocab());
     for step in 0..5_000_000_u64.div_ceil(2048) {

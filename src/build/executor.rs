@@ -48,6 +48,9 @@ pub struct Job<'a> {
     pub files: &'a BTreeMap<(String, String), Vec<PathBuf>>,
     /// An empty folder; port `p` is made at `out/p`, as a file or a folder.
     pub out: &'a Path,
+    /// Where the action may keep unfinished work under its key, for the next time it is started.
+    /// May not exist yet; it is removed once the result is published, and never by a failure.
+    pub attempt: &'a Path,
     /// Threads granted, at least 1.
     pub threads: usize,
     /// Set when the user interrupts: stop soon and return [`Failure::interrupted`].

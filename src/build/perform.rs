@@ -33,6 +33,8 @@ pub struct Work<'a> {
     pub blobs: Blobs,
     /// An empty folder for inputs and results, removed by whoever made it.
     pub folder: PathBuf,
+    /// Where its unfinished work is kept, between processes too.
+    pub attempt: PathBuf,
     pub threads: usize,
     pub cancel: &'a AtomicBool,
 }
@@ -89,6 +91,7 @@ fn attempt(work: &Work<'_>, sink: &dyn JobSink) -> Result<Made, Failure> {
         artifacts: &artifacts,
         files: &files,
         out: &out,
+        attempt: &work.attempt,
         threads: work.threads,
         cancel: work.cancel,
     };

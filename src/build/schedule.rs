@@ -375,6 +375,7 @@ impl<'a> Build<'a> {
             sources: self.ready[&id].sources.clone(),
             blobs: self.store.blobs().clone(),
             folder: self.store.work_folder()?,
+            attempt: self.store.attempt(self.ready[&id].key),
             threads: grant.threads,
             cancel: self.options.cancel,
         })
@@ -454,6 +455,7 @@ impl<'a> Build<'a> {
             &parts,
         )?;
         self.store.remember_blobs(&result);
+        self.store.end_attempt(bound.key);
         self.take(id, result);
         Ok(())
     }

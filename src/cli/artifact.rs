@@ -41,7 +41,7 @@ pub fn find(
 
 /// The results of all fresh actions.
 fn results(assessed: &Assessed) -> Result<Vec<Option<ActionResult>>, Failure> {
-    let executor = executor();
+    let executor = executor().map_err(|error| Failure::new(format!("{error:#}")))?;
     let recipe = assessed.compiled.history_name();
     let examiner = Examiner::new(&assessed.plan, &assessed.store, &executor, &recipe)?;
     let mut results = vec![None; assessed.plan.actions.len()];

@@ -27,7 +27,7 @@ pub fn run(args: &args::Build) -> Result<Exit> {
         Ok(ready) => ready,
         Err(exit) => return Ok(exit),
     };
-    let executor = executor();
+    let executor = executor()?;
     let plan = match plan(&compiled.module, &targets, &executor) {
         Ok(plan) => plan,
         Err(failures) => {

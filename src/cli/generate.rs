@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::exit::fail;
-use super::machine::{cancel_flag, pool};
+use super::machine::{cancel_flag, isa, pool};
 use super::terminal::{note, out};
 use super::{Exit, args, artifact};
 use crate::build::executor::Failure;
 use crate::eval::examinee::{Examinee, Manner};
 use crate::exec::local::translated;
 use crate::lang::value::SINGLE_PORT;
+use crate::train::kernels::Threads;
 use crate::train::kernels::sample::Sampling;
 use crate::train::progress::Progress;
 
@@ -37,7 +38,7 @@ pub fn run(args: &args::Generate) -> Result<Exit> {
     let top_p = args.top_p.unwrap_or(1.0);
     anyhow::ensure!(top_p > 0.0 && top_p <= 1.0, "`--top-p` lies above 0 and at most at 1");
     anyhow::ensure!(args.top_k != Some(0), "`--top-k` is at least 1");
-    let answered = Examinee::open(&folder, threads)
+    let answered = Examinee::open(&folder, Threads::with_isa(threads, isa()?))
         .and_then(|model| model.ask(std::slice::from_ref(&args.prompt), manner, &mut quiet));
     match answered {
         Ok(answers) => {

@@ -1,15 +1,55 @@
 //! This machine: its executor, its cores and memory, and the signals that interrupt a build.
 
+use std::env::VarError;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
 
 use super::exit::Exit;
 use crate::build::resources::Pool;
 use crate::exec::Local;
+use crate::train::kernels::Isa;
+
+/// The least time between two checkpoints of a training stage, unless `LLAMAKE_CHECKPOINT` says
+/// another number of seconds.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(15);
 
 /// The executor of this machine.
-pub fn executor() -> Local {
-    Local { search_path: std::env::var_os("PATH").unwrap_or_default() }
+pub fn executor() -> Result<Local> {
+    Ok(Local {
+        search_path: std::env::var_os("PATH").unwrap_or_default(),
+        isa: isa()?,
+        checkpoint_every: match variable("LLAMAKE_CHECKPOINT")? {
+            None => CHECKPOINT_EVERY,
+            Some(text) => seconds(&text).with_context(|| {
+                format!("`LLAMAKE_CHECKPOINT` is `{text}`, not a number of seconds")
+            })?,
+        },
+    })
+}
+
+/// The instruction set of the kernels: the fastest there is, or a narrower one that `LLAMAKE_ISA`
+/// names. It changes the time, never a result.
+pub fn isa() -> Result<Isa> {
+    match variable("LLAMAKE_ISA")? {
+        None => Ok(Isa::detect()),
+        Some(name) => name.parse().map_err(|fact| anyhow!("`LLAMAKE_ISA`: {fact}")),
+    }
+}
+
+fn variable(name: &str) -> Result<Option<String>> {
+    match std::env::var(name) {
+        Ok(text) if text.is_empty() => Ok(None),
+        Ok(text) => Ok(Some(text)),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("`{name}`")),
+    }
+}
+
+fn seconds(text: &str) -> Option<Duration> {
+    Duration::try_from_secs_f64(text.parse().ok()?).ok()
 }
 
 /// Every thread and all memory, or as many threads as `-j` says.
@@ -20,7 +60,7 @@ pub fn pool(jobs: Option<std::num::NonZeroUsize>) -> Pool {
 
 /// A flag that ctrl-C and a polite kill set; a second ctrl-C ends the program at once. What is
 /// finished by then is in the store either way.
-pub fn cancel_flag() -> anyhow::Result<Arc<AtomicBool>> {
+pub fn cancel_flag() -> Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         let code = Exit::Interrupted as i32;

@@ -32,7 +32,7 @@ pub fn assessed(flags: &args::Recipe, words: &[String]) -> Result<Result<Assesse
         Ok(ready) => ready,
         Err(exit) => return Ok(Err(exit)),
     };
-    let executor = executor();
+    let executor = executor()?;
     let plan = match plan_of(&compiled.module, &targets, &executor) {
         Ok(plan) => plan,
         Err(failures) => {

@@ -29,7 +29,7 @@ pub fn run(args: &args::Reproduce) -> Result<Exit> {
     let cancel = cancel_flag()?;
     let events = build::events(args.json, lock.stages.len());
     let pool = pool(args.jobs);
-    let done = reproduce(&lock, &store, &executor(), pool, &cancel, events.as_ref());
+    let done = reproduce(&lock, &store, &executor()?, pool, &cancel, events.as_ref());
     drop(store);
     drop(kept);
     match done {

@@ -7,6 +7,7 @@ use crate::train::data::chat::{ChatFormat, Template};
 use crate::train::data::pack::{IGNORE, Row};
 use crate::train::data::rows::Message;
 use crate::train::data::tokenizer::Tokenizer;
+use crate::train::kernels::Threads;
 use crate::train::kernels::sample::Sampling;
 use crate::train::model::LoadedModel;
 use crate::train::model::folder;
@@ -39,7 +40,7 @@ pub struct Manner {
 pub const GREEDY: Sampling = Sampling { temperature: 0.0, top_k: None, top_p: 1.0 };
 
 impl Examinee {
-    pub fn open(path: &Path, threads: usize) -> Result<Examinee, Failure> {
+    pub fn open(path: &Path, threads: Threads) -> Result<Examinee, Failure> {
         let tokenizer = Tokenizer::load(path)?;
         let template = folder::read_chat_template(path)?;
         let format = template.map(|jinja| {

@@ -84,7 +84,7 @@ fn read_texts(
     let texts = rows.into_iter().map(|row| row.text).collect::<Vec<_>>();
     let mut cells = Vec::new();
     for (name, folder) in &params.models {
-        let examinee = Examinee::open(folder, context.threads)?;
+        let examinee = Examinee::open(folder, context.kernels())?;
         let losses = examinee.losses(&texts, context.threads, context.progress)?;
         let scores = perplexity::scores(&texts, &losses);
         cells.push(Cell { model: name.clone(), scores, samples: Vec::new() });
@@ -103,7 +103,7 @@ fn ask_questions(
     let manner = Manner { max_answer, sampling: GREEDY, seed: params.seed };
     let mut cells = Vec::new();
     for (name, folder) in &params.models {
-        let examinee = Examinee::open(folder, context.threads)?;
+        let examinee = Examinee::open(folder, context.kernels())?;
         let answers = examinee.ask(&asked, manner, context.progress)?;
         let apart = questions.len().div_ceil(SAMPLES).max(1);
         let shown = questions.iter().zip(&answers).step_by(apart);

@@ -9,6 +9,7 @@ use crate::lang::diagnostic::Diagnostic;
 use crate::lang::source::{Place, Sources, Span};
 use crate::lang::value::{Module, Quantity, Stage, Value};
 use crate::train::model::ModelConfig;
+use crate::train::model::activations::Keep;
 use crate::train::stage::ledger::{MemoryLedger, training_flops_per_token, training_memory};
 
 use super::work::{batch_of, length_of};
@@ -73,7 +74,11 @@ fn shape(module: &Module, stage: &Stage) -> Option<ModelConfig> {
 fn memory(config: &ModelConfig, params: &BTreeMap<String, Value>) -> Option<MemoryLedger> {
     let micro_batch = whole(params.get("micro_batch")?)?;
     let context = whole(params.get("context")?)?;
-    Some(training_memory(config, micro_batch, context))
+    let keep = match params.get("gradient_checkpointing")? {
+        Value::Bool(true) => Keep::Residuals,
+        _ => Keep::Activations,
+    };
+    Some(training_memory(config, micro_batch, context, keep))
 }
 
 fn architecture(value: &Value) -> Option<ModelConfig> {
@@ -94,6 +99,8 @@ fn architecture(value: &Value) -> Option<ModelConfig> {
         context: size("context")?,
         norm_eps: number("norm_eps")?,
         rope: number("rope")?,
+        rope_scaling: None,
+        tied: false,
     })
 }
 

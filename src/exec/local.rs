@@ -3,17 +3,23 @@
 
 use std::ffi::OsString;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::ledger;
 use super::work::{KINDS, Kind, Work};
 use crate::build::action::Action;
 use crate::build::executor::{self, Demand, Executor, Job, JobSink, Keyed, Outcome};
-use crate::train::progress::{self, Context};
+use crate::train::kernels::Isa;
+use crate::train::progress::{self, Attempt, Context};
 
 /// Runs stages here.
 pub struct Local {
     /// The `PATH` that external programs are found by.
     pub search_path: OsString,
+    /// The instruction set of the kernels.
+    pub isa: Isa,
+    /// The least time between two checkpoints of a stage.
+    pub checkpoint_every: Duration,
 }
 
 fn find(kind: &str) -> Option<&'static Kind> {
@@ -40,7 +46,14 @@ impl Executor for Local {
         })?;
         let mut progress = Forward { job, sink };
         let out = job.out.to_path_buf();
-        let mut context = Context { threads: job.threads, out, progress: &mut progress };
+        let attempt = Attempt { folder: job.attempt.to_path_buf(), every: self.checkpoint_every };
+        let mut context = Context {
+            threads: job.threads,
+            isa: self.isa,
+            attempt: Some(attempt),
+            out,
+            progress: &mut progress,
+        };
         match work.run(&self.search_path, &mut context) {
             Ok(metrics) => Ok(Outcome { metrics }),
             Err(failure) => Err(translated(failure)),

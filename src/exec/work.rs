@@ -16,6 +16,7 @@ use crate::train::data::chat::Template;
 use crate::train::data::pack::Packing;
 use crate::train::data::vocabulary::Manner;
 use crate::train::model::ModelConfig;
+use crate::train::model::activations::Keep;
 use crate::train::optim::{AdamW, Schedule, schedule::WarmUp};
 use crate::train::progress::{Context, Failure, Metrics};
 use crate::train::stage::command::{self, Command};
@@ -41,9 +42,14 @@ const fn kind(name: &'static str, version: u32) -> Kind {
     Kind { name, version, keyed: Keyed { outside: &[], input_names: false } }
 }
 
-/// A kind that trains: how many rows are computed at once does not change a bit.
+/// A kind that trains: how many rows are computed at once, and what is computed twice, does not
+/// change a bit.
 const fn trains(name: &'static str, version: u32) -> Kind {
-    Kind { name, version, keyed: Keyed { outside: &["micro_batch"], input_names: false } }
+    Kind {
+        name,
+        version,
+        keyed: Keyed { outside: &["gradient_checkpointing", "micro_batch"], input_names: false },
+    }
 }
 
 /// Every stage kind that can be run here.
@@ -203,6 +209,8 @@ pub fn architecture_of(fields: &Fields<'_>) -> Result<ModelConfig> {
         context: size(fields, "context")?,
         norm_eps: fields.number("norm_eps")?,
         rope: fields.number("rope")?,
+        rope_scaling: None,
+        tied: false,
     })
 }
 
@@ -239,6 +247,10 @@ fn training_of(fields: &Fields<'_>) -> Result<Training> {
             other => bail!("`{other}` is no class of arithmetic"),
         },
         micro_batch: size(fields, "micro_batch")?,
+        keep: match fields.flag("gradient_checkpointing")? {
+            true => Keep::Residuals,
+            false => Keep::Activations,
+        },
         seed: fields.seed("seed")?,
     })
 }

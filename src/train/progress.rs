@@ -2,6 +2,9 @@
 //! of a build.
 
 use std::path::PathBuf;
+use std::time::Duration;
+
+use super::kernels::{Isa, Threads};
 
 /// Hears how far the work is and says whether to go on.
 pub trait Progress {
@@ -15,12 +18,37 @@ pub trait Progress {
     fn cancelled(&self) -> bool;
 }
 
-/// Where work happens: how many threads it may use, and the folder its results go to.
+/// Where work happens: what it may compute with, and the folders it may write to.
 pub struct Context<'a> {
     pub threads: usize,
+    /// The instruction set of the kernels; it never changes a result.
+    pub isa: Isa,
+    /// Where unfinished work is kept, if it is to survive its process.
+    pub attempt: Option<Attempt>,
     /// An empty folder; result `port` is made at `out/port`.
     pub out: PathBuf,
     pub progress: &'a mut dyn Progress,
+}
+
+/// A place for unfinished work of one stage with one set of inputs and parameters.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// May not exist yet.
+    pub folder: PathBuf,
+    /// The least time between two savings; saving never takes more than a twentieth of all time.
+    pub every: Duration,
+}
+
+impl<'a> Context<'a> {
+    /// The fastest instruction set there is; unfinished work is not kept.
+    pub fn new(threads: usize, out: PathBuf, progress: &'a mut dyn Progress) -> Context<'a> {
+        Context { threads, isa: Isa::detect(), attempt: None, out, progress }
+    }
+
+    /// Threads for the kernels.
+    pub fn kernels(&self) -> Threads {
+        Threads::with_isa(self.threads, self.isa)
+    }
 }
 
 /// The headline figures of a result, in the order they should be read.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use llamake::build::action::Action;
 use llamake::build::executor::{Executor, Job};
@@ -12,13 +13,20 @@ use llamake::exec::work::{KINDS, Work};
 use llamake::lang::compile;
 use llamake::lang::source::{Source, Sources};
 use llamake::lang::value::{Artifact, PathValue, Value};
+use llamake::train::kernels::Isa;
+
+/// An executor that nothing is asked to run on.
+fn local() -> Local {
+    let (isa, checkpoint_every) = (Isa::Portable, Duration::ZERO);
+    Local { search_path: "".into(), isa, checkpoint_every }
+}
 
 fn planned(text: &str) -> Plan {
     let mut sources = Sources::default();
     let root = sources.add(Source::new("every_kind.recipe", text));
     let (module, faults) = compile(&mut sources, root, &[]);
     assert!(faults.is_empty(), "{faults:?}");
-    plan(&module, &[], &Local { search_path: "".into() }).unwrap()
+    plan(&module, &[], &local()).unwrap()
 }
 
 /// Every artifact and path inside a value.
@@ -55,6 +63,7 @@ fn decoded(action: &Action) -> anyhow::Result<Work> {
         artifacts: &artifacts,
         files: &files,
         out: folder,
+        attempt: folder,
         threads: 1,
         cancel: &cancel,
     })
@@ -85,7 +94,7 @@ const FUNCTIONS: [&str; 1] = ["swiglu_width"];
 
 #[test]
 fn every_signature_of_the_library_can_be_run() {
-    let executor = Local { search_path: "".into() };
+    let executor = local();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("stdlib");
     let mut found = 0;
     for entry in std::fs::read_dir(folder).unwrap() {

@@ -33,7 +33,7 @@ impl Run {
     }
 
     fn result(&mut self) -> Result<(), Failure> {
-        let mut ctx = Context { threads: 1, out: self.out(), progress: &mut self.progress };
+        let mut ctx = Context::new(1, self.out(), &mut self.progress);
         std::fs::create_dir(&ctx.out).unwrap();
         command::run(&self.command, OsStr::new("/usr/bin:/bin"), &mut ctx).map(|_| ())
     }

@@ -4,6 +4,7 @@ use llamake::train::data::batch::Batches;
 use llamake::train::data::mixture::Source;
 use llamake::train::data::pack::{IGNORE, Row};
 use llamake::train::kernels::rng::Stream;
+use llamake::train::model::activations::Keep;
 use llamake::train::model::{ModelConfig, Parameters, Transformer, init};
 use llamake::train::optim::{AdamW, Schedule, WarmUp};
 use llamake::train::progress::{Context, Failure, Metrics, Progress};
@@ -21,6 +22,8 @@ pub fn config() -> ModelConfig {
         context: 32,
         norm_eps: 1e-5,
         rope: 10_000.0,
+        rope_scaling: None,
+        tied: false,
     }
 }
 
@@ -90,28 +93,44 @@ pub fn training(steps: u64, micro_batch: usize) -> Training {
         clip: Some(1.0),
         numerics: Numerics::ExactF32,
         micro_batch,
+        keep: Keep::Activations,
         seed: 1,
     }
 }
 
-/// Keeps what a run said; stops it after so many reports.
+/// How a run is ended before its end, after so many reports of its own.
+#[derive(Clone, Copy, Debug)]
+pub enum End {
+    /// It is asked to stop.
+    Stop(u64),
+    /// It ends at once.
+    Kill(u64),
+}
+
+/// Keeps what a run said; ends it.
 #[derive(Default)]
 pub struct Heard {
     pub losses: Vec<f64>,
+    pub said: Vec<String>,
     pub reports: u64,
-    pub stop_after: Option<u64>,
+    pub end: Option<End>,
 }
 
 impl Progress for Heard {
     fn at(&mut self, _done: u64, _total: u64, _unit: &'static str, metrics: &[(&str, f64)]) {
         self.reports += 1;
         self.losses.extend(metrics.iter().filter(|(name, _)| *name == "loss").map(|(_, x)| *x));
+        if let Some(End::Kill(after)) = self.end {
+            assert!(self.reports < after, "killed");
+        }
     }
 
-    fn log(&mut self, _line: &str) {}
+    fn log(&mut self, line: &str) {
+        self.said.push(line.to_string());
+    }
 
     fn cancelled(&self) -> bool {
-        self.stop_after.is_some_and(|after| self.reports >= after)
+        matches!(self.end, Some(End::Stop(after)) if self.reports >= after)
     }
 }
 
@@ -124,11 +143,22 @@ pub fn train(
     threads: usize,
     heard: &mut Heard,
 ) -> Result<Metrics, Failure> {
-    let mut context = Context { threads, out: std::env::temp_dir(), progress: heard };
+    let mut context = Context::new(threads, std::env::temp_dir(), heard);
+    train_in(model, rows, sequences, training, &mut context)
+}
+
+/// Trains in place, with the threads, the instruction set and the attempt of a context.
+pub fn train_in(
+    model: &mut Transformer,
+    rows: Vec<Row>,
+    sequences: usize,
+    training: &Training,
+    context: &mut Context<'_>,
+) -> Result<Metrics, Failure> {
     let mut batches = batches(rows, sequences);
     let size = BatchSize::Sequences(sequences as u64);
     let course = training.length.course(size, 32, Some(batches.rows() as u64));
-    train_loop::train(model, &mut batches, course.unwrap().unwrap(), training, &mut context)
+    train_loop::train(model, &mut batches, course.unwrap().unwrap(), training, context)
 }
 
 /// The bits of all weights.

@@ -44,7 +44,7 @@ pub fn run_stage(
 ) -> (tempfile::TempDir, Result<Metrics, Failure>) {
     let out = tempfile::tempdir().unwrap();
     let mut progress = Silent::default();
-    let mut ctx = Context { threads, out: out.path().into(), progress: &mut progress };
+    let mut ctx = Context::new(threads, out.path().into(), &mut progress);
     let result = run(&mut ctx);
     (out, result)
 }

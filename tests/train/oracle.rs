@@ -5,6 +5,7 @@ use candle_core::{D, DType, Device, Result, Tensor, Var};
 use candle_nn::ops::{log_softmax, silu, softmax};
 use llamake::train::data::pack::{IGNORE, Row};
 use llamake::train::kernels::Threads;
+use llamake::train::model::activations::Keep;
 use llamake::train::model::parameters::table;
 use llamake::train::model::{ModelConfig, Parameters};
 use llamake::train::stage::train_loop::TrainState;
@@ -120,7 +121,7 @@ fn loss_and_gradients_are_those_of_candles_autograd() {
     let rows = rows(5, config.vocab);
     let (loss, gradients) = reference(&config, &model.weights, &rows).unwrap();
     let t = Threads::new(2);
-    let mut state = TrainState::new(&config, adamw(), 64);
+    let mut state = TrainState::new(&config, adamw(), 64, Keep::Activations);
     let report = state.gradients_of(&t, &model, &rows.iter().collect::<Vec<_>>(), 3);
     assert!((report.loss - loss).abs() < 1e-5, "loss {} against {loss}", report.loss);
     for (spec, (got, want)) in

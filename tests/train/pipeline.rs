@@ -7,6 +7,7 @@ use llamake::train::data::mixture::Mix;
 use llamake::train::data::pack::Packing;
 use llamake::train::data::rows::{Chat, Message, Prompt, Text, Writer, read_rows};
 use llamake::train::data::vocabulary::{Manner, Vocabulary};
+use llamake::train::kernels::Threads;
 use llamake::train::model::{LoadedModel, ModelConfig, folder};
 use llamake::train::progress::{Context, Failure, Metrics};
 use llamake::train::stage::{
@@ -80,7 +81,7 @@ impl World {
     ) -> Result<Metrics, Failure> {
         let out = self.at(name);
         std::fs::create_dir(&out).unwrap();
-        stage(&mut Context { threads, out, progress: &mut Heard::default() })
+        stage(&mut Context::new(threads, out, &mut Heard::default()))
     }
 
     fn pretrain(&self) -> Pretrain {
@@ -95,6 +96,8 @@ impl World {
                 context: 32,
                 norm_eps: 1e-5,
                 rope: 10_000.0,
+                rope_scaling: None,
+                tied: false,
             },
             tokenizer: self.at("tokenizer"),
             data: Mix::Shares(vec![(75.0, self.at("corpus")), (25.0, self.at("corpus"))]),
@@ -154,7 +157,7 @@ fn a_model_is_pretrained_tuned_and_answers() {
     assert_eq!(metrics[0], ("answers".to_string(), 12.0));
     assert_eq!(answers(&world.at("drawn/out")).len(), 12);
 
-    let model = LoadedModel::load(&world.at("chat/out"), 1).unwrap();
+    let model = LoadedModel::load(&world.at("chat/out"), Threads::new(1)).unwrap();
     assert_eq!(model.config(), &world.pretrain().model);
     assert_eq!(folder::read_chat_template(&model.folder).unwrap().as_deref(), Some(JINJA));
     let said = message(

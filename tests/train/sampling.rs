@@ -1,6 +1,7 @@
 //! Generation: the same tokens whatever else shares the batch, with the log-probabilities that
 //! scoring gives, to the last bit.
 
+use llamake::train::kernels::Threads;
 use llamake::train::kernels::sample::Sampling;
 use llamake::train::model::folder::{self, ModelFolder};
 use llamake::train::model::sample::{GenerateOptions, Generated, as_row};
@@ -19,7 +20,7 @@ fn loaded(seed: u64, threads: usize) -> LoadedModel {
     let weights = lively(&config, seed);
     let model = ModelFolder { config, special: SpecialTokens { bos: 1, eos: EOS }, weights };
     folder::write(folder.path(), &model, tokenizer.path(), None).unwrap();
-    LoadedModel::load(folder.path(), threads).unwrap()
+    LoadedModel::load(folder.path(), Threads::new(threads)).unwrap()
 }
 
 fn options(samples: usize, temperature: f32) -> GenerateOptions {

@@ -1,14 +1,21 @@
 //! The loop: that it learns, that it notices what does not, and that nothing but the rows and the
 //! settings changes its bits.
 
-use llamake::train::kernels::Threads;
-use llamake::train::model::Batch;
-use llamake::train::model::activations::Activations;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use llamake::train::kernels::rng::Stream;
+use llamake::train::kernels::{Isa, Threads};
+use llamake::train::model::activations::{Activations, Keep};
+use llamake::train::model::{Batch, ModelConfig};
 use llamake::train::optim::{Schedule, WarmUp};
-use llamake::train::progress::Failure;
+use llamake::train::progress::{Attempt, Context, Failure};
+use llamake::train::stage::Training;
 use llamake::train::stage::ledger::training_memory;
 
-use super::fixtures::{Heard, config, digest, message, model, row, rows, train, training};
+use super::fixtures::{
+    End, Heard, config, digest, message, model, row, rows, train, train_in, training,
+};
 
 #[test]
 fn one_batch_is_learnt_by_heart() {
@@ -37,19 +44,129 @@ fn what_is_counted_is_what_was_learnt() {
     assert_eq!(figure("parameters"), weights as f64);
 }
 
+/// What 20 steps give, by everything that must not change it.
+fn after_20_steps(
+    config: &ModelConfig,
+    micro_batch: usize,
+    keep: Keep,
+    threads: usize,
+    isa: Isa,
+) -> (String, String, Vec<f64>) {
+    let mut model = model(config, 4);
+    let mut heard = Heard::default();
+    let settings = Training { keep, ..training(20, micro_batch) };
+    let mut context = Context { isa, ..Context::new(threads, std::env::temp_dir(), &mut heard) };
+    let metrics = train_in(&mut model, rows(6, 50), 8, &settings, &mut context).unwrap();
+    (digest(&model.weights), format!("{metrics:?}"), heard.losses)
+}
+
 #[test]
-fn neither_micro_batch_nor_threads_change_a_bit() {
-    let run = |micro_batch: usize, threads: usize| {
-        let mut model = model(&config(), 4);
-        let mut heard = Heard::default();
-        let settings = training(5, micro_batch);
-        let metrics = train(&mut model, rows(6, 50), 8, &settings, threads, &mut heard).unwrap();
-        (digest(&model.weights), format!("{metrics:?}"), heard.losses)
-    };
-    let whole = run(8, 1);
-    for (micro_batch, threads) in [(4, 1), (3, 2), (1, 1), (8, 2), (1, 4), (100, 3)] {
-        assert_eq!(run(micro_batch, threads), whole, "{micro_batch} rows, {threads} threads");
+fn nothing_but_rows_and_settings_changes_a_bit() {
+    for tied in [false, true] {
+        let config = ModelConfig { tied, ..config() };
+        let whole = after_20_steps(&config, 8, Keep::Activations, 1, Isa::Portable);
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
+            for threads in 1..=3 {
+                for micro_batch in [8, 4, 3, 1, 100] {
+                    for keep in [Keep::Activations, Keep::Residuals] {
+                        let got = after_20_steps(&config, micro_batch, keep, threads, isa);
+                        let how = format!("{isa:?}, {threads} threads, {micro_batch}, {keep:?}");
+                        assert_eq!(got, whole, "{how}, tied {tied}");
+                    }
+                }
+            }
+        }
     }
+}
+
+/// A whole run of 20 steps in attempts that end at the given steps, each in a process of its own as
+/// far as the trainer can tell.
+fn in_attempts(ends: &[Option<End>]) -> (String, String, Vec<String>) {
+    let folder = tempfile::tempdir().unwrap();
+    let every = Duration::ZERO;
+    let attempt = Attempt { folder: folder.path().join("attempts/key"), every };
+    let mut said = Vec::new();
+    for end in ends {
+        let mut model = model(&config(), 4);
+        let mut heard = Heard { end: *end, ..Heard::default() };
+        let mut context = Context {
+            attempt: Some(attempt.clone()),
+            ..Context::new(2, std::env::temp_dir(), &mut heard)
+        };
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            train_in(&mut model, rows(6, 50), 8, &training(20, 8), &mut context)
+        }));
+        said.append(&mut heard.said);
+        match (end, done) {
+            (None, Ok(Ok(metrics))) => {
+                return (digest(&model.weights), format!("{metrics:?}"), said);
+            }
+            (Some(End::Stop(_)), Ok(Err(Failure::Interrupted))) => {}
+            (Some(End::Kill(_)), Err(_)) => {}
+            (end, done) => panic!("{end:?} gave {done:?}"),
+        }
+    }
+    unreachable!("the last attempt is not ended");
+}
+
+#[test]
+fn a_stopped_or_killed_run_ends_with_the_bits_of_one_never_stopped() {
+    let (weights, metrics, said) = in_attempts(&[None]);
+    assert!(said.is_empty(), "{said:?}");
+    let never = after_20_steps(&config(), 8, Keep::Activations, 1, Isa::Portable);
+    assert_eq!(weights, never.0);
+    let mut walk = Stream::new(5, "ends").walk();
+    for _ in 0..20 {
+        // Kills fall between a step and its report, so the step is saved; stops before the next.
+        let count = 1 + walk.below(3);
+        let mut ends: Vec<Option<End>> = (0..count)
+            .map(|_| {
+                let after = 1 + walk.below(5) as u64;
+                Some(if walk.chance(50) { End::Kill(after) } else { End::Stop(after) })
+            })
+            .collect();
+        ends.push(None);
+        let (resumed, resumed_metrics, said) = in_attempts(&ends);
+        assert_eq!((&resumed, &resumed_metrics), (&weights, &metrics), "{ends:?}");
+        assert_eq!(said.len(), count, "{ends:?}: {said:?}");
+        assert!(said.iter().all(|line| line.starts_with("goes on after step ")), "{said:?}");
+    }
+}
+
+#[test]
+fn a_checkpoint_that_is_not_whole_is_told_and_not_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let attempt = Attempt { folder: folder.path().into(), every: Duration::ZERO };
+    let path = folder.path().join("checkpoint");
+    let run = |steps: u64, end: Option<End>| {
+        let mut model = model(&config(), 4);
+        let mut heard = Heard { end, ..Heard::default() };
+        let mut context = Context {
+            attempt: Some(attempt.clone()),
+            ..Context::new(1, std::env::temp_dir(), &mut heard)
+        };
+        let done = train_in(&mut model, rows(6, 50), 8, &training(steps, 8), &mut context);
+        (done.is_ok().then(|| digest(&model.weights)), heard.said.join(" "))
+    };
+    run(20, Some(End::Stop(7)));
+    let whole = std::fs::read(&path).unwrap();
+    let never = after_20_steps(&config(), 8, Keep::Activations, 1, Isa::Portable).0;
+    for at in [0, 20, 90, whole.len() / 2, whole.len() - 1] {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 4;
+        std::fs::write(&path, bytes).unwrap();
+        let (weights, said) = run(20, None);
+        assert!(said.contains("its checksum does not fit"), "{at}: {said}");
+        assert_eq!(weights.as_ref(), Some(&never));
+    }
+    for length in [0, 10, whole.len() - 1] {
+        std::fs::write(&path, &whole[..length]).unwrap();
+        assert!(run(20, None).1.contains("it is cut off"), "{length}");
+    }
+    std::fs::write(&path, &whole).unwrap();
+    assert!(run(19, Some(End::Stop(0))).1.contains("it is of a run of 20 steps"));
+    std::fs::write(&path, &whole).unwrap();
+    assert_eq!(run(20, None), (Some(never), "goes on after step 7 of 20".into()));
 }
 
 /// A head of zeros lets no gradient below it, and a dead query stays dead without its key.
@@ -77,7 +194,7 @@ fn a_run_that_diverges_or_is_stopped_says_so() {
     let said = message(train(&mut wild, rows(2, 50), 8, &settings, 1, &mut Heard::default()));
     assert!(said.starts_with("training diverged: in step "), "{said}");
 
-    let mut heard = Heard { stop_after: Some(3), ..Heard::default() };
+    let mut heard = Heard { end: Some(End::Stop(3)), ..Heard::default() };
     let mut model = model(&config(), 1);
     let stopped = train(&mut model, rows(2, 50), 8, &training(50, 8), 1, &mut heard);
     assert!(matches!(stopped, Err(Failure::Interrupted)));
@@ -134,8 +251,8 @@ fn rates_follow_the_schedule() {
 #[test]
 fn the_ledger_counts_the_arena() {
     let config = config();
-    let ledger = training_memory(&config, 4, 32);
-    let a = Activations::for_training(&config, 4 * 32);
+    let ledger = training_memory(&config, 4, 32, Keep::Activations);
+    let a = Activations::for_training(&config, 4 * 32, Keep::Activations);
     let per_block: usize = [24 * 3, 2 * 8, 2 * 6, 2, 2 * 40].iter().sum();
     let shared = 3 * 24 + 24 + 40 + 1 + 24 + 1 + 24;
     let gradients = 4 * 24 + 2 * 8 + 3 * 40;

@@ -149,6 +149,16 @@ fn a_folder_holds_what_others_read() {
     assert!(header.contains("\"format\":\"pt\""), "transformers asks for it: {header}");
 }
 
+fn scaling(factor: f64, low: f64, high: f64) -> Value {
+    json!({
+        "rope_type": "llama3",
+        "factor": factor,
+        "low_freq_factor": low,
+        "high_freq_factor": high,
+        "original_max_position_embeddings": 64,
+    })
+}
+
 #[test]
 fn a_config_that_is_not_computed_is_refused() {
     let path = Path::new("config.json");
@@ -156,10 +166,13 @@ fn a_config_that_is_not_computed_is_refused() {
     assert_eq!(ModelConfig::from_json(&whole.to_string(), path).unwrap().0, config());
     let cases = [
         ("model_type", json!("mistral"), "only \"llama\" is supported"),
-        ("tie_word_embeddings", json!(true), "only false is supported"),
+        ("tie_word_embeddings", json!("yes"), "not true or false"),
         ("attention_bias", json!(true), "only false is supported"),
         ("hidden_act", json!("gelu"), "only \"silu\" is supported"),
         ("rope_scaling", json!({ "type": "linear", "factor": 2.0 }), "rotary scaling `linear`"),
+        ("rope_scaling", json!({ "rope_type": "llama3", "factor": 8 }), "`low_freq_factor` is"),
+        ("rope_scaling", scaling(8.0, 4.0, 4.0), "`high_freq_factor` above"),
+        ("rope_scaling", scaling(0.0, 1.0, 4.0), "positive factors"),
         ("hidden_size", json!(25), "`head_dim` times `num_attention_heads`"),
         ("hidden_size", json!(u64::MAX), "no whole number up to"),
         ("num_hidden_layers", json!(5000), "`layers` is 5000, more than 4096"),

@@ -33,6 +33,7 @@ const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
 ///   results.db         action results by key, key parts, runs, logs, metrics (SQLite, WAL)
 ///   memo.db            size, times, inode → digest of sources, blobs and outputs; disposable
 ///   blobs/ab/cdef…     file contents by blake3 digest, read-only
+///   attempts/KEY/      unfinished work under a key, until its result is published
 ///   locks/KEY          locked while a process builds that key; removed afterwards
 ///   tmp/PID-N/         a process's work in progress; PID-N.owner is locked while it lives
 /// ```
@@ -100,6 +101,17 @@ impl Store {
     /// The digest of a file outside the store, read only if it changed since it was last read.
     pub fn file_digest(&self, path: &Path) -> Result<(Digest, FileStat), Failure> {
         self.memo.digest(path).map_err(|error| io_failure("read", path, &error))
+    }
+
+    /// The folder for unfinished work under a key; it may not exist yet.
+    pub fn attempt(&self, key: ActionKey) -> PathBuf {
+        self.root.join("attempts").join(key.to_string())
+    }
+
+    /// Removes what was kept of unfinished work, now that it is finished.
+    pub fn end_attempt(&self, key: ActionKey) {
+        // A result makes it useless: what stays costs only room.
+        let _ = fs::remove_dir_all(self.attempt(key));
     }
 
     /// The memo, for those who remember what they wrote.

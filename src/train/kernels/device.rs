@@ -15,6 +15,20 @@ pub enum Isa {
     Portable,
 }
 
+impl std::str::FromStr for Isa {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Isa, String> {
+        let isa = match name {
+            "avx512" => Isa::Avx512,
+            "avx2" => Isa::Avx2,
+            "portable" => Isa::Portable,
+            _ => return Err(format!("`{name}` is none of avx512, avx2, portable")),
+        };
+        if isa.available() { Ok(isa) } else { Err(format!("this processor lacks {name}")) }
+    }
+}
+
 impl Isa {
     /// All of them, fastest first.
     pub const ALL: [Isa; 3] = [Isa::Avx512, Isa::Avx2, Isa::Portable];

@@ -18,10 +18,41 @@ pub struct RopeTable {
     sin: Vec<f32>,
 }
 
-/// The inverse frequencies θ^(-2i / width), each rounded once from f64.
-pub fn inverse_frequencies(head_width: usize, theta: f64) -> Vec<f32> {
+/// Stretched angles for texts longer than those learnt from, as Llama 3.1 has them (Grattafiori et
+/// al., "The Llama 3 herd of models", 2024; the formula is that of its published code).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RopeScaling {
+    pub factor: f64,
+    pub low_freq_factor: f64,
+    pub high_freq_factor: f64,
+    /// Tokens of the context before stretching.
+    pub original_context: usize,
+}
+
+impl RopeScaling {
+    /// A frequency f turns C·f/2π times over the original context C: above `high_freq_factor` turns
+    /// it stays, below `low_freq_factor` it becomes f / factor; between, with the share
+    /// s = (turns − low) / (high − low), it becomes (1 − s)·f/factor + s·f.
+    fn apply(self, frequency: f64) -> f64 {
+        let turns = self.original_context as f64 * frequency / std::f64::consts::TAU;
+        let share = (turns - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor);
+        let share = share.clamp(0.0, 1.0);
+        (1.0 - share) * (frequency / self.factor) + share * frequency
+    }
+}
+
+/// The inverse frequencies θ^(-2i / width), scaled or not, each rounded once from f64.
+pub fn inverse_frequencies(
+    head_width: usize,
+    theta: f64,
+    scaling: Option<RopeScaling>,
+) -> Vec<f32> {
     let exponent = |i: usize| -((2 * i) as f64 / head_width as f64) * math::ln_f64(theta);
-    (0..head_width / 2).map(|i| math::exp_f64(exponent(i)) as f32).collect()
+    let frequency = |i: usize| {
+        let frequency = math::exp_f64(exponent(i));
+        scaling.map_or(frequency, |scaling| scaling.apply(frequency)) as f32
+    };
+    (0..head_width / 2).map(frequency).collect()
 }
 
 impl RopeTable {

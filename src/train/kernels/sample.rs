@@ -48,6 +48,18 @@ pub fn draw(logits: &[f32], sampling: Sampling, uniform: f32) -> Draw {
     Draw { token, processed_log_prob: ln(p / total), log_prob: plain(token) }
 }
 
+/// The tokens that may be drawn with their probabilities, most probable first. At temperature 0
+/// there is one.
+pub fn distribution(logits: &[f32], sampling: Sampling) -> Vec<(u32, f32)> {
+    if sampling.temperature == 0.0 {
+        return vec![(greedy(logits), 1.0)];
+    }
+    let mut kept = candidates(logits, sampling);
+    let total: f32 = kept.iter().map(|&(_, p)| p).sum();
+    kept.iter_mut().for_each(|(_, p)| *p /= total);
+    kept
+}
+
 /// The most probable token; of equals, the lowest.
 pub fn greedy(logits: &[f32]) -> u32 {
     let larger = |best, at| if logits[at] > logits[best] { at } else { best };
@@ -61,6 +73,9 @@ fn candidates(logits: &[f32], sampling: Sampling) -> Vec<(u32, f32)> {
     let mut all: Vec<(u32, f32)> = (0..).zip(logits.iter().map(|&x| weight(x))).collect();
     all.sort_by(|(a, p), (b, q)| q.total_cmp(p).then(a.cmp(b)));
     all.truncate(sampling.top_k.unwrap_or(all.len()).max(1));
+    if sampling.top_p >= 1.0 {
+        return all;
+    }
     let threshold = sampling.top_p * all.iter().map(|&(_, p)| p).sum::<f32>();
     let mut reached = 0.0;
     let crossing = all.iter().position(|&(_, p)| {

@@ -6,6 +6,16 @@
 
 use super::config::ModelConfig;
 
+/// What a forward pass leaves for the backward pass. It changes memory and time, never a bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Every block's activations.
+    Activations,
+    /// The residual stream before each block; the rest is computed again on the way back (Chen et
+    /// al., "Training deep nets with sublinear memory cost", 2016).
+    Residuals,
+}
+
 /// What one block keeps for its backward pass.
 #[derive(Debug, Default)]
 pub struct BlockActivations {
@@ -63,21 +73,27 @@ pub struct Activations {
 }
 
 impl Activations {
-    /// For training: every block keeps what its backward pass reads.
-    pub fn for_training(config: &ModelConfig, tokens: usize) -> Activations {
-        Activations::new(config, tokens, config.layers, true)
+    /// For training.
+    pub fn for_training(config: &ModelConfig, tokens: usize, keep: Keep) -> Activations {
+        let blocks = if keep == Keep::Activations { config.layers } else { 1 };
+        Activations::new(config, tokens, [config.layers + 1, blocks], true)
     }
 
     /// For a forward pass alone: all blocks share the same buffers.
     pub fn for_inference(config: &ModelConfig, tokens: usize) -> Activations {
-        Activations::new(config, tokens, 1, false)
+        Activations::new(config, tokens, [2, 1], false)
     }
 
-    fn new(config: &ModelConfig, tokens: usize, blocks: usize, trains: bool) -> Activations {
+    fn new(
+        config: &ModelConfig,
+        tokens: usize,
+        [streams, blocks]: [usize; 2],
+        trains: bool,
+    ) -> Activations {
         let mut activations = Activations {
             config: config.clone(),
             trains,
-            residual_td: vec![Vec::new(); blocks + 1],
+            residual_td: vec![Vec::new(); streams],
             blocks: std::iter::repeat_with(BlockActivations::default).take(blocks).collect(),
             workspace: Workspace::default(),
             inv_rms_t: Vec::new(),
@@ -102,8 +118,8 @@ impl Activations {
     }
 
     /// The bytes that all buffers hold for so many tokens, while training.
-    pub fn training_bytes(config: &ModelConfig, tokens: u64) -> u64 {
-        let mut empty = Activations::for_training(config, 0);
+    pub fn training_bytes(config: &ModelConfig, tokens: u64, keep: Keep) -> u64 {
+        let mut empty = Activations::for_training(config, 0, keep);
         let widths: u64 = empty.buffers().iter().map(|(_, width)| *width as u64).sum();
         4 * widths * tokens
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use crate::train::kernels::rope::RopeScaling;
 use crate::train::progress::Failure;
 
 /// The sizes that make a decoder, named as `llama2.architecture` names them.
@@ -19,6 +20,10 @@ pub struct ModelConfig {
     pub context: usize,
     pub norm_eps: f64,
     pub rope: f64,
+    /// How rotary angles are stretched beyond the context they were learnt at.
+    pub rope_scaling: Option<RopeScaling>,
+    /// Whether the head is the embedding.
+    pub tied: bool,
 }
 
 /// The entries of the vocabulary that begin and end a text.
@@ -79,12 +84,13 @@ impl ModelConfig {
         if !positive(self.norm_eps) || !positive(self.rope) {
             return Err("`norm_eps` and `rope` must be positive numbers".into());
         }
-        Ok(())
+        self.rope_scaling.map_or(Ok(()), check_scaling)
     }
 
     /// The text of `config.json`, read alike by transformers 4 (`rope_theta`) and 5
     /// (`rope_parameters`).
     pub fn to_json(&self, special: SpecialTokens) -> String {
+        let (parameters, legacy) = rope_json(self.rope, self.rope_scaling);
         let value = json!({
             "architectures": ["LlamaForCausalLM"],
             "attention_bias": false,
@@ -105,10 +111,10 @@ impl ModelConfig {
             "num_key_value_heads": self.kv_heads,
             "pretraining_tp": 1,
             "rms_norm_eps": self.norm_eps,
-            "rope_parameters": { "rope_theta": self.rope, "rope_type": "default" },
-            "rope_scaling": null,
+            "rope_parameters": parameters,
+            "rope_scaling": legacy,
             "rope_theta": self.rope,
-            "tie_word_embeddings": false,
+            "tie_word_embeddings": self.tied,
             "torch_dtype": "float32",
             "use_cache": true,
             "vocab_size": self.vocab,
@@ -155,6 +161,8 @@ fn read_sizes(object: &Map<String, Value>) -> Result<ModelConfig, String> {
         context: size(object, "max_position_embeddings")?,
         norm_eps: number(object, "rms_norm_eps")?,
         rope: rope_base(object)?,
+        rope_scaling: rope_scaling(object)?,
+        tied: tied(object)?,
     };
     if given("head_dim") && size(object, "head_dim")?.checked_mul(heads) != Some(config.dim) {
         return Err("`head_dim` times `num_attention_heads` is not `hidden_size`".into());
@@ -177,18 +185,70 @@ fn number(object: &Map<String, Value>, key: &str) -> Result<f64, String> {
 
 /// The base of the rotary angles; transformers 5 moved it into `rope_parameters`.
 fn rope_base(object: &Map<String, Value>) -> Result<f64, String> {
-    for holder in ["rope_parameters", "rope_scaling"] {
-        let Some(rope) = object.get(holder).and_then(Value::as_object) else { continue };
-        let kind = rope.get("rope_type").or(rope.get("type")).and_then(Value::as_str);
-        if kind.is_some_and(|kind| kind != "default") {
-            let kind = kind.unwrap_or_default();
-            return Err(format!("rotary scaling `{kind}` in `{holder}` is not supported"));
-        }
-    }
     match object.get("rope_parameters").and_then(Value::as_object) {
         Some(rope) => number(rope, "rope_theta"),
         None if object.contains_key("rope_theta") => number(object, "rope_theta"),
         None => Ok(10_000.0),
+    }
+}
+
+/// The scaling of rotary angles, in either place where transformers has kept it.
+fn rope_scaling(object: &Map<String, Value>) -> Result<Option<RopeScaling>, String> {
+    for holder in ["rope_parameters", "rope_scaling"] {
+        let Some(rope) = object.get(holder).and_then(Value::as_object) else { continue };
+        let kind = rope.get("rope_type").or(rope.get("type")).and_then(Value::as_str);
+        match kind.unwrap_or("default") {
+            "default" => {}
+            "llama3" => {
+                return Ok(Some(RopeScaling {
+                    factor: number(rope, "factor")?,
+                    low_freq_factor: number(rope, "low_freq_factor")?,
+                    high_freq_factor: number(rope, "high_freq_factor")?,
+                    original_context: size(rope, "original_max_position_embeddings")?,
+                }));
+            }
+            kind => return Err(format!("rotary scaling `{kind}` in `{holder}` is not supported")),
+        }
+    }
+    Ok(None)
+}
+
+fn check_scaling(scaling: RopeScaling) -> Result<(), String> {
+    let RopeScaling { factor, low_freq_factor, high_freq_factor, original_context } = scaling;
+    let positive = |x: f64| x.is_finite() && x > 0.0;
+    let sound = positive(factor)
+        && positive(low_freq_factor)
+        && positive(high_freq_factor)
+        && high_freq_factor > low_freq_factor
+        && original_context > 0;
+    if sound {
+        return Ok(());
+    }
+    Err("rotary scaling needs positive factors, `high_freq_factor` above `low_freq_factor`".into())
+}
+
+/// `rope_parameters` of transformers 5 and `rope_scaling` of transformers 4.
+fn rope_json(theta: f64, scaling: Option<RopeScaling>) -> (Value, Value) {
+    let Some(scaling) = scaling else {
+        return (json!({ "rope_theta": theta, "rope_type": "default" }), Value::Null);
+    };
+    let legacy = json!({
+        "factor": scaling.factor,
+        "high_freq_factor": scaling.high_freq_factor,
+        "low_freq_factor": scaling.low_freq_factor,
+        "original_max_position_embeddings": scaling.original_context,
+        "rope_type": "llama3",
+    });
+    let mut parameters = legacy.clone();
+    parameters["rope_theta"] = json!(theta);
+    (parameters, legacy)
+}
+
+fn tied(object: &Map<String, Value>) -> Result<bool, String> {
+    match object.get("tie_word_embeddings") {
+        None => Ok(false),
+        Some(Value::Bool(tied)) => Ok(*tied),
+        Some(value) => Err(format!("`tie_word_embeddings` is {value}, not true or false")),
     }
 }
 
@@ -198,7 +258,6 @@ fn refuse_unknown_arithmetic(object: &Map<String, Value>) -> Result<(), String> 
         ("hidden_act", json!("silu")),
         ("attention_bias", json!(false)),
         ("mlp_bias", json!(false)),
-        ("tie_word_embeddings", json!(false)),
     ];
     for (key, expected) in expected {
         match object.get(key) {

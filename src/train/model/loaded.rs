@@ -27,11 +27,10 @@ pub struct LoadedModel {
 
 impl LoadedModel {
     /// Opens a model's folder.
-    pub fn load(folder: &Path, threads: usize) -> Result<LoadedModel, Failure> {
+    pub fn load(folder: &Path, threads: Threads) -> Result<LoadedModel, Failure> {
         let ModelFolder { config, special, weights } = folder::read(folder)?;
         let positions = config.context;
         let model = Transformer::new(config, weights, positions);
-        let threads = Threads::new(threads);
         Ok(LoadedModel { folder: folder.to_path_buf(), special, model, threads })
     }
 

@@ -61,7 +61,9 @@ pub struct Parameters {
     pub embedding_vd: Vec<f32>,
     pub blocks: Vec<BlockParameters>,
     pub norm_d: Vec<f32>,
+    /// Empty where the head is the embedding; among gradients never, see [`Parameters::tie`].
     pub head_vd: Vec<f32>,
+    tied: bool,
 }
 
 /// The table of parameters, in the order in which a token meets them.
@@ -73,9 +75,16 @@ pub fn table(config: &ModelConfig) -> Vec<TensorSpec> {
         table.extend(block_table(config, layer));
     }
     table.push(TensorSpec::new("model.norm.weight", &[dim], Role::Norm));
-    table.push(TensorSpec::new("lm_head.weight", &[vocab, dim], Role::Head));
-    assert_eq!(table.len(), 9 * layers + 3);
+    if !config.tied {
+        table.push(TensorSpec::new("lm_head.weight", &[vocab, dim], Role::Head));
+    }
+    assert_eq!(table.len(), count(config));
     table
+}
+
+/// How many tensors a decoder has.
+pub fn count(config: &ModelConfig) -> usize {
+    9 * config.layers + if config.tied { 2 } else { 3 }
 }
 
 fn block_table(config: &ModelConfig, layer: usize) -> [TensorSpec; 9] {
@@ -104,6 +113,13 @@ impl Parameters {
         Parameters::from_tensors(config, tensors)
     }
 
+    /// Room for gradients: the head has its own, also where it is the embedding.
+    pub fn gradients(config: &ModelConfig) -> Parameters {
+        let mut gradients = Parameters::zeros(config);
+        gradients.head_vd.resize(config.vocab * config.dim, 0.0);
+        gradients
+    }
+
     /// From one buffer a row of the table, in its order.
     pub fn from_tensors(config: &ModelConfig, tensors: Vec<Vec<f32>>) -> Parameters {
         let table = table(config);
@@ -125,7 +141,21 @@ impl Parameters {
                 down_df: next(),
             })
             .collect();
-        Parameters { embedding_vd, blocks, norm_d: next(), head_vd: next() }
+        Parameters { embedding_vd, blocks, norm_d: next(), head_vd: next(), tied: config.tied }
+    }
+
+    /// What turns the last hidden state into logits.
+    pub fn head(&self) -> &[f32] {
+        if self.tied { &self.embedding_vd } else { &self.head_vd }
+    }
+
+    /// Where the head is the embedding, adds the head's gradient, whole, to the embedding's: once a
+    /// step, so that the parts of a batch do not show in the sum.
+    pub fn tie(&mut self) {
+        if self.tied {
+            let pairs = self.embedding_vd.iter_mut().zip(&self.head_vd);
+            pairs.for_each(|(embedding, head)| *embedding += head);
+        }
     }
 
     /// The buffers in the order of the table.
@@ -134,7 +164,10 @@ impl Parameters {
         for block in &self.blocks {
             tensors.extend(block.tensors());
         }
-        tensors.extend([&self.norm_d[..], &self.head_vd]);
+        tensors.push(&self.norm_d);
+        if !self.tied {
+            tensors.push(&self.head_vd);
+        }
         tensors
     }
 
@@ -144,7 +177,10 @@ impl Parameters {
         for block in &mut self.blocks {
             tensors.extend(block.tensors_mut());
         }
-        tensors.extend([&mut self.norm_d[..], &mut self.head_vd]);
+        tensors.push(&mut self.norm_d);
+        if !self.tied {
+            tensors.push(&mut self.head_vd);
+        }
         tensors
     }
 
@@ -153,6 +189,7 @@ impl Parameters {
         for tensor in self.tensors_mut() {
             tensor.fill(0.0);
         }
+        self.head_vd.fill(0.0);
     }
 }
 

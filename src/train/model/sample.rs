@@ -173,7 +173,7 @@ fn advance(
         .copied()
         .collect();
     let mut logits_bv = vec![0.0; batch.rows.len() * v];
-    linear(t, &last_bd, &model.weights.head_vd, &mut logits_bv, [batch.rows.len(), d, v]);
+    linear(t, &last_bd, model.weights.head(), &mut logits_bv, [batch.rows.len(), d, v]);
     for (slot, logits) in slots.iter_mut().flatten().zip(logits_bv.chunks_exact(v)) {
         slot.draw(logits, options);
     }

@@ -34,7 +34,7 @@ impl Transformer {
     /// A decoder of this shape; `positions` is the longest text it will read.
     pub fn new(config: ModelConfig, weights: Parameters, positions: usize) -> Transformer {
         assert!(positions <= config.context, "longer than the model's context");
-        let frequencies = inverse_frequencies(config.head_dim(), config.rope);
+        let frequencies = inverse_frequencies(config.head_dim(), config.rope, config.rope_scaling);
         let rope = RopeTable::new(&frequencies, positions);
         Transformer { config, weights, rope }
     }
@@ -136,20 +136,34 @@ impl Transformer {
     ) {
         let (d, f) = (self.config.dim, self.config.ffn);
         let tokens = below_td.len() / d;
+        self.gate(t, weights, below_td, a, w);
+        swiglu::forward(t, &a.gate_tf, &a.up_tf, &mut w.hidden_tf);
+        linear(t, &w.hidden_tf, &weights.down_df, above_td, [tokens, f, d]);
+        rms_norm::add(t, &a.middle_td, above_td);
+    }
+
+    /// From what was attended to up to the two halves of the feed-forward layer.
+    fn gate(
+        &self,
+        t: &Threads,
+        weights: &BlockParameters,
+        below_td: &[f32],
+        a: &mut BlockActivations,
+        w: &mut Workspace,
+    ) {
+        let (d, f) = (self.config.dim, self.config.ffn);
+        let tokens = below_td.len() / d;
         linear(t, &a.attended_td, &weights.output_dd, &mut a.middle_td, [tokens, d, d]);
         rms_norm::add(t, below_td, &mut a.middle_td);
         let (norm_d, inv_rms_t) = (&weights.mlp_norm_d, &mut a.mlp_inv_rms_t);
         rms_norm::forward(t, &a.middle_td, norm_d, self.eps(), &mut w.normed_td, inv_rms_t);
         linear(t, &w.normed_td, &weights.gate_fd, &mut a.gate_tf, [tokens, d, f]);
         linear(t, &w.normed_td, &weights.up_fd, &mut a.up_tf, [tokens, d, f]);
-        swiglu::forward(t, &a.gate_tf, &a.up_tf, &mut w.hidden_tf);
-        linear(t, &w.hidden_tf, &weights.down_df, above_td, [tokens, f, d]);
-        rms_norm::add(t, &a.middle_td, above_td);
     }
 
     /// Fills `nll_t` after a forward pass: −log p of each target, 0 where nothing is predicted.
     pub fn losses(&self, t: &Threads, batch: &Batch, a: &mut Activations) {
-        let (head_vd, hidden_td, nll_t) = (&self.weights.head_vd, &a.hidden_td, &mut a.nll_t);
+        let (head_vd, hidden_td, nll_t) = (self.weights.head(), &a.hidden_td, &mut a.nll_t);
         cross_entropy(t, hidden_td, head_vd, &batch.targets, &batch.rows, nll_t, None);
     }
 
@@ -161,7 +175,7 @@ impl Transformer {
         a: &mut Activations,
         gradients: &mut Parameters,
     ) {
-        assert_eq!(a.blocks.len(), self.config.layers, "the arena keeps every block");
+        assert_eq!(a.residual_td.len(), self.config.layers + 1, "the arena is for training");
         let above_td = &a.residual_td[self.config.layers];
         let (inv_rms_t, dhidden_td) = (&a.inv_rms_t, &a.dhidden_td);
         let (norm_d, dx_td) = (&self.weights.norm_d, &mut a.gradients.residual_td);
@@ -170,11 +184,30 @@ impl Transformer {
         rms_norm::grad_weight(t, dhidden_td, above_td, inv_rms_t, &batch.rows, dnorm_d);
         let segments: Vec<Segment> = batch.segments.iter().cloned().map(Segment::whole).collect();
         for layer in (0..self.config.layers).rev() {
+            if a.blocks.len() < self.config.layers {
+                self.compute_again(t, batch, &segments, layer, a);
+            }
             self.backward_mlp(t, batch, layer, a, gradients);
             self.backward_attention(t, batch, &segments, layer, a, gradients);
         }
         let dembedding_vd = &mut gradients.embedding_vd;
         embedding::backward(t, &batch.tokens, &a.gradients.residual_td, dembedding_vd);
+    }
+
+    /// What a block kept, from the residual stream below it, with the same bits.
+    fn compute_again(
+        &self,
+        t: &Threads,
+        batch: &Batch,
+        segments: &[Segment],
+        layer: usize,
+        a: &mut Activations,
+    ) {
+        let (weights, below_td) = (&self.weights.blocks[layer], &a.residual_td[layer]);
+        let (kept, w) = (&mut a.blocks[0], &mut a.workspace);
+        self.project(t, batch, weights, below_td, kept, w);
+        self.attend(t, segments, kept);
+        self.gate(t, weights, below_td, kept, w);
     }
 
     /// The second half of a block: `finish`, from the norm on, in reverse.
@@ -187,7 +220,8 @@ impl Transformer {
         gradients: &mut Parameters,
     ) {
         let (weights, dw) = (&self.weights.blocks[layer], &mut gradients.blocks[layer]);
-        let (kept, w, g) = (&mut a.blocks[layer], &mut a.workspace, &mut a.gradients);
+        let kept = layer % a.blocks.len();
+        let (kept, w, g) = (&mut a.blocks[kept], &mut a.workspace, &mut a.gradients);
         let (tokens, d, f, rows) = (batch.len(), self.config.dim, self.config.ffn, &batch.rows);
         let (norm_d, inv_rms_t) = (&weights.mlp_norm_d, &mut kept.mlp_inv_rms_t);
         rms_norm::forward(t, &kept.middle_td, norm_d, self.eps(), &mut w.normed_td, inv_rms_t);
@@ -222,7 +256,8 @@ impl Transformer {
         gradients: &mut Parameters,
     ) {
         let (weights, dw) = (&self.weights.blocks[layer], &mut gradients.blocks[layer]);
-        let (kept, w, g) = (&mut a.blocks[layer], &mut a.workspace, &mut a.gradients);
+        let kept = layer % a.blocks.len();
+        let (kept, w, g) = (&mut a.blocks[kept], &mut a.workspace, &mut a.gradients);
         let (d, k, rows) = (self.config.dim, self.config.kv_dim(), &batch.rows);
         let (wide, narrow) = ([batch.len(), d, d], [batch.len(), d, k]);
         linear_grad_weight(t, &g.residual_td, &kept.attended_td, rows, &mut dw.output_dd, wide);

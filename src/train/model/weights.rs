@@ -11,7 +11,7 @@ use candle_core::{DType, Device};
 use safetensors::tensor::{Dtype, TensorView, View};
 
 use super::config::ModelConfig;
-use super::parameters::{Parameters, TensorSpec, table};
+use super::parameters::{Parameters, TensorSpec, count, table};
 use crate::train::progress::Failure;
 
 /// Reads weights of the shapes of `config`, widened to f32. A missing, superfluous or mis-shaped
@@ -23,7 +23,7 @@ pub fn load(path: &Path, config: &ModelConfig) -> Result<Parameters, Failure> {
         .map_err(|error| fail(format!("this is no whole safetensors file: {error}")))?;
     let views = file.tensors();
     // A config may lie about its layers; the table is only made once the file bears them out.
-    if views.len() < 9 * config.layers + 3 {
+    if views.len() < count(config) {
         let (found, layers) = (views.len(), config.layers);
         return Err(fail(format!("{found} tensors are too few for {layers} layers")));
     }

@@ -24,8 +24,8 @@ pub struct AdamWState {
     decayed: Vec<bool>,
     pub first: Parameters,
     pub second: Parameters,
-    beta1_power: f64,
-    beta2_power: f64,
+    pub beta1_power: f64,
+    pub beta2_power: f64,
 }
 
 impl AdamWState {

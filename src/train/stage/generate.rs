@@ -31,7 +31,7 @@ pub fn run(params: &Generate, context: &mut Context<'_>) -> Result<Metrics, Fail
     let format = ChatFormat::new(&template_of(&params.model, &tokenizer)?)?;
     let encode = |(row, prompt): (usize, &Prompt)| format.prompt(&tokenizer, row, &prompt.prompt);
     let texts: Vec<Vec<u32>> = (1..).zip(&prompts).map(encode).collect::<Result<_, _>>()?;
-    let model = LoadedModel::load(&params.model, context.threads)?;
+    let model = LoadedModel::load(&params.model, context.kernels())?;
     let options = GenerateOptions {
         samples: params.samples,
         max_answer: params.max_answer,

@@ -2,7 +2,7 @@
 //! shape and a batch. Knows no machine, so no seconds.
 
 use crate::train::model::ModelConfig;
-use crate::train::model::activations::Activations;
+use crate::train::model::activations::{Activations, Keep};
 use crate::train::model::parameters::table;
 
 /// Bytes at the peak of a training run, by what holds them.
@@ -40,7 +40,12 @@ pub fn training_flops_per_token(config: &ModelConfig, context: u64) -> u64 {
 }
 
 /// The memory of a training run with rows of `context` tokens, `micro_batch` of them at once.
-pub fn training_memory(config: &ModelConfig, micro_batch: u64, context: u64) -> MemoryLedger {
+pub fn training_memory(
+    config: &ModelConfig,
+    micro_batch: u64,
+    context: u64,
+    keep: Keep,
+) -> MemoryLedger {
     const LOGIT_TOKENS: u64 = crate::train::kernels::gemm::BLOCK as u64;
     let weights = 4 * parameters(config);
     let tokens = micro_batch * context;
@@ -50,7 +55,7 @@ pub fn training_memory(config: &ModelConfig, micro_batch: u64, context: u64) -> 
         weights,
         gradients: weights,
         optimizer: 2 * weights,
-        activations: Activations::training_bytes(config, tokens),
+        activations: Activations::training_bytes(config, tokens, keep),
         workspace: logits + rotary,
     }
 }
@@ -72,6 +77,8 @@ mod tests {
             context: 4096,
             norm_eps: 1e-5,
             rope: 10_000.0,
+            rope_scaling: None,
+            tied: false,
         };
         assert_eq!(parameters(&config), 6_738_415_616);
         let big = ModelConfig {
@@ -85,7 +92,7 @@ mod tests {
         assert_eq!(parameters(&big), 68_976_648_192);
         let flops = training_flops_per_token(&config, 4096);
         assert_eq!(flops, 6 * (6_738_415_616 - 131_072_000) + 12 * 32 * 4096 * 4096);
-        let memory = training_memory(&config, 1, 4096);
+        let memory = training_memory(&config, 1, 4096, Keep::Activations);
         assert_eq!(memory.weights + memory.gradients + memory.optimizer, 16 * 6_738_415_616);
     }
 }

@@ -13,6 +13,7 @@ pub mod split;
 pub mod train_tokenizer;
 
 // The only loop, and what a run costs.
+pub mod checkpoint;
 pub mod ledger;
 pub mod length;
 pub mod train_loop;

@@ -1,17 +1,20 @@
 //! The training loop, the only one. It reads top to bottom: draw a batch, go forward and backward
-//! through its parts, clip, step. Knows batches and a next-token loss; does not know which stage
-//! it serves or where rows came from.
+//! through its parts, clip, step; now and then save how far it is. Knows batches and a next-token
+//! loss; does not know which stage it serves or where rows came from.
 
+use std::time::{Duration, Instant};
+
+use super::checkpoint::{Checkpoint, Found, Trained};
 use super::length::{Course, Length};
 use crate::train::data::batch::Batches;
 use crate::train::data::pack::Row;
 use crate::train::kernels::Threads;
-use crate::train::model::activations::Activations;
+use crate::train::model::activations::{Activations, Keep};
 use crate::train::model::parameters::table;
 use crate::train::model::{Batch, ModelConfig, Parameters, Transformer};
 use crate::train::objective::next_token;
 use crate::train::optim::{AdamW, AdamWState, Schedule, clip};
-use crate::train::progress::{Context, Failure, Metrics};
+use crate::train::progress::{Attempt, Context, Failure, Metrics};
 
 /// The class of arithmetic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +35,22 @@ pub struct Training {
     pub numerics: Numerics,
     /// Rows that go through the model at once; it never changes the result.
     pub micro_batch: usize,
+    /// What the forward pass keeps; it never changes the result.
+    pub keep: Keep,
     pub seed: u64,
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Position {
+    /// Steps done, and of how many.
+    pub step: u64,
+    pub steps: u64,
+    /// Tokens seen, and positions learnt from.
+    pub tokens: u64,
+    pub supervised: u64,
+    /// Of the last step.
+    pub loss: f64,
 }
 
 /// Everything besides the weights that changes from step to step, allocated once.
@@ -63,52 +81,135 @@ pub fn train(
     context: &mut Context<'_>,
 ) -> Result<Metrics, Failure> {
     let Numerics::ExactF32 = training.numerics;
-    let t = Threads::new(context.threads);
+    let t = context.kernels();
     let micro_batch = training.micro_batch.min(course.sequences as usize);
     let most_tokens = micro_batch * batches.longest();
-    let mut state = TrainState::new(&model.config, training.optimizer, most_tokens);
-    let (mut tokens, mut supervised, mut loss) = (0, 0, 0.0);
-    for step in 1..=course.steps {
+    let mut state = TrainState::new(&model.config, training.optimizer, most_tokens, training.keep);
+    let mut saver = context.attempt.clone().map(Saver::new);
+    let mut at = Position { steps: course.steps, ..Position::default() };
+    if let Some(saver) = &saver {
+        at = saver.restored(at, model, &mut state, context)?;
+    }
+    while at.step < at.steps {
         if context.progress.cancelled() {
+            if let Some(saver) = &mut saver {
+                saver.save(&at, model, &mut state)?;
+            }
             return Err(Failure::Interrupted);
         }
+        let step = at.step + 1;
         let rows = batches.at(step - 1);
         let report = state.gradients_of(&t, model, &rows, micro_batch);
         if step == 1 {
             check_alive(model, &state.gradients)?;
         }
         check_finite(step, &report)?;
-        let rate = training.schedule.rate(training.lr, step, course.steps);
+        let rate = training.schedule.rate(training.lr, step, at.steps);
         let scale = clip::factor(report.norm, training.clip);
         state.optimizer.step(&t, &mut model.weights, &state.gradients, rate, scale);
-        (tokens, supervised, loss) =
-            (tokens + report.tokens, supervised + report.supervised, report.loss);
+        at = at.after(&report);
+        if let Some(saver) = saver.as_mut().filter(|saver| saver.is_time()) {
+            saver.save(&at, model, &mut state)?;
+        }
         let figures = [
-            ("loss", loss),
+            ("loss", at.loss),
             ("lr", rate),
             ("gradient norm", report.norm),
-            ("tokens", tokens as f64),
+            ("tokens", at.tokens as f64),
         ];
-        context.progress.at(step, course.steps, "steps", &figures);
+        context.progress.at(step, at.steps, "steps", &figures);
     }
     let parameters: usize = table(&model.config).iter().map(|spec| spec.len()).sum();
     let metric = |name: &str, value: f64| (name.to_string(), value);
     Ok(vec![
-        metric("loss", loss),
-        metric("steps", course.steps as f64),
-        metric("tokens", tokens as f64),
-        metric("supervised tokens", supervised as f64),
+        metric("loss", at.loss),
+        metric("steps", at.steps as f64),
+        metric("tokens", at.tokens as f64),
+        metric("supervised tokens", at.supervised as f64),
         metric("parameters", parameters as f64),
     ])
 }
 
+impl Position {
+    fn after(self, report: &StepReport) -> Position {
+        Position {
+            step: self.step + 1,
+            steps: self.steps,
+            tokens: self.tokens + report.tokens,
+            supervised: self.supervised + report.supervised,
+            loss: report.loss,
+        }
+    }
+}
+
+/// Decides when a checkpoint is due.
+struct Saver {
+    checkpoint: Checkpoint,
+    every: Duration,
+    saved: Instant,
+    /// How long the last saving took.
+    took: Duration,
+}
+
+/// Time between savings is at least so many times what one takes.
+const SHARE: u32 = 20;
+
+impl Saver {
+    fn new(attempt: Attempt) -> Saver {
+        let Attempt { folder, every } = attempt;
+        let checkpoint = Checkpoint::in_folder(&folder);
+        Saver { checkpoint, every, saved: Instant::now(), took: Duration::ZERO }
+    }
+
+    fn is_time(&self) -> bool {
+        self.saved.elapsed() >= self.every.max(self.took * SHARE)
+    }
+
+    fn save(
+        &mut self,
+        at: &Position,
+        model: &mut Transformer,
+        state: &mut TrainState,
+    ) -> Result<(), Failure> {
+        let began = Instant::now();
+        let optimizer = &mut state.optimizer;
+        self.checkpoint.save(at, &mut Trained { weights: &mut model.weights, optimizer })?;
+        (self.saved, self.took) = (Instant::now(), began.elapsed());
+        Ok(())
+    }
+
+    /// The position to begin at: `start`, or where a stopped run of the same work was.
+    fn restored(
+        &self,
+        start: Position,
+        model: &mut Transformer,
+        state: &mut TrainState,
+        context: &mut Context<'_>,
+    ) -> Result<Position, Failure> {
+        let optimizer = &mut state.optimizer;
+        let mut trained = Trained { weights: &mut model.weights, optimizer };
+        match self.checkpoint.restore(start.steps, &mut trained)? {
+            Found::Nothing => Ok(start),
+            Found::Position(at) => {
+                let (step, steps) = (at.step, at.steps);
+                context.progress.log(&format!("goes on after step {step} of {steps}"));
+                Ok(at)
+            }
+            Found::Unusable(why) => {
+                context.progress.log(&format!("a checkpoint is not used: {why}"));
+                Ok(start)
+            }
+        }
+    }
+}
+
 impl TrainState {
     /// Room for parts of at most `tokens` tokens.
-    pub fn new(config: &ModelConfig, optimizer: AdamW, tokens: usize) -> TrainState {
+    pub fn new(config: &ModelConfig, optimizer: AdamW, tokens: usize, keep: Keep) -> TrainState {
         TrainState {
-            gradients: Parameters::zeros(config),
+            gradients: Parameters::gradients(config),
             optimizer: AdamWState::new(config, optimizer),
-            activations: Activations::for_training(config, tokens),
+            activations: Activations::for_training(config, tokens, keep),
         }
     }
 
@@ -126,13 +227,14 @@ impl TrainState {
         for part in rows.chunks(micro_batch) {
             let batch = Batch::of(part);
             let a = &mut self.activations;
-            let (head_vd, dhead_vd) = (&model.weights.head_vd, &mut self.gradients.head_vd);
+            let (head_vd, dhead_vd) = (model.weights.head(), &mut self.gradients.head_vd);
             model.forward(t, &batch, a);
             next_token::losses_and_gradient(t, &batch, supervised, head_vd, a, dhead_vd);
             model.backward(t, &batch, a, &mut self.gradients);
             // One by one, so that no division into parts changes the sum.
             a.nll_t.iter().for_each(|nll| loss += f64::from(*nll));
         }
+        self.gradients.tie();
         StepReport {
             loss: loss / supervised as f64,
             norm: clip::norm(t, &model.config, &self.gradients),

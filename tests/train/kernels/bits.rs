@@ -213,7 +213,7 @@ fn operations_on_rows_are_the_same_everywhere() {
     let (x, dy, w) = (numbers("x", m * d), numbers("dy", m * d), numbers("w", d));
     let rows = batch_rows(&[40, 61]);
     let positions: Vec<u32> = (0..m as u32).map(|i| i * 5).collect();
-    let table = RopeTable::new(&inverse_frequencies(26, 10_000.0), 512);
+    let table = RopeTable::new(&inverse_frequencies(26, 10_000.0, None), 512);
     let ids: Vec<u32> = (0..m as u32).map(|i| i * i % 11).collect();
     same_everywhere("rows", "b4258fbc61da3f8f", |t| {
         let (mut y, mut inv_rms) = (vec![0.0; m * d], vec![0.0; m]);

@@ -71,7 +71,7 @@ fn rope_agrees_and_turns_back() {
     let t = Threads::new(1);
     let (tokens, heads, width) = (40, 3, 8);
     let x = numbers("x", tokens * heads * width);
-    let frequencies = inverse_frequencies(width, 10_000.0);
+    let frequencies = inverse_frequencies(width, 10_000.0, None);
     for (i, &f) in frequencies.iter().enumerate() {
         let truth = 10_000f64.powf(-2.0 * i as f64 / width as f64);
         assert!((f64::from(f) / truth - 1.0).abs() < 1e-7);
