@@ -1,5 +1,5 @@
-//! Conformance of tokenisation and chat masks with reference stacks: every folder of its kind under
-//! `LLAMAKE_GOLDEN`, whatever its shapes.
+//! Conformance of tokenisation and chat masks with reference stacks, on the same folders as
+//! `golden.rs`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,27 +10,8 @@ use llamake::train::data::rows::Message;
 use llamake::train::data::tokenizer::Tokenizer;
 use serde_json::Value;
 
-/// The folders of a kind: `sft_mask`, `sft_mask_other`, …; none, said aloud, where there is no
-/// golden folder, which only CI takes amiss.
 fn cases(kind: &str) -> Vec<(PathBuf, Value)> {
-    let root = std::env::var("LLAMAKE_GOLDEN").unwrap_or_else(|_| "../shared/golden".into());
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(root);
-    let Ok(entries) = std::fs::read_dir(&root) else {
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "no folder {}", root.display());
-        eprintln!("SKIPPED: no golden folder at {}", root.display());
-        return Vec::new();
-    };
-    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    folders.sort();
-    let read = |folder: PathBuf| {
-        let text = std::fs::read_to_string(folder.join("case.json")).ok()?;
-        let case: Value = serde_json::from_str(&text).unwrap();
-        let name = case["name"].as_str().unwrap();
-        (name == kind || name.starts_with(&format!("{kind}_"))).then_some((folder, case))
-    };
-    let cases: Vec<_> = folders.into_iter().filter_map(read).collect();
-    assert!(!cases.is_empty(), "no case of {kind} in {}", root.display());
-    cases
+    crate::golden::cases(kind).into_iter().map(|case| (case.folder, case.json)).collect()
 }
 
 fn numbers(value: &Value) -> Vec<u32> {
