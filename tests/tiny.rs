@@ -69,7 +69,7 @@ fn seen_by_base(built: &Path) -> Pretrain {
         model,
         tokenizer: built.join("tokenizer"),
         data: Mix::Shares(shares),
-        batch: BatchSize::Tokens(2048),
+        batch: BatchSize::Tokens(1024),
         training,
     }
 }
@@ -77,7 +77,7 @@ fn seen_by_base(built: &Path) -> Pretrain {
 /// Witten–Bell 5-grams counted on all the tokens that `base` learnt from.
 fn five_grams(built: &Path, tokenizer: &Tokenizer) -> NGrams {
     let recipe = fs::read_to_string(built.join("../../llama2_tiny.recipe")).unwrap();
-    for setting in ["90% of world.corpus, 10% of world.arithmetic", "5M tokens", "2048 tokens"] {
+    for setting in ["90% of world.corpus, 10% of world.arithmetic", "3M tokens", "1024 tokens"] {
         assert!(recipe.contains(setting), "this test counts other tokens than `base` learns from");
     }
     let params = seen_by_base(built);
@@ -85,7 +85,7 @@ fn five_grams(built: &Path, tokenizer: &Tokenizer) -> NGrams {
     let context = Context::new(2, PathBuf::new(), &mut silent);
     let mut batches = batches(&params, tokenizer, &context).unwrap();
     let mut grams = NGrams::new(5, tokenizer.vocab());
-    for step in 0..5_000_000_u64.div_ceil(2048) {
+    for step in 0..3_000_000_u64.div_ceil(1024) {
         for row in batches.at(step) {
             grams.count(&row.tokens);
         }
@@ -104,7 +104,7 @@ fn the_main_job_reaches_its_goals() {
     let published = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/llama2_tiny.lock");
     let published = fs::read_to_string(published).unwrap();
     let meant = "if the change is meant, publish target/tmp/llama2_tiny/llama2_tiny.lock";
-    assert_eq!(lock, published, "the published run does not give back the same bits; {meant}");
+    assert!(lock == published, "the published run does not give back the same bits; {meant}");
     let report = fs::read_to_string(built.join("scores/report.json")).unwrap();
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
 

@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
 use super::{Project, ran};
 
@@ -27,6 +28,55 @@ fn a_killed_build_keeps_what_was_finished() {
     let next = project.run("build").ended(0).told(&["fresh   tokenizer", "fresh   world"]);
     assert!(next.built().contains(&"base"));
     project.run("cache verify").ended(0);
+}
+
+/// Wherever the kill falls, the next build goes on from a checkpoint and its bits are those of a
+/// build that was never killed, on whatever instruction set.
+#[test]
+fn a_killed_stage_goes_on_and_gives_the_same_bits() {
+    let build = |project: &Project| {
+        let mut command = project.command("build base -p");
+        command.arg("steps=400 steps");
+        command
+    };
+    let weights =
+        |project: &Project| std::fs::read(project.path("build/a/base/model.safetensors")).unwrap();
+    let never = Project::micro();
+    ran(build(&never).output().unwrap()).ended(0);
+    let project = Project::micro();
+    let saved = project.path("cache/attempts");
+    let saved = || saved.read_dir().is_ok_and(|mut entries| entries.next().is_some());
+    let mut continued = 0;
+    for wait in [0, 30, 70, 110] {
+        let mut command = build(&project);
+        command.env("LLAMAKE_CHECKPOINT", "0").env("LLAMAKE_ISA", "portable");
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        while child.try_wait().unwrap().is_none() && !saved() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(wait));
+        let _ = child.kill();
+        child.wait().unwrap();
+        continued += usize::from(saved());
+    }
+    assert!(continued > 0, "every build was done before it was killed");
+    ran(build(&project).output().unwrap()).ended(0);
+    assert!(weights(&project) == weights(&never), "other bits");
+    let log = project.run("log base").ended(0);
+    assert!(log.out.contains("goes on after step "), "{}", log.out);
+    assert!(!saved(), "a finished attempt is removed");
+}
+
+#[test]
+fn a_wrong_setting_of_the_machine_is_told() {
+    let project = Project::micro();
+    for (name, value, told) in [
+        ("LLAMAKE_ISA", "avx1024", "`avx1024` is none of avx512, avx2, portable"),
+        ("LLAMAKE_CHECKPOINT", "often", "`often`, not a number of seconds"),
+    ] {
+        let output = project.command("build").env(name, value).output().unwrap();
+        ran(output).ended(2).told(&[told]);
+    }
 }
 
 #[test]

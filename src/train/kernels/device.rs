@@ -118,8 +118,23 @@ impl Threads {
     /// Calls `body` on consecutive ranges that cover `0..items`, each of at least `grain` items
     /// (the last may be shorter), on all threads.
     pub(super) fn split(&self, items: usize, grain: usize, body: impl Fn(Range<usize>) + Sync) {
+        self.split_in(PARTS_PER_THREAD, items, grain, body);
+    }
+
+    /// The same in at most one range a thread, for work that first prepares something for each.
+    pub(super) fn share(&self, items: usize, grain: usize, body: impl Fn(Range<usize>) + Sync) {
+        self.split_in(1, items, grain, body);
+    }
+
+    fn split_in(
+        &self,
+        parts_per_thread: usize,
+        items: usize,
+        grain: usize,
+        body: impl Fn(Range<usize>) + Sync,
+    ) {
         let count = self.count();
-        let parts = (items / grain.max(1)).clamp(1, count * PARTS_PER_THREAD);
+        let parts = (items / grain.max(1)).clamp(1, count * parts_per_thread);
         let parts = if parts > count { parts - parts % count } else { parts };
         match &self.pool {
             Some(pool) if parts > 1 => pool.run(parts, &|part| {

@@ -1,6 +1,9 @@
 //! Threads that wait for work by watching a counter, so that an operation of twenty microseconds is
 //! worth sharing. It knows parts by number; not what they are, nor who may write where.
 //!
+//! Each thread begins with parts of its own, the same ones in every call, so that what it wrote in
+//! one operation is in its cache in the next; then it helps the others.
+//!
 //! A call opens an epoch, takes parts together with whichever workers come, closes the epoch and
 //! waits for the workers inside. A worker that comes late finds it closed and touches nothing. One
 //! that finds nothing for some microseconds sleeps until it is woken.
@@ -17,7 +20,8 @@ const LOOKS: u32 = 1 << 11;
 struct Shared {
     /// Odd while a call is open.
     epoch: AtomicU64,
-    next: AtomicUsize,
+    /// How many parts of each thread's own were taken; the caller's first.
+    taken: Vec<Padded>,
     parts: AtomicUsize,
     /// Workers that may be looking at `job`.
     inside: AtomicUsize,
@@ -27,6 +31,11 @@ struct Shared {
     over: AtomicBool,
     asleep: Vec<AtomicBool>,
 }
+
+/// A counter with a cache line of its own.
+#[repr(align(128))]
+#[derive(Default)]
+struct Padded(AtomicUsize);
 
 /// A closure of the caller's stack, which outlives the call.
 #[derive(Clone, Copy)]
@@ -54,7 +63,7 @@ impl Pool {
     pub(super) fn new(workers: usize) -> Pool {
         let shared = Arc::new(Shared {
             epoch: AtomicU64::new(0),
-            next: AtomicUsize::new(0),
+            taken: (0..=workers).map(|_| Padded::default()).collect(),
             parts: AtomicUsize::new(0),
             inside: AtomicUsize::new(0),
             job: Mutex::new(None),
@@ -88,7 +97,7 @@ impl Pool {
         // SAFETY: only the lifetime is changed; `Open` keeps it by waiting when it is dropped.
         let job: *const (dyn Fn(usize) + Sync) = unsafe { std::mem::transmute(body) };
         *shared.job() = Some(Job(job));
-        shared.next.store(0, Ordering::Relaxed);
+        shared.taken.iter().for_each(|taken| taken.0.store(0, Ordering::Relaxed));
         shared.parts.store(parts, Ordering::Relaxed);
         let open = Open::new(shared);
         for ((thread, _), asleep) in self.workers.iter().zip(&shared.asleep) {
@@ -96,7 +105,7 @@ impl Pool {
                 thread.unpark();
             }
         }
-        shared.take_parts(body);
+        shared.take_parts(0, body);
         drop(open);
         drop(calling);
         if shared.panicked.swap(false, Ordering::Relaxed) {
@@ -152,13 +161,18 @@ impl Shared {
         self.job.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    fn take_parts(&self, body: &(dyn Fn(usize) + Sync)) {
-        loop {
-            let part = self.next.fetch_add(1, Ordering::Relaxed);
-            if part >= self.parts.load(Ordering::Relaxed) {
-                return;
+    /// Thread `me`, the caller being 0, takes its own parts and then those of the others.
+    fn take_parts(&self, me: usize, body: &(dyn Fn(usize) + Sync)) {
+        let (parts, threads) = (self.parts.load(Ordering::Relaxed), self.taken.len());
+        for owner in (me..threads).chain(0..me) {
+            let (first, end) = (parts * owner / threads, parts * (owner + 1) / threads);
+            loop {
+                let part = first + self.taken[owner].0.fetch_add(1, Ordering::Relaxed);
+                if part >= end {
+                    break;
+                }
+                body(part);
             }
-            body(part);
         }
     }
 
@@ -171,17 +185,17 @@ impl Shared {
             let joined = self.epoch.load(Ordering::SeqCst);
             if joined % 2 == 1 {
                 seen = joined;
-                self.join_in();
+                self.join_in(at + 1);
             }
             self.inside.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
-    fn join_in(&self) {
+    fn join_in(&self, me: usize) {
         let Some(Job(job)) = *self.job() else { return };
         // SAFETY: the epoch is open and this thread counted as inside, so the caller waits.
         let body = unsafe { &*job };
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.take_parts(body))) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.take_parts(me, body))) {
             self.panicked.store(true, Ordering::Relaxed);
             drop(panic);
         }

@@ -68,9 +68,9 @@ fn shared_product(
     let inner: usize = blocks.iter().map(Range::len).sum();
     let grain = |other: usize| (FMAS_PER_PART / (other * inner).max(1)).max(64);
     if m >= n {
-        t.split(m, grain(n), |rows| grid(rows, 0..n));
+        t.share(m, grain(n), |rows| grid(rows, 0..n));
     } else {
-        t.split(n, grain(m), |columns| grid(0..m, columns));
+        t.share(n, grain(m), |columns| grid(0..m, columns));
     }
 }
 

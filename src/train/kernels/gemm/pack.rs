@@ -40,10 +40,6 @@ pub(super) struct Tiles<'a> {
     pub(super) stride: usize,
 }
 
-/// Rows that lie a multiple of this many floats apart fall into the same sets of the cache, so
-/// that a tile of them does not stay in it.
-const CROWDED: usize = 1024;
-
 /// Lays out `rows` rows of `len` elements in tiles of nearly equal height; copies only where tiles
 /// would be slow to read as the matrix lies.
 pub(super) fn pack_tiles<'a>(
@@ -56,7 +52,7 @@ pub(super) fn pack_tiles<'a>(
     let tiles = rows.div_ceil(tile::rows(isa));
     let tile_rows = rows.div_ceil(tiles);
     let by_row = a.column == 1;
-    if by_row && !a.row.is_multiple_of(CROWDED) {
+    if a.is_read_in_place() {
         assert!((rows - 1) * a.row + len <= a.data.len());
         let (order, stride) = (Order::InPlace(a.row), tile_rows * a.row);
         return Tiles { data: a.data, order, rows: tile_rows, stride };

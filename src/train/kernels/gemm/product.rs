@@ -12,6 +12,10 @@ use super::tile::{self, Work};
 use super::{BLOCK, Sink};
 use crate::train::kernels::device::Isa;
 
+/// Rows that lie a multiple of this many floats apart fall into the same sets of the cache, so
+/// that a tile of them does not stay in it.
+const CROWDED: usize = 1024;
+
 /// A matrix read with a stride for its rows and one for its columns, of which one is 1.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'a> {
@@ -29,6 +33,11 @@ impl<'a> View<'a> {
     /// The transpose of such a matrix: columns that lie `stride` apart.
     pub(crate) fn columns(data: &'a [f32], stride: usize) -> View<'a> {
         View { data, row: 1, column: stride }
+    }
+
+    /// Whether tiles take its rows as they lie, without a copy.
+    pub(crate) fn is_read_in_place(self) -> bool {
+        self.column == 1 && !self.row.is_multiple_of(CROWDED)
     }
 
     /// Without the first rows and columns.
