@@ -56,7 +56,7 @@ const fn trains(name: &'static str, version: u32) -> Kind {
 pub const KINDS: &[Kind] = &[
     kind("command", 1),
     Kind { name: "eval", version: 1, keyed: Keyed { outside: &[], input_names: true } },
-    kind("generate", 1),
+    kind("generate", 2),
     trains("pretrain", 1),
     kind("read_benchmark", 1),
     kind("read_chat", 1),

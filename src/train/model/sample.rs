@@ -11,7 +11,7 @@ use crate::train::data::pack::{IGNORE, Row};
 use crate::train::kernels::Threads;
 use crate::train::kernels::gemm::linear;
 use crate::train::kernels::rng::Stream;
-use crate::train::kernels::sample::{Sampling, draw};
+use crate::train::kernels::sample::{Draw, Sampling, draw_rows};
 use crate::train::progress::{Failure, Progress};
 
 /// Texts that are continued at the same time; more only costs memory.
@@ -132,10 +132,13 @@ impl Slot {
         Slot { request, stream, unseen, room, made: Generated::default() }
     }
 
-    /// Takes the next token from its logits.
-    fn draw(&mut self, logits: &[f32], options: &GenerateOptions) {
-        let position = self.made.tokens.len() as u64;
-        let drawn = draw(logits, options.sampling, self.stream.uniform(position, 0));
+    /// The number that decides on the next token.
+    fn uniform(&self) -> f32 {
+        self.stream.uniform(self.made.tokens.len() as u64, 0)
+    }
+
+    /// Takes the next token.
+    fn take(&mut self, drawn: Draw, options: &GenerateOptions) {
         self.made.log_probs.push(drawn.log_prob);
         self.room -= 1;
         if drawn.token == options.eos {
@@ -174,8 +177,10 @@ fn advance(
         .collect();
     let mut logits_bv = vec![0.0; batch.rows.len() * v];
     linear(t, &last_bd, model.weights.head(), &mut logits_bv, [batch.rows.len(), d, v]);
-    for (slot, logits) in slots.iter_mut().flatten().zip(logits_bv.chunks_exact(v)) {
-        slot.draw(logits, options);
+    let uniforms: Vec<f32> = slots.iter().flatten().map(Slot::uniform).collect();
+    let drawn = draw_rows(t, &logits_bv, options.sampling, &uniforms);
+    for (slot, drawn) in slots.iter_mut().flatten().zip(drawn) {
+        slot.take(drawn, options);
     }
 }
 
