@@ -242,6 +242,7 @@ fn history_keeps_states_reasons_logs_and_metrics() {
     assert_eq!((rows[0].state.as_str(), rows[0].reason.as_str()), ("built", "never built"));
     assert_eq!(records.log_of(rows[0].run, "a").unwrap(), ["a begins"]);
     assert_eq!(records.metrics_of(rows[0].run, "a").unwrap()[0].value, 0.5);
+    assert_eq!(rows[0].metrics.len(), 3);
     let listed = world.store().list().unwrap();
     assert_eq!(listed.len(), 2);
     assert_eq!(listed[0].bytes, 1);

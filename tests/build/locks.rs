@@ -75,6 +75,18 @@ fn written_once_and_only_when_it_changes() {
 }
 
 #[test]
+fn results_found_in_the_cache_are_locked_as_when_they_were_made() {
+    let world = World::new();
+    build_and_lock(&world, &recipe(&world, "1"), &[]);
+    let made = fs::read_to_string(lock_path(&world)).unwrap();
+    assert!(made.contains("metrics.right = 0.9404761904761905\n"), "{made}");
+    assert!(made.contains("metrics.perplexity = inf\n"), "{made}");
+    fs::remove_file(lock_path(&world)).unwrap();
+    build_and_lock(&world, &recipe(&world, "1"), &[]);
+    assert_eq!(fs::read_to_string(lock_path(&world)).unwrap(), made);
+}
+
+#[test]
 fn a_partial_build_replaces_only_its_blocks_and_gone_stages_drop_out() {
     let world = World::new();
     build_and_lock(&world, &recipe(&world, "1"), &[]);

@@ -163,8 +163,8 @@ impl Records {
         };
         let row: Option<(String, String, f64)> = find().map_err(|error| self.failed(error))?;
         Ok(row.and_then(|(ports, metrics, seconds)| {
-            let metrics = serde_json::from_str(&metrics).ok()?;
-            Some(ActionResult { ports: decode_ports(&ports)?, metrics, seconds })
+            let (ports, metrics) = (decode_ports(&ports)?, decode_metrics(&metrics)?);
+            Some(ActionResult { ports, metrics, seconds })
         }))
     }
 
@@ -189,7 +189,7 @@ impl Records {
         result: &ActionResult,
         parts: &[Part],
     ) -> Result<(), Failure> {
-        let (ports, metrics) = (encode_ports(&result.ports), json(&result.metrics));
+        let (ports, metrics) = (encode_ports(&result.ports), encode_metrics(&result.metrics));
         let parts = json(&parts);
         let insert = || {
             let transaction = self.database.unchecked_transaction()?;
@@ -327,7 +327,7 @@ impl Records {
                 reason: row.get(3)?,
                 seconds: row.get(4)?,
                 bytes: row.get::<_, i64>(5)? as u64,
-                metrics: serde_json::from_str(&metrics).unwrap_or_default(),
+                metrics: decode_metrics(&metrics).unwrap_or_default(),
                 failure: row.get(7)?,
             })
         })
@@ -383,7 +383,7 @@ impl Records {
 fn write_stage(database: &Connection, row: &StageRow) -> rusqlite::Result<()> {
     let insert = "INSERT OR REPLACE INTO run_stage VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
     let StageRow { run, stage, state, reason, seconds, bytes, metrics, failure } = row;
-    let (bytes, metrics) = (*bytes as i64, json(metrics));
+    let (bytes, metrics) = (*bytes as i64, encode_metrics(metrics));
     let row = params![run, stage, state, reason, seconds, bytes, metrics, failure];
     database.prepare_cached(insert)?.execute(row).map(drop)
 }
@@ -406,6 +406,16 @@ fn encode_ports(ports: &BTreeMap<String, Manifest>) -> String {
     let texts: BTreeMap<&String, String> =
         ports.iter().map(|(port, manifest)| (port, manifest.encode())).collect();
     json(&texts)
+}
+
+/// Values are texts: JSON has no word for a perplexity that is infinite.
+fn encode_metrics(metrics: &[(String, f64)]) -> String {
+    json(&metrics.iter().map(|(name, value)| (name, value.to_string())).collect::<Vec<_>>())
+}
+
+fn decode_metrics(text: &str) -> Option<Vec<(String, f64)>> {
+    let texts: Vec<(String, String)> = serde_json::from_str(text).ok()?;
+    texts.into_iter().map(|(name, value)| Some((name, value.parse().ok()?))).collect()
 }
 
 fn decode_ports(text: &str) -> Option<BTreeMap<String, Manifest>> {

@@ -3,10 +3,10 @@
 //!
 //! The plain distribution is that of `cross_entropy`, with the same bits. The processed one has the
 //! weights w = exp((logit − max) / temperature). Whole, they are summed by the tree of 16 lanes in
-//! blocks of 256 tokens, and the blocks ascending; the token drawn is the first at which the running
-//! sum, of blocks and then of the tokens of a block, passes u · total. Where `top_k` or `top_p`
-//! leaves tokens out, the `top_k` largest are kept (ties: the lower id), then the fewest most
-//! probable that reach `top_p` of their sum, with the one that crosses it; sums are then by
+//! blocks of 256 tokens, and the blocks ascending; the token drawn is the first at which the
+//! running sum, of blocks and then of the tokens of a block, passes u · total. Where `top_k` or
+//! `top_p` leaves tokens out, the `top_k` largest are kept (ties: the lower id), then the fewest
+//! most probable that reach `top_p` of their sum, with the one that crosses it; sums are then by
 //! descending weight.
 
 use super::cross_entropy::sum_of_exp;
