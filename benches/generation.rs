@@ -22,6 +22,8 @@ impl Progress for Quiet {
 
     fn log(&mut self, _: &str) {}
 
+    fn notice(&mut self, _: &str) {}
+
     fn cancelled(&self) -> bool {
         false
     }

@@ -69,7 +69,7 @@ fn seen_by_base(built: &Path) -> Pretrain {
         model,
         tokenizer: built.join("tokenizer"),
         data: Mix::Shares(shares),
-        batch: BatchSize::Tokens(1024),
+        batch: BatchSize::Tokens(512),
         training,
     }
 }
@@ -77,7 +77,7 @@ fn seen_by_base(built: &Path) -> Pretrain {
 /// Witten–Bell 5-grams counted on all the tokens that `base` learnt from.
 fn five_grams(built: &Path, tokenizer: &Tokenizer) -> NGrams {
     let recipe = fs::read_to_string(built.join("../../llama2_tiny.recipe")).unwrap();
-    for setting in ["90% of world.corpus, 10% of world.arithmetic", "3M tokens", "1024 tokens"] {
+    for setting in ["90% of world.corpus, 10% of world.arithmetic", "2.5M tokens", "512 tokens"] {
         assert!(recipe.contains(setting), "this test counts other tokens than `base` learns from");
     }
     let params = seen_by_base(built);
@@ -85,7 +85,7 @@ fn five_grams(built: &Path, tokenizer: &Tokenizer) -> NGrams {
     let context = Context::new(2, PathBuf::new(), &mut silent);
     let mut batches = batches(&params, tokenizer, &context).unwrap();
     let mut grams = NGrams::new(5, tokenizer.vocab());
-    for step in 0..3_000_000_u64.div_ceil(1024) {
+    for step in 0..2_500_000_u64.div_ceil(512) {
         for row in batches.at(step) {
             grams.count(&row.tokens);
         }

@@ -74,6 +74,8 @@ impl Job<'_> {
 pub trait JobSink: Sync {
     fn progress(&self, progress: Progress);
     fn log(&self, line: &str);
+    /// A line of the log that the user should see while it runs.
+    fn notice(&self, line: &str);
 }
 
 /// How far an action is, with named figures such as `loss`.

@@ -137,6 +137,8 @@ pub enum Event<'a> {
     Log {
         action: &'a Action,
         line: &'a str,
+        /// Whether the user should see it while the action runs.
+        notice: bool,
     },
     /// Another process builds it: its result will be taken.
     Waiting {

@@ -71,7 +71,7 @@ pub fn build(
 /// What a thread tells the loop.
 enum Message {
     Progress(ActionId, Progress),
-    Log(ActionId, String),
+    Log { id: ActionId, line: String, notice: bool },
     Done(ActionId, Done),
 }
 
@@ -203,9 +203,9 @@ impl<'a> Build<'a> {
     fn hear(&mut self, message: Message) {
         match message {
             Message::Progress(id, progress) => self.hear_progress(id, &progress),
-            Message::Log(id, line) => {
+            Message::Log { id, line, notice } => {
                 let action = self.plan.action(id);
-                self.events.hear(&Event::Log { action, line: &line });
+                self.events.hear(&Event::Log { action, line: &line, notice });
                 if let Some(run) = self.run {
                     self.store.records.log(run, LogLine { stage: action.name.clone(), line });
                 }
@@ -664,6 +664,13 @@ struct Sink {
     sender: SyncSender<Message>,
 }
 
+impl Sink {
+    fn tell(&self, line: &str, notice: bool) {
+        let (id, line) = (self.id, line.to_string());
+        let _ = self.sender.send(Message::Log { id, line, notice });
+    }
+}
+
 impl JobSink for Sink {
     fn progress(&self, progress: Progress) {
         // The loop listens for as long as anything runs.
@@ -671,6 +678,10 @@ impl JobSink for Sink {
     }
 
     fn log(&self, line: &str) {
-        let _ = self.sender.send(Message::Log(self.id, line.to_string()));
+        self.tell(line, false);
+    }
+
+    fn notice(&self, line: &str) {
+        self.tell(line, true);
     }
 }

@@ -90,6 +90,10 @@ impl Progress for Quiet {
 
     fn log(&mut self, _: &str) {}
 
+    fn notice(&mut self, line: &str) {
+        note(line);
+    }
+
     fn cancelled(&self) -> bool {
         self.cancel.load(std::sync::atomic::Ordering::Relaxed)
     }

@@ -41,6 +41,11 @@ fn finished_line(
     }
 }
 
+/// What a running stage wants to be seen.
+fn notice_line(action: &Action, line: &str) -> String {
+    format!("        {:<14} {line}", action.name)
+}
+
 /// The first figure of a result, such as `loss 1.873`.
 fn headline(metrics: &[(String, f64)]) -> Option<String> {
     let (name, value) = metrics.first().filter(|(name, _)| name == "loss")?;
@@ -95,6 +100,7 @@ impl Events for Plain {
                     note(&line);
                 }
             }
+            Event::Log { action, line, notice: true } => note(&notice_line(action, line)),
             Event::Log { .. } | Event::Done { .. } => {}
         }
     }
@@ -152,6 +158,9 @@ impl Events for Live {
                     drop(self.all.println(line));
                 }
             }
+            Event::Log { action, line, notice: true } => {
+                drop(self.all.println(notice_line(action, line)));
+            }
             Event::Log { .. } | Event::Done { .. } => {}
         }
     }
@@ -196,7 +205,10 @@ impl Events for Json {
                     json!({ "done": done, "total": total, "unit": unit, "metrics": metrics });
                 self.say("progress", Some(action), more);
             }
-            Event::Log { action, line } => self.say("log", Some(action), json!({ "line": line })),
+            Event::Log { action, line, notice } => {
+                let event = if *notice { "notice" } else { "log" };
+                self.say(event, Some(action), json!({ "line": line }));
+            }
             Event::Waiting { action } => self.say("waiting", Some(action), Value::Null),
             Event::Finished { action, report } => {
                 let more = json!({

@@ -77,6 +77,10 @@ impl progress::Progress for Forward<'_> {
         self.sink.log(line);
     }
 
+    fn notice(&mut self, line: &str) {
+        self.sink.notice(line);
+    }
+
     fn cancelled(&self) -> bool {
         self.job.cancel.load(Ordering::Relaxed)
     }

@@ -14,6 +14,9 @@ pub trait Progress {
     /// A line for the log of the stage.
     fn log(&mut self, line: &str);
 
+    /// A line for the log that is also shown where the work runs: what a user would not expect.
+    fn notice(&mut self, line: &str);
+
     /// True once the user asked to stop; work then returns [`Failure::Interrupted`] soon.
     fn cancelled(&self) -> bool;
 }

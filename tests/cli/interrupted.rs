@@ -60,7 +60,7 @@ fn a_killed_stage_goes_on_and_gives_the_same_bits() {
         continued += usize::from(saved());
     }
     assert!(continued > 0, "every build was done before it was killed");
-    ran(build(&project).output().unwrap()).ended(0);
+    ran(build(&project).output().unwrap()).ended(0).told(&["goes on after step "]);
     assert!(weights(&project) == weights(&never), "other bits");
     let log = project.run("log base").ended(0);
     assert!(log.out.contains("goes on after step "), "{}", log.out);

@@ -129,6 +129,10 @@ impl Progress for Heard {
         self.said.push(line.to_string());
     }
 
+    fn notice(&mut self, line: &str) {
+        self.log(line);
+    }
+
     fn cancelled(&self) -> bool {
         matches!(self.end, Some(End::Stop(after)) if self.reports >= after)
     }

@@ -32,6 +32,10 @@ impl Progress for Silent {
         self.log.push(line.into());
     }
 
+    fn notice(&mut self, line: &str) {
+        self.log(line);
+    }
+
     fn cancelled(&self) -> bool {
         self.cancel_after.is_some_and(|lines| self.log.len() >= lines)
     }

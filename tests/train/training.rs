@@ -169,6 +169,25 @@ fn a_checkpoint_that_is_not_whole_is_told_and_not_used() {
     assert_eq!(run(20, None), (Some(never), "goes on after step 7 of 20".into()));
 }
 
+#[test]
+fn training_goes_on_where_no_checkpoint_can_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    // In the place of the file that a checkpoint is written to first.
+    std::fs::create_dir(folder.path().join("checkpoint.new")).unwrap();
+    let mut model = model(&config(), 4);
+    let mut heard = Heard::default();
+    let mut context = Context {
+        attempt: Some(Attempt { folder: folder.path().into(), every: Duration::ZERO }),
+        ..Context::new(1, std::env::temp_dir(), &mut heard)
+    };
+    let done = train_in(&mut model, rows(6, 50), 8, &training(20, 8), &mut context);
+    assert!(done.is_ok(), "{done:?}");
+    let never = after_20_steps(&config(), 8, Keep::Activations, 1, Isa::Portable).0;
+    assert_eq!(digest(&model.weights), never);
+    let told = "training goes on, but no checkpoint can be written: `";
+    assert!(heard.said.len() == 1 && heard.said[0].starts_with(told), "{:?}", heard.said);
+}
+
 /// A head of zeros lets no gradient below it, and a dead query stays dead without its key.
 #[test]
 fn a_parameter_that_no_gradient_reaches_is_named() {

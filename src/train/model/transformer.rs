@@ -90,7 +90,8 @@ impl Transformer {
                 Some(cache) => cache.attend(t, self.heads(), layer, kept),
                 None => self.attend(t, &segments, kept),
             }
-            self.finish(t, weights, below, kept, &mut a.workspace, above);
+            self.gate(t, weights, below, kept, &mut a.workspace);
+            self.finish(t, weights, kept, &mut a.workspace, above);
         }
         let above = &a.residual_td[self.config.layers % streams];
         let norm_d = &self.weights.norm_d;
@@ -124,24 +125,6 @@ impl Transformer {
         attention::forward(t, self.heads(), read, segments, &mut a.attended_td, softmax);
     }
 
-    /// From what was attended to, through the feed-forward layer, to the stream above the block.
-    fn finish(
-        &self,
-        t: &Threads,
-        weights: &BlockParameters,
-        below_td: &[f32],
-        a: &mut BlockActivations,
-        w: &mut Workspace,
-        above_td: &mut [f32],
-    ) {
-        let (d, f) = (self.config.dim, self.config.ffn);
-        let tokens = below_td.len() / d;
-        self.gate(t, weights, below_td, a, w);
-        swiglu::forward(t, &a.gate_tf, &a.up_tf, &mut w.hidden_tf);
-        linear(t, &w.hidden_tf, &weights.down_df, above_td, [tokens, f, d]);
-        rms_norm::add(t, &a.middle_td, above_td);
-    }
-
     /// From what was attended to up to the two halves of the feed-forward layer.
     fn gate(
         &self,
@@ -159,6 +142,22 @@ impl Transformer {
         rms_norm::forward(t, &a.middle_td, norm_d, self.eps(), &mut w.normed_td, inv_rms_t);
         linear(t, &w.normed_td, &weights.gate_fd, &mut a.gate_tf, [tokens, d, f]);
         linear(t, &w.normed_td, &weights.up_fd, &mut a.up_tf, [tokens, d, f]);
+    }
+
+    /// From the halves of the feed-forward layer to the stream above the block.
+    fn finish(
+        &self,
+        t: &Threads,
+        weights: &BlockParameters,
+        a: &BlockActivations,
+        w: &mut Workspace,
+        above_td: &mut [f32],
+    ) {
+        let (d, f) = (self.config.dim, self.config.ffn);
+        let tokens = above_td.len() / d;
+        swiglu::forward(t, &a.gate_tf, &a.up_tf, &mut w.hidden_tf);
+        linear(t, &w.hidden_tf, &weights.down_df, above_td, [tokens, f, d]);
+        rms_norm::add(t, &a.middle_td, above_td);
     }
 
     /// Fills `nll_t` after a forward pass: −log p of each target, 0 where nothing is predicted.
@@ -210,7 +209,7 @@ impl Transformer {
         self.gate(t, weights, below_td, kept, w);
     }
 
-    /// The second half of a block: `finish`, from the norm on, in reverse.
+    /// The second half of a block: `finish` and `gate`, from the norm on, in reverse.
     fn backward_mlp(
         &self,
         t: &Threads,

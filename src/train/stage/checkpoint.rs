@@ -54,18 +54,22 @@ impl Checkpoint {
         Checkpoint { path: folder.join("checkpoint") }
     }
 
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Saves, replacing what was saved before.
-    pub fn save(&self, at: &Position, of: &mut Trained<'_>) -> Result<(), Failure> {
+    pub fn save(&self, at: &Position, of: &mut Trained<'_>) -> io::Result<()> {
         let fresh = self.path.with_extension("new");
         let folder = self.path.parent().expect("it lies in a folder");
         let written = fs::create_dir_all(folder)
             .and_then(|()| write(&fresh, at, of))
             .and_then(|()| fs::rename(&fresh, &self.path))
             .and_then(|()| File::open(folder)?.sync_all());
-        written.map_err(|error| {
+        written.inspect_err(|_| {
             // A part of a file is of no use to anybody.
             let _ = fs::remove_file(&fresh);
-            Failure::io(&fresh)(error)
         })
     }
 

@@ -61,7 +61,7 @@ pub fn run(params: &ReadText, ctx: &mut Context<'_>) -> Result<Metrics, Failure>
     columns.finish()?;
     unread(params, texts, tables)?;
     if blank > 0 && tables > 0 {
-        ctx.progress.log(&format!("{blank} blank rows are left out"));
+        ctx.progress.notice(&format!("{blank} blank rows are left out"));
     }
     Ok(vec![("rows".into(), rows as f64), ("bytes".into(), bytes as f64)])
 }

@@ -93,7 +93,7 @@ pub fn train(
     while at.step < at.steps {
         if context.progress.cancelled() {
             if let Some(saver) = &mut saver {
-                saver.save(&at, model, &mut state)?;
+                saver.save(&at, model, &mut state, context);
             }
             return Err(Failure::Interrupted);
         }
@@ -109,7 +109,7 @@ pub fn train(
         state.optimizer.step(&t, &mut model.weights, &state.gradients, rate, scale);
         at = at.after(&report);
         if let Some(saver) = saver.as_mut().filter(|saver| saver.is_time()) {
-            saver.save(&at, model, &mut state)?;
+            saver.save(&at, model, &mut state, context);
         }
         let figures = [
             ("loss", at.loss),
@@ -149,6 +149,8 @@ struct Saver {
     saved: Instant,
     /// How long the last saving took.
     took: Duration,
+    /// Whether the last saving failed, which is told once.
+    fails: bool,
 }
 
 /// Time between savings is at least so many times what one takes.
@@ -158,24 +160,34 @@ impl Saver {
     fn new(attempt: Attempt) -> Saver {
         let Attempt { folder, every } = attempt;
         let checkpoint = Checkpoint::in_folder(&folder);
-        Saver { checkpoint, every, saved: Instant::now(), took: Duration::ZERO }
+        Saver { checkpoint, every, saved: Instant::now(), took: Duration::ZERO, fails: false }
     }
 
     fn is_time(&self) -> bool {
         self.saved.elapsed() >= self.every.max(self.took * SHARE)
     }
 
+    /// Saves; where that is not possible, says so, and training goes on: the checkpoint before, if
+    /// there is one, is still whole, and this one may be possible later.
     fn save(
         &mut self,
         at: &Position,
         model: &mut Transformer,
         state: &mut TrainState,
-    ) -> Result<(), Failure> {
+        context: &mut Context<'_>,
+    ) {
         let began = Instant::now();
         let optimizer = &mut state.optimizer;
-        self.checkpoint.save(at, &mut Trained { weights: &mut model.weights, optimizer })?;
+        let mut trained = Trained { weights: &mut model.weights, optimizer };
+        let saved = self.checkpoint.save(at, &mut trained);
+        if let (Err(why), false) = (&saved, self.fails) {
+            let path = self.checkpoint.path().display();
+            let told =
+                format!("training goes on, but no checkpoint can be written: `{path}`: {why}");
+            context.progress.notice(&told);
+        }
+        self.fails = saved.is_err();
         (self.saved, self.took) = (Instant::now(), began.elapsed());
-        Ok(())
     }
 
     /// The position to begin at: `start`, or where a stopped run of the same work was.
@@ -192,11 +204,11 @@ impl Saver {
             Found::Nothing => Ok(start),
             Found::Position(at) => {
                 let (step, steps) = (at.step, at.steps);
-                context.progress.log(&format!("goes on after step {step} of {steps}"));
+                context.progress.notice(&format!("goes on after step {step} of {steps}"));
                 Ok(at)
             }
             Found::Unusable(why) => {
-                context.progress.log(&format!("a checkpoint is not used: {why}"));
+                context.progress.notice(&format!("a checkpoint is not used: {why}"));
                 Ok(start)
             }
         }
