@@ -74,6 +74,11 @@ impl<'j> Fields<'j> {
         self.count_of(name, &value)
     }
 
+    /// The same as a size in memory.
+    pub fn size(&self, name: &str) -> Result<usize> {
+        Ok(usize::try_from(self.count(name)?)?)
+    }
+
     fn count_of(&self, name: &str, value: &Value) -> Result<u64> {
         let whole = match value {
             Value::Int(number) => Some(*number),

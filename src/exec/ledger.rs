@@ -12,7 +12,7 @@ use crate::train::model::ModelConfig;
 use crate::train::model::activations::Keep;
 use crate::train::stage::ledger::{MemoryLedger, training_flops_per_token, training_memory};
 
-use super::work::{batch_of, length_of};
+use super::decode::training::{batch_of, length_of};
 
 /// The most threads that a stage kind uses well, and the memory it will need where that is known.
 pub fn demand(action: &Action) -> Demand {

@@ -4,6 +4,9 @@
 pub mod inputs;
 
 // Typed fields → the parameters of each stage kind.
+pub mod decode;
+
+// Which kinds there are, and the function that does each.
 pub mod work;
 
 // What an action costs, and what of it can be proved before it runs.

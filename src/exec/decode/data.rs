@@ -1,0 +1,92 @@
+//! The parameters of stages that make rows and files. Knows fields; does not know files.
+
+use anyhow::{Result, bail};
+
+use crate::exec::inputs::Fields;
+use crate::lang::value::Unit;
+use crate::train::stage::command::Command;
+use crate::train::stage::read_benchmark::ReadBenchmark;
+use crate::train::stage::read_chat::{ChatShape, ReadChat};
+use crate::train::stage::read_text::{Documents, ReadText};
+use crate::train::stage::smallworld::Smallworld;
+use crate::train::stage::split::{HeldOut, Split};
+
+pub fn command_of(fields: &Fields<'_>) -> Result<Command> {
+    Ok(Command {
+        argv: fields.texts("argv")?,
+        inputs: fields.paths_by_name("inputs")?.into_iter().collect(),
+        environment: fields.texts_by_name("environment")?.into_iter().collect(),
+        outputs: fields.texts("outputs")?,
+    })
+}
+
+pub fn read_benchmark_of(fields: &Fields<'_>) -> Result<ReadBenchmark> {
+    Ok(ReadBenchmark {
+        files: fields.files("files")?,
+        columns: fields.texts("columns")?,
+        ignore: fields.texts("ignore")?,
+    })
+}
+
+pub fn read_chat_of(fields: &Fields<'_>) -> Result<ReadChat> {
+    Ok(ReadChat {
+        files: fields.files("files")?,
+        shape: fields.within("shape", shape_of)?,
+        ignore: fields.texts("ignore")?,
+    })
+}
+
+fn shape_of(record: &str, fields: &Fields<'_>) -> Result<ChatShape> {
+    match record {
+        "messages" => Ok(ChatShape::Messages {
+            messages: fields.text("messages")?,
+            role: fields.text("role")?,
+            content: fields.text("content")?,
+        }),
+        "alpaca" => Ok(ChatShape::Alpaca {
+            instruction: fields.text("instruction")?,
+            input: fields.optional("input", Fields::text)?,
+            output: fields.text("output")?,
+            system: fields.optional("system", Fields::text)?,
+        }),
+        "prompt_completion" => Ok(ChatShape::PromptCompletion {
+            prompt: fields.text("prompt")?,
+            completion: fields.text("completion")?,
+            system: fields.optional("system", Fields::text)?,
+        }),
+        other => bail!("`{other}` is no shape of dialogues"),
+    }
+}
+
+pub fn read_text_of(fields: &Fields<'_>) -> Result<ReadText> {
+    Ok(ReadText {
+        files: fields.files("files")?,
+        documents: match fields.text("documents")?.as_str() {
+            "file" => Documents::File,
+            "paragraphs" => Documents::Paragraphs,
+            "lines" => Documents::Lines,
+            other => bail!("`{other}` is no way to cut documents"),
+        },
+        column: fields.optional("column", Fields::text)?,
+        ignore: fields.texts("ignore")?,
+    })
+}
+
+pub fn smallworld_of(fields: &Fields<'_>) -> Result<Smallworld> {
+    Ok(Smallworld {
+        seed: fields.seed("seed")?,
+        documents: fields.size("documents")?,
+        problems: fields.size("problems")?,
+        talks: fields.size("talks")?,
+        pairs: fields.size("pairs")?,
+    })
+}
+
+pub fn split_of(fields: &Fields<'_>) -> Result<Split> {
+    let quantity = fields.quantity("held_out")?;
+    let held_out = match quantity.unit {
+        Unit::Percent => HeldOut::Percent(quantity.as_f64()),
+        _ => HeldOut::Rows(quantity.as_whole().unwrap_or(0).try_into()?),
+    };
+    Ok(Split { data: fields.artifact("data")?, held_out, seed: fields.seed("seed")? })
+}

@@ -1,0 +1,6 @@
+//! From fields to the parameters of each stage kind, every field read once.
+
+pub mod data;
+pub mod eval;
+pub mod model;
+pub mod training;
