@@ -133,7 +133,7 @@ fn model_at(folder: &Path, config_file: &str) -> Transformer {
     let path = folder.join(config_file);
     let text = std::fs::read_to_string(&path).unwrap();
     let (config, _) = ModelConfig::from_json(&text, &path).unwrap();
-    let weights = weights::load(&folder.join("model.safetensors"), &config).unwrap();
+    let weights = weights::load(folder, &config).unwrap();
     let positions = config.context;
     Transformer::new(config, weights, positions)
 }

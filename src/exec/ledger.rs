@@ -62,7 +62,7 @@ pub fn cost(module: &Module, stage: &Stage) -> Option<Cost> {
 fn shape(module: &Module, stage: &Stage) -> Option<ModelConfig> {
     let mut stage = stage;
     for _ in 0..=module.stages.len() {
-        if let Some(model) = stage.params.get("model") {
+        if let Some(model) = stage.params.get("model").or(stage.params.get("is")) {
             return architecture(model);
         }
         let Some(Value::Artifact(init)) = stage.params.get("init") else { return None };
@@ -99,8 +99,9 @@ fn architecture(value: &Value) -> Option<ModelConfig> {
         context: size("context")?,
         norm_eps: number("norm_eps")?,
         rope: number("rope")?,
+        // No cost depends on it.
         rope_scaling: None,
-        tied: false,
+        tied: fields.get("tied") == Some(&Value::Bool(true)),
     })
 }
 

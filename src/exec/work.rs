@@ -13,6 +13,7 @@ use crate::train::progress::{Context, Failure, Metrics};
 use crate::train::stage::command::{self, Command};
 use crate::train::stage::read_benchmark::{self, ReadBenchmark};
 use crate::train::stage::read_chat::{self, ReadChat};
+use crate::train::stage::read_model::{self, ReadModel};
 use crate::train::stage::read_text::{self, ReadText};
 use crate::train::stage::smallworld::{self, Smallworld};
 use crate::train::stage::split::{self, Split};
@@ -49,8 +50,10 @@ pub const KINDS: &[Kind] = &[
     Kind { name: "eval", version: 1, keyed: Keyed { outside: &[], input_names: true } },
     kind("generate", 2),
     trains("pretrain", 1),
+    kind("read_base_model", 1),
     kind("read_benchmark", 1),
     kind("read_chat", 1),
+    kind("read_chat_model", 1),
     kind("read_text", 1),
     trains("sft", 1),
     kind("smallworld.generate", 1),
@@ -67,6 +70,7 @@ pub enum Work {
     Pretrain(Pretrain),
     ReadBenchmark(ReadBenchmark),
     ReadChat(ReadChat),
+    ReadModel(ReadModel),
     ReadText(ReadText),
     Sft(Sft),
     Smallworld(Smallworld),
@@ -84,7 +88,9 @@ impl Work {
             "generate" => Work::Generate(model::generate_of(&fields)?),
             "pretrain" => Work::Pretrain(training::pretrain_of(&fields)?),
             "read_benchmark" => Work::ReadBenchmark(data::read_benchmark_of(&fields)?),
+            "read_base_model" => Work::ReadModel(model::read_model_of(&fields, false)?),
             "read_chat" => Work::ReadChat(data::read_chat_of(&fields)?),
+            "read_chat_model" => Work::ReadModel(model::read_model_of(&fields, true)?),
             "read_text" => Work::ReadText(data::read_text_of(&fields)?),
             "sft" => Work::Sft(training::sft_of(&fields)?),
             "smallworld.generate" => Work::Smallworld(data::smallworld_of(&fields)?),
@@ -105,6 +111,7 @@ impl Work {
             Work::Pretrain(params) => pretrain::run(params, context),
             Work::ReadBenchmark(params) => read_benchmark::run(params, context),
             Work::ReadChat(params) => read_chat::run(params, context),
+            Work::ReadModel(params) => read_model::run(params, context),
             Work::ReadText(params) => read_text::run(params, context),
             Work::Sft(params) => sft::run(params, context),
             Work::Smallworld(params) => smallworld::run(params, context),

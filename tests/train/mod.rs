@@ -5,6 +5,7 @@ mod command;
 pub mod fixtures;
 mod golden_data;
 mod kernels;
+mod mapped;
 mod oracle;
 mod pipeline;
 mod read;

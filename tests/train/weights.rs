@@ -18,7 +18,7 @@ fn weights_come_back_as_they_were() {
     let path = folder.path().join("model.safetensors");
     let written = lively(&config(), 1);
     weights::save(&path, &config(), &written).unwrap();
-    assert_eq!(weights::load(&path, &config()).unwrap(), written);
+    assert_eq!(weights::load(folder.path(), &config()).unwrap(), written);
     let again = folder.path().join("again.safetensors");
     weights::save(&again, &config(), &written).unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), std::fs::read(&again).unwrap());
@@ -31,7 +31,7 @@ fn narrower_floats_are_widened() {
     let weights = lively(&config(), 1);
     for dtype in [DType::BF16, DType::F16, DType::F64] {
         save_tensors(&path, &weights, |_, tensor| Some(tensor.to_dtype(dtype).unwrap()));
-        let read = weights::load(&path, &config()).unwrap();
+        let read = weights::load(folder.path(), &config()).unwrap();
         for (read, written) in read.tensors().iter().zip(weights.tensors()) {
             let near = |(a, b): (&f32, &f32)| (a - b).abs() <= b.abs() / 128.0;
             assert!(read.iter().zip(written).all(near), "{dtype:?}");
@@ -60,7 +60,7 @@ fn wrong_tensors_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     let weights = lively(&config(), 1);
-    let load = || message(weights::load(&path, &config()));
+    let load = || message(weights::load(folder.path(), &config()));
     save_tensors(&path, &weights, |name, tensor| match name {
         "model.norm.weight" => Some(tensor.reshape((4, 6)).unwrap()),
         _ => Some(tensor),
@@ -74,11 +74,11 @@ fn wrong_tensors_are_named() {
     save_tensors(&path, &weights, |name, tensor| (name != "model.norm.weight").then_some(tensor));
     assert!(load().contains("20 tensors are too few for 2 layers"), "{}", load());
     let deeper = ModelConfig { layers: 4096, ..config() };
-    let said = message(weights::load(&path, &deeper));
+    let said = message(weights::load(folder.path(), &deeper));
     assert!(said.contains("too few for 4096 layers"), "{said}");
     weights::save(&path, &config(), &weights).unwrap();
     let shallower = ModelConfig { layers: 1, ..config() };
-    let said = message(weights::load(&path, &shallower));
+    let said = message(weights::load(folder.path(), &shallower));
     assert!(said.contains("`model.layers.1.input_layernorm.weight` belongs to no part"), "{said}");
 }
 
@@ -90,7 +90,7 @@ fn broken_files_are_errors() {
     let whole = std::fs::read(&path).unwrap();
     let try_bytes = |bytes: &[u8]| {
         std::fs::write(&path, bytes).unwrap();
-        let said = message(weights::load(&path, &config()));
+        let said = message(weights::load(folder.path(), &config()));
         assert!(said.contains("no whole safetensors file"), "{said}");
     };
     for length in [0, 7, 8, 100, whole.len() / 2, whole.len() - 1] {

@@ -1,4 +1,5 @@
-//! The parameters of `eval`: its tasks and how answers are scored. Knows fields; does not know scores.
+//! The parameters of `eval`: its tasks and how answers are scored. Knows fields; does not know
+//! scores.
 
 use anyhow::{Result, bail};
 

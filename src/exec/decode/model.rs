@@ -5,8 +5,10 @@ use anyhow::Result;
 
 use crate::exec::inputs::Fields;
 use crate::train::data::chat::Template;
+use crate::train::kernels::rope::RopeScaling;
 use crate::train::model::ModelConfig;
 use crate::train::stage::Generate;
+use crate::train::stage::read_model::ReadModel;
 
 pub fn generate_of(fields: &Fields<'_>) -> Result<Generate> {
     Ok(Generate {
@@ -33,8 +35,31 @@ pub fn architecture_of(fields: &Fields<'_>) -> Result<ModelConfig> {
         context: fields.size("context")?,
         norm_eps: fields.number("norm_eps")?,
         rope: fields.number("rope")?,
-        rope_scaling: None,
-        tied: false,
+        rope_scaling: fields.optional("scaling", |fields, name| {
+            fields.within(name, |_, fields| scaling_of(fields))
+        })?,
+        tied: fields.flag("tied")?,
+    })
+}
+
+fn scaling_of(fields: &Fields<'_>) -> Result<RopeScaling> {
+    Ok(RopeScaling {
+        factor: fields.number("factor")?,
+        low_freq_factor: fields.number("low_freq_factor")?,
+        high_freq_factor: fields.number("high_freq_factor")?,
+        original_context: fields.size("original_context")?,
+    })
+}
+
+pub fn read_model_of(fields: &Fields<'_>, chat: bool) -> Result<ReadModel> {
+    Ok(ReadModel {
+        files: fields.files("files")?,
+        is: fields.within("is", |_, fields| architecture_of(fields))?,
+        tokenizer: fields.artifact("tokenizer")?,
+        template: match chat {
+            true => Some(fields.within("template", |_, fields| template_of(fields))?),
+            false => None,
+        },
     })
 }
 

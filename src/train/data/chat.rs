@@ -113,7 +113,7 @@ impl ChatFormat {
     }
 
     /// The model stops at the tokenizer's `eos`, so the template must write that one.
-    fn check_tokenizer(&self, tokenizer: &Tokenizer) -> Result<(), Failure> {
+    pub fn check_tokenizer(&self, tokenizer: &Tokenizer) -> Result<(), Failure> {
         let pairs = [
             ("bos", &self.template.bos, tokenizer.bos()),
             ("eos", &self.template.eos, tokenizer.eos()),

@@ -113,6 +113,11 @@ impl Tokenizer {
         self.inner.get_vocab_size(true)
     }
 
+    /// An entry of the vocabulary, as the file spells it.
+    pub fn entry(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
     /// The token that begins a text.
     pub fn bos(&self) -> &Special {
         &self.bos

@@ -194,7 +194,8 @@ unsafe fn forward_block(
         }
         inverse[i] = 1.0 / z;
     }
-    let (weights, values) = (View::rows(weights, block.keys), View::rows(&v[kv..], heads.kv_row()));
+    let (weights, values) =
+        (View::rows(&*weights, block.keys), View::rows(&v[kv..], heads.kv_row()));
     // SAFETY: this part of the rows is this call's.
     unsafe {
         let start = to.out.start().add(at);
@@ -297,8 +298,8 @@ unsafe fn backward_block(
             },
         );
     }
-    let (by_query, keys) = (View::rows(ds, block.keys), View::rows(&saved.k[kv..], kv_row));
-    let (ds, p) = (View::columns(ds, block.keys), View::columns(p, block.keys));
+    let (by_query, keys) = (View::rows(&*ds, block.keys), View::rows(&saved.k[kv..], kv_row));
+    let (ds, p) = (View::columns(&*ds, block.keys), View::columns(&*p, block.keys));
     let queries_of_block = blocks_of(block.rows);
     let grid = |start, stride, rows| Grid { start, stride, rows, columns: width };
     // SAFETY: these parts of the rows are this call's.

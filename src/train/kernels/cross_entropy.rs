@@ -10,6 +10,7 @@
 use std::ops::Range;
 
 use super::device::{Parts, Threads};
+use super::elements::Elements;
 use super::gemm::{Sink, linear, linear_grad_input, linear_grad_weight, token_blocks};
 use super::math::{exp, ln, max, reduce, sum};
 
@@ -28,10 +29,10 @@ pub struct Gradients<'a> {
 
 /// `nll[m]` of `targets[m]` after hidden[m, d] · head[v, d]ᵀ; `rows` as in
 /// `gemm::linear_grad_weight`.
-pub fn cross_entropy(
+pub fn cross_entropy<'w>(
     t: &Threads,
     hidden: &[f32],
-    head: &[f32],
+    head: impl Into<Elements<'w>>,
     targets: &[u32],
     rows: &[Range<usize>],
     nll: &mut [f32],
@@ -41,6 +42,7 @@ pub fn cross_entropy(
     if targets.is_empty() {
         return;
     }
+    let head = head.into();
     let d = hidden.len() / targets.len();
     let v = head.len() / d;
     assert_eq!((hidden.len(), head.len()), (targets.len() * d, v * d));
@@ -65,10 +67,10 @@ pub fn cross_entropy(
 }
 
 /// Writes log p of each target (0 where it is ignored): exactly minus the loss.
-pub fn log_probs(
+pub fn log_probs<'w>(
     t: &Threads,
     hidden: &[f32],
-    head: &[f32],
+    head: impl Into<Elements<'w>>,
     targets: &[u32],
     log_probs: &mut [f32],
 ) {

@@ -4,16 +4,17 @@
 //! The gradient is added token by token in ascending order.
 
 use super::device::{Parts, Threads};
+use super::elements::Elements;
 
 /// `out[m, d] = table[ids[m], :]`.
-pub fn gather(table: &[f32], ids: &[u32], out: &mut [f32]) {
+pub fn gather<'w>(table: impl Into<Elements<'w>>, ids: &[u32], out: &mut [f32]) {
     if ids.is_empty() {
         return;
     }
-    let d = out.len() / ids.len();
+    let (table, d) = (table.into(), out.len() / ids.len());
     assert_eq!(out.len(), ids.len() * d);
     for (out, &id) in out.chunks_exact_mut(d).zip(ids) {
-        out.copy_from_slice(&table[id as usize * d..(id as usize + 1) * d]);
+        table.skip(id as usize * d).widen(out);
     }
 }
 

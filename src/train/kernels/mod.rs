@@ -8,6 +8,7 @@
 //!
 //! | file            | operation                              | order of its sums                 |
 //! |-----------------|----------------------------------------|-----------------------------------|
+//! | `elements`      | numbers of 16 bits widened             | none                              |
 //! | `gemm`          | y = x wᵀ, dx = dy w                    | FMA ascending, blocks of 256      |
 //! | `gemm`          | dw += dyᵀ x                            | the same from each row's start    |
 //! | `rms_norm`      | y = x w / √(mean x² + ε), and back     | width: 16 lanes; tokens: as dw    |
@@ -35,6 +36,8 @@ pub mod math;
 
 pub mod rng;
 
+pub mod elements;
+
 pub mod gemm;
 
 pub mod rms_norm;
@@ -56,4 +59,5 @@ pub mod init;
 pub mod sample;
 
 pub use device::{Isa, Threads};
+pub use elements::Elements;
 pub use gemm::Sink;

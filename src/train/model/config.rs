@@ -132,7 +132,7 @@ impl ModelConfig {
         let config = read_sizes(object).map_err(fail)?;
         config.validate().map_err(fail)?;
         let token = |key: &str| {
-            let id = size(object, key)?;
+            let id = first_size(object, key)?;
             if id < config.vocab { Ok(id as u32) } else { Err(outside(key, id, config.vocab)) }
         };
         let bos = token("bos_token_id").map_err(fail)?;
@@ -175,6 +175,14 @@ fn size(object: &Map<String, Value>, key: &str) -> Result<usize, String> {
     match value.as_u64() {
         Some(size) if size <= LARGEST_SIZE => Ok(size as usize),
         _ => Err(format!("`{key}` is {value}, no whole number up to {LARGEST_SIZE}")),
+    }
+}
+
+/// A size, or the first of a list of them: several tokens may end a text.
+fn first_size(object: &Map<String, Value>, key: &str) -> Result<usize, String> {
+    match object.get(key).and_then(Value::as_array).and_then(|list| list.first()) {
+        Some(first) => size(&Map::from_iter([(key.to_string(), first.clone())]), key),
+        None => size(object, key),
     }
 }
 

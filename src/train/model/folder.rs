@@ -17,25 +17,32 @@ use serde_json::{Value, json};
 
 use super::config::{ModelConfig, SpecialTokens};
 use super::parameters::Parameters;
+use super::tensor::Stored;
 use super::weights;
 use crate::train::progress::Failure;
 
 const CONFIG: &str = "config.json";
-const WEIGHTS: &str = "model.safetensors";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
 /// A model as its folder holds it.
 #[derive(Debug)]
-pub struct ModelFolder {
+pub struct ModelFolder<T = Vec<f32>> {
     pub config: ModelConfig,
     pub special: SpecialTokens,
-    pub weights: Parameters,
+    pub weights: Parameters<T>,
 }
 
 /// Reads shape and weights.
 pub fn read(folder: &Path) -> Result<ModelFolder, Failure> {
     let (config, special) = read_config(folder)?;
-    let weights = weights::load(&folder.join(WEIGHTS), &config)?;
+    let weights = weights::load(folder, &config)?;
+    Ok(ModelFolder { config, special, weights })
+}
+
+/// Opens a folder for use: shape and weights, which stay in their files.
+pub fn open(folder: &Path) -> Result<ModelFolder<Stored>, Failure> {
+    let (config, special) = read_config(folder)?;
+    let weights = weights::open(folder, &config)?;
     Ok(ModelFolder { config, special, weights })
 }
 
@@ -61,13 +68,32 @@ pub fn write(
     fs::create_dir_all(folder).map_err(Failure::io(folder))?;
     let ModelFolder { config, special, weights } = model;
     write_text(&folder.join(CONFIG), &config.to_json(*special))?;
-    let generation = json!({ "bos_token_id": special.bos, "eos_token_id": special.eos });
-    write_text(&folder.join("generation_config.json"), &pretty(&generation))?;
+    write_generation(folder, *special)?;
     write_tokenizer(folder, tokenizer, chat_template)?;
-    weights::save(&folder.join(WEIGHTS), config, weights)
+    weights::save(&folder.join(weights::WHOLE), config, weights)
 }
 
-fn write_tokenizer(
+/// Writes the configuration of another folder, naming the tokens of this tokenizer.
+pub fn write_config(folder: &Path, from: &Path, special: SpecialTokens) -> Result<(), Failure> {
+    fs::create_dir_all(folder).map_err(Failure::io(folder))?;
+    let path = from.join(CONFIG);
+    let config: Option<Value> = serde_json::from_str(&read_text(&path)?).ok();
+    let mut config = config
+        .filter(Value::is_object)
+        .ok_or_else(|| Failure::input(format!("`{}` is no JSON object", path.display())))?;
+    config["bos_token_id"] = special.bos.into();
+    config["eos_token_id"] = special.eos.into();
+    write_text(&folder.join(CONFIG), &pretty(&config))?;
+    write_generation(folder, special)
+}
+
+fn write_generation(folder: &Path, special: SpecialTokens) -> Result<(), Failure> {
+    let generation = json!({ "bos_token_id": special.bos, "eos_token_id": special.eos });
+    write_text(&folder.join("generation_config.json"), &pretty(&generation))
+}
+
+/// Writes the files of a tokenizer, and for a chat model its template.
+pub fn write_tokenizer(
     folder: &Path,
     tokenizer: &Path,
     chat_template: Option<&str>,

@@ -8,6 +8,7 @@ use super::batch::Batch;
 use super::config::{ModelConfig, SpecialTokens};
 use super::folder::{self, ModelFolder};
 use super::sample::{GenerateOptions, Generated, generate};
+use super::tensor::Stored;
 use super::transformer::Transformer;
 use crate::train::data::pack::{IGNORE, Row};
 use crate::train::kernels::Threads;
@@ -21,14 +22,14 @@ const TOKENS_AT_ONCE: usize = 4096;
 pub struct LoadedModel {
     pub folder: PathBuf,
     pub special: SpecialTokens,
-    model: Transformer,
+    model: Transformer<Stored>,
     threads: Threads,
 }
 
 impl LoadedModel {
     /// Opens a model's folder.
     pub fn load(folder: &Path, threads: Threads) -> Result<LoadedModel, Failure> {
-        let ModelFolder { config, special, weights } = folder::read(folder)?;
+        let ModelFolder { config, special, weights } = folder::open(folder)?;
         let positions = config.context;
         let model = Transformer::new(config, weights, positions);
         Ok(LoadedModel { folder: folder.to_path_buf(), special, model, threads })

@@ -21,6 +21,7 @@ pub mod kv_cache;
 pub mod loaded;
 pub mod parameters;
 pub mod sample;
+pub mod tensor;
 pub mod transformer;
 pub mod weights;
 

@@ -1,7 +1,9 @@
-//! Every parameter of a decoder: its name, its shape, its part in the network, and a buffer for
-//! it. The same buffers hold weights, gradients or moments. Knows no files and no arithmetic.
+//! Every parameter of a decoder: its name, its shape, its part in the network, and a place for its
+//! numbers. The same places hold weights, gradients or moments. Knows no files and no arithmetic.
 
 use super::config::ModelConfig;
+use super::tensor::Tensor;
+use crate::train::kernels::Elements;
 
 /// What a parameter does, which decides how it starts and whether it decays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,26 +45,26 @@ impl TensorSpec {
 
 /// The parameters of one block, in the order in which a token meets them.
 #[derive(Clone, Debug, PartialEq)]
-pub struct BlockParameters {
-    pub attention_norm_d: Vec<f32>,
-    pub query_dd: Vec<f32>,
-    pub key_kd: Vec<f32>,
-    pub value_kd: Vec<f32>,
-    pub output_dd: Vec<f32>,
-    pub mlp_norm_d: Vec<f32>,
-    pub gate_fd: Vec<f32>,
-    pub up_fd: Vec<f32>,
-    pub down_df: Vec<f32>,
+pub struct BlockParameters<T = Vec<f32>> {
+    pub attention_norm_d: T,
+    pub query_dd: T,
+    pub key_kd: T,
+    pub value_kd: T,
+    pub output_dd: T,
+    pub mlp_norm_d: T,
+    pub gate_fd: T,
+    pub up_fd: T,
+    pub down_df: T,
 }
 
-/// One buffer for each parameter of a decoder.
+/// One tensor for each parameter of a decoder: buffers that can be trained, or what a file holds.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Parameters {
-    pub embedding_vd: Vec<f32>,
-    pub blocks: Vec<BlockParameters>,
-    pub norm_d: Vec<f32>,
+pub struct Parameters<T = Vec<f32>> {
+    pub embedding_vd: T,
+    pub blocks: Vec<BlockParameters<T>>,
+    pub norm_d: T,
     /// Empty where the head is the embedding; among gradients never, see [`Parameters::tie`].
-    pub head_vd: Vec<f32>,
+    pub head_vd: T,
     tied: bool,
 }
 
@@ -106,25 +108,14 @@ fn block_table(config: &ModelConfig, layer: usize) -> [TensorSpec; 9] {
     })
 }
 
-impl Parameters {
-    /// All zero, in the shapes of `config`.
-    pub fn zeros(config: &ModelConfig) -> Parameters {
-        let tensors = table(config).iter().map(|spec| vec![0.0; spec.len()]).collect();
-        Parameters::from_tensors(config, tensors)
-    }
-
-    /// Room for gradients: the head has its own, also where it is the embedding.
-    pub fn gradients(config: &ModelConfig) -> Parameters {
-        let mut gradients = Parameters::zeros(config);
-        gradients.head_vd.resize(config.vocab * config.dim, 0.0);
-        gradients
-    }
-
+impl<T: Tensor + Default> Parameters<T> {
     /// From one buffer a row of the table, in its order.
-    pub fn from_tensors(config: &ModelConfig, tensors: Vec<Vec<f32>>) -> Parameters {
+    pub fn from_tensors(config: &ModelConfig, tensors: Vec<T>) -> Parameters<T> {
         let table = table(config);
         assert!(tensors.len() == table.len(), "one buffer a parameter");
-        assert!(tensors.iter().zip(&table).all(|(tensor, spec)| tensor.len() == spec.len()));
+        assert!(
+            tensors.iter().zip(&table).all(|(tensor, spec)| tensor.elements().len() == spec.len())
+        );
         let mut tensors = tensors.into_iter();
         let mut next = || tensors.next().unwrap_or_default();
         let embedding_vd = next();
@@ -145,8 +136,47 @@ impl Parameters {
     }
 
     /// What turns the last hidden state into logits.
-    pub fn head(&self) -> &[f32] {
-        if self.tied { &self.embedding_vd } else { &self.head_vd }
+    pub fn head(&self) -> Elements<'_> {
+        let head = if self.tied { &self.embedding_vd } else { &self.head_vd };
+        head.elements()
+    }
+
+    /// The same with each tensor turned into another form.
+    pub fn map<U: Tensor + Default>(self, form: impl Fn(T) -> U) -> Parameters<U> {
+        let form = &form;
+        let block = |block: BlockParameters<T>| BlockParameters {
+            attention_norm_d: form(block.attention_norm_d),
+            query_dd: form(block.query_dd),
+            key_kd: form(block.key_kd),
+            value_kd: form(block.value_kd),
+            output_dd: form(block.output_dd),
+            mlp_norm_d: form(block.mlp_norm_d),
+            gate_fd: form(block.gate_fd),
+            up_fd: form(block.up_fd),
+            down_df: form(block.down_df),
+        };
+        Parameters {
+            embedding_vd: form(self.embedding_vd),
+            blocks: self.blocks.into_iter().map(block).collect(),
+            norm_d: form(self.norm_d),
+            head_vd: form(self.head_vd),
+            tied: self.tied,
+        }
+    }
+}
+
+impl Parameters {
+    /// All zero, in the shapes of `config`.
+    pub fn zeros(config: &ModelConfig) -> Parameters {
+        let tensors = table(config).iter().map(|spec| vec![0.0; spec.len()]).collect();
+        Parameters::from_tensors(config, tensors)
+    }
+
+    /// Room for gradients: the head has its own, also where it is the embedding.
+    pub fn gradients(config: &ModelConfig) -> Parameters {
+        let mut gradients = Parameters::zeros(config);
+        gradients.head_vd.resize(config.vocab * config.dim, 0.0);
+        gradients
     }
 
     /// Where the head is the embedding, adds the head's gradient, whole, to the embedding's: once a

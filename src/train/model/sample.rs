@@ -6,6 +6,7 @@
 use super::activations::Activations;
 use super::batch::Batch;
 use super::kv_cache::KvCache;
+use super::tensor::Tensor;
 use super::transformer::Transformer;
 use crate::train::data::pack::{IGNORE, Row};
 use crate::train::kernels::Threads;
@@ -55,9 +56,9 @@ struct Slot {
 }
 
 /// `samples` continuations of each prompt, prompt by prompt.
-pub fn generate(
+pub fn generate<T: Tensor + Default>(
     t: &Threads,
-    model: &Transformer,
+    model: &Transformer<T>,
     prompts: &[Vec<u32>],
     options: &GenerateOptions,
     progress: &mut dyn Progress,
@@ -151,9 +152,9 @@ impl Slot {
 }
 
 /// One token more for every text: new ones read their prompts in the same batch.
-fn advance(
+fn advance<T: Tensor + Default>(
     t: &Threads,
-    model: &Transformer,
+    model: &Transformer<T>,
     slots: &mut [Option<Slot>],
     cache: &mut KvCache,
     a: &mut Activations,

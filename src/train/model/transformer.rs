@@ -16,6 +16,7 @@ use super::batch::Batch;
 use super::config::ModelConfig;
 use super::kv_cache::KvCache;
 use super::parameters::{BlockParameters, Parameters};
+use super::tensor::Tensor;
 use crate::train::kernels::attention::{self, Heads, Saved, Segment, Softmax};
 use crate::train::kernels::cross_entropy::cross_entropy;
 use crate::train::kernels::gemm::{Sink, linear, linear_grad_input, linear_grad_weight};
@@ -24,15 +25,15 @@ use crate::train::kernels::{Threads, embedding, rms_norm, swiglu};
 
 /// A decoder with its weights.
 #[derive(Debug)]
-pub struct Transformer {
+pub struct Transformer<T = Vec<f32>> {
     pub config: ModelConfig,
-    pub weights: Parameters,
+    pub weights: Parameters<T>,
     rope: RopeTable,
 }
 
-impl Transformer {
+impl<T: Tensor + Default> Transformer<T> {
     /// A decoder of this shape; `positions` is the longest text it will read.
-    pub fn new(config: ModelConfig, weights: Parameters, positions: usize) -> Transformer {
+    pub fn new(config: ModelConfig, weights: Parameters<T>, positions: usize) -> Transformer<T> {
         assert!(positions <= config.context, "longer than the model's context");
         let frequencies = inverse_frequencies(config.head_dim(), config.rope, config.rope_scaling);
         let rope = RopeTable::new(&frequencies, positions);
@@ -80,7 +81,11 @@ impl Transformer {
         a.fit(batch.len());
         let segments: Vec<Segment> = batch.segments.iter().cloned().map(Segment::whole).collect();
         let (streams, kept) = (a.residual_td.len(), a.blocks.len());
-        embedding::gather(&self.weights.embedding_vd, &batch.tokens, &mut a.residual_td[0]);
+        embedding::gather(
+            self.weights.embedding_vd.elements(),
+            &batch.tokens,
+            &mut a.residual_td[0],
+        );
         for (layer, weights) in self.weights.blocks.iter().enumerate() {
             // Without a backward pass there is one block's arena and two streams that alternate.
             let kept = &mut a.blocks[layer % kept];
@@ -94,7 +99,7 @@ impl Transformer {
             self.finish(t, weights, kept, &mut a.workspace, above);
         }
         let above = &a.residual_td[self.config.layers % streams];
-        let norm_d = &self.weights.norm_d;
+        let norm_d = self.weights.norm_d.floats();
         rms_norm::forward(t, above, norm_d, self.eps(), &mut a.hidden_td, &mut a.inv_rms_t);
     }
 
@@ -103,17 +108,17 @@ impl Transformer {
         &self,
         t: &Threads,
         batch: &Batch,
-        weights: &BlockParameters,
+        weights: &BlockParameters<T>,
         below_td: &[f32],
         a: &mut BlockActivations,
         w: &mut Workspace,
     ) {
         let (tokens, d, k) = (batch.len(), self.config.dim, self.config.kv_dim());
-        let (norm_d, inv_rms_t) = (&weights.attention_norm_d, &mut a.attention_inv_rms_t);
+        let (norm_d, inv_rms_t) = (weights.attention_norm_d.floats(), &mut a.attention_inv_rms_t);
         rms_norm::forward(t, below_td, norm_d, self.eps(), &mut w.normed_td, inv_rms_t);
-        linear(t, &w.normed_td, &weights.query_dd, &mut a.query_td, [tokens, d, d]);
-        linear(t, &w.normed_td, &weights.key_kd, &mut a.key_tk, [tokens, d, k]);
-        linear(t, &w.normed_td, &weights.value_kd, &mut a.value_tk, [tokens, d, k]);
+        linear(t, &w.normed_td, weights.query_dd.elements(), &mut a.query_td, [tokens, d, d]);
+        linear(t, &w.normed_td, weights.key_kd.elements(), &mut a.key_tk, [tokens, d, k]);
+        linear(t, &w.normed_td, weights.value_kd.elements(), &mut a.value_tk, [tokens, d, k]);
         self.rope.apply(t, &mut a.query_td, &batch.positions);
         self.rope.apply(t, &mut a.key_tk, &batch.positions);
     }
@@ -129,26 +134,26 @@ impl Transformer {
     fn gate(
         &self,
         t: &Threads,
-        weights: &BlockParameters,
+        weights: &BlockParameters<T>,
         below_td: &[f32],
         a: &mut BlockActivations,
         w: &mut Workspace,
     ) {
         let (d, f) = (self.config.dim, self.config.ffn);
         let tokens = below_td.len() / d;
-        linear(t, &a.attended_td, &weights.output_dd, &mut a.middle_td, [tokens, d, d]);
+        linear(t, &a.attended_td, weights.output_dd.elements(), &mut a.middle_td, [tokens, d, d]);
         rms_norm::add(t, below_td, &mut a.middle_td);
-        let (norm_d, inv_rms_t) = (&weights.mlp_norm_d, &mut a.mlp_inv_rms_t);
+        let (norm_d, inv_rms_t) = (weights.mlp_norm_d.floats(), &mut a.mlp_inv_rms_t);
         rms_norm::forward(t, &a.middle_td, norm_d, self.eps(), &mut w.normed_td, inv_rms_t);
-        linear(t, &w.normed_td, &weights.gate_fd, &mut a.gate_tf, [tokens, d, f]);
-        linear(t, &w.normed_td, &weights.up_fd, &mut a.up_tf, [tokens, d, f]);
+        linear(t, &w.normed_td, weights.gate_fd.elements(), &mut a.gate_tf, [tokens, d, f]);
+        linear(t, &w.normed_td, weights.up_fd.elements(), &mut a.up_tf, [tokens, d, f]);
     }
 
     /// From the halves of the feed-forward layer to the stream above the block.
     fn finish(
         &self,
         t: &Threads,
-        weights: &BlockParameters,
+        weights: &BlockParameters<T>,
         a: &BlockActivations,
         w: &mut Workspace,
         above_td: &mut [f32],
@@ -156,7 +161,7 @@ impl Transformer {
         let (d, f) = (self.config.dim, self.config.ffn);
         let tokens = above_td.len() / d;
         swiglu::forward(t, &a.gate_tf, &a.up_tf, &mut w.hidden_tf);
-        linear(t, &w.hidden_tf, &weights.down_df, above_td, [tokens, f, d]);
+        linear(t, &w.hidden_tf, weights.down_df.elements(), above_td, [tokens, f, d]);
         rms_norm::add(t, &a.middle_td, above_td);
     }
 
@@ -177,7 +182,7 @@ impl Transformer {
         assert_eq!(a.residual_td.len(), self.config.layers + 1, "the arena is for training");
         let above_td = &a.residual_td[self.config.layers];
         let (inv_rms_t, dhidden_td) = (&a.inv_rms_t, &a.dhidden_td);
-        let (norm_d, dx_td) = (&self.weights.norm_d, &mut a.gradients.residual_td);
+        let (norm_d, dx_td) = (self.weights.norm_d.floats(), &mut a.gradients.residual_td);
         rms_norm::grad_input(t, dhidden_td, above_td, norm_d, inv_rms_t, dx_td, Sink::Write);
         let dnorm_d = &mut gradients.norm_d;
         rms_norm::grad_weight(t, dhidden_td, above_td, inv_rms_t, &batch.rows, dnorm_d);
@@ -222,22 +227,29 @@ impl Transformer {
         let kept = layer % a.blocks.len();
         let (kept, w, g) = (&mut a.blocks[kept], &mut a.workspace, &mut a.gradients);
         let (tokens, d, f, rows) = (batch.len(), self.config.dim, self.config.ffn, &batch.rows);
-        let (norm_d, inv_rms_t) = (&weights.mlp_norm_d, &mut kept.mlp_inv_rms_t);
+        let (norm_d, inv_rms_t) = (weights.mlp_norm_d.floats(), &mut kept.mlp_inv_rms_t);
         rms_norm::forward(t, &kept.middle_td, norm_d, self.eps(), &mut w.normed_td, inv_rms_t);
         swiglu::forward(t, &kept.gate_tf, &kept.up_tf, &mut w.hidden_tf);
 
         let down = [tokens, f, d];
         linear_grad_weight(t, &g.residual_td, &w.hidden_tf, rows, &mut dw.down_df, down);
         let dhidden_tf = &mut g.hidden_tf;
-        linear_grad_input(t, &g.residual_td, &weights.down_df, dhidden_tf, down, Sink::Write);
+        linear_grad_input(
+            t,
+            &g.residual_td,
+            weights.down_df.elements(),
+            dhidden_tf,
+            down,
+            Sink::Write,
+        );
         let dgate_up = (&mut g.gate_tf, &mut g.up_tf);
         swiglu::backward(t, &kept.gate_tf, &kept.up_tf, dhidden_tf, dgate_up.0, dgate_up.1);
         let up = [tokens, d, f];
         linear_grad_weight(t, &g.gate_tf, &w.normed_td, rows, &mut dw.gate_fd, up);
         linear_grad_weight(t, &g.up_tf, &w.normed_td, rows, &mut dw.up_fd, up);
         let dnormed_td = &mut g.normed_td;
-        linear_grad_input(t, &g.gate_tf, &weights.gate_fd, dnormed_td, up, Sink::Write);
-        linear_grad_input(t, &g.up_tf, &weights.up_fd, dnormed_td, up, Sink::Add);
+        linear_grad_input(t, &g.gate_tf, weights.gate_fd.elements(), dnormed_td, up, Sink::Write);
+        linear_grad_input(t, &g.up_tf, weights.up_fd.elements(), dnormed_td, up, Sink::Add);
 
         let (middle_td, dx_td) = (&kept.middle_td, &mut g.residual_td);
         rms_norm::grad_weight(t, dnormed_td, middle_td, inv_rms_t, rows, &mut dw.mlp_norm_d);
@@ -261,22 +273,43 @@ impl Transformer {
         let (wide, narrow) = ([batch.len(), d, d], [batch.len(), d, k]);
         linear_grad_weight(t, &g.residual_td, &kept.attended_td, rows, &mut dw.output_dd, wide);
         let dattended_td = &mut g.attended_td;
-        linear_grad_input(t, &g.residual_td, &weights.output_dd, dattended_td, wide, Sink::Write);
+        linear_grad_input(
+            t,
+            &g.residual_td,
+            weights.output_dd.elements(),
+            dattended_td,
+            wide,
+            Sink::Write,
+        );
         let into: [&mut [f32]; 3] = [&mut g.query_td, &mut g.key_tk, &mut g.value_tk];
         attention::backward(t, self.heads(), &kept.saved(), segments, dattended_td, into);
         self.rope.apply_inverse(t, &mut g.query_td, &batch.positions);
         self.rope.apply_inverse(t, &mut g.key_tk, &batch.positions);
 
-        let (below_td, norm_d) = (&a.residual_td[layer], &weights.attention_norm_d);
+        let (below_td, norm_d) = (&a.residual_td[layer], weights.attention_norm_d.floats());
         let inv_rms_t = &mut kept.attention_inv_rms_t;
         rms_norm::forward(t, below_td, norm_d, self.eps(), &mut w.normed_td, inv_rms_t);
         linear_grad_weight(t, &g.query_td, &w.normed_td, rows, &mut dw.query_dd, wide);
         linear_grad_weight(t, &g.key_tk, &w.normed_td, rows, &mut dw.key_kd, narrow);
         linear_grad_weight(t, &g.value_tk, &w.normed_td, rows, &mut dw.value_kd, narrow);
         let dnormed_td = &mut g.normed_td;
-        linear_grad_input(t, &g.query_td, &weights.query_dd, dnormed_td, wide, Sink::Write);
-        linear_grad_input(t, &g.key_tk, &weights.key_kd, dnormed_td, narrow, Sink::Add);
-        linear_grad_input(t, &g.value_tk, &weights.value_kd, dnormed_td, narrow, Sink::Add);
+        linear_grad_input(
+            t,
+            &g.query_td,
+            weights.query_dd.elements(),
+            dnormed_td,
+            wide,
+            Sink::Write,
+        );
+        linear_grad_input(t, &g.key_tk, weights.key_kd.elements(), dnormed_td, narrow, Sink::Add);
+        linear_grad_input(
+            t,
+            &g.value_tk,
+            weights.value_kd.elements(),
+            dnormed_td,
+            narrow,
+            Sink::Add,
+        );
         let (dnorm_d, dx_td) = (&mut dw.attention_norm_d, &mut g.residual_td);
         rms_norm::grad_weight(t, dnormed_td, below_td, inv_rms_t, rows, dnorm_d);
         rms_norm::grad_input(t, dnormed_td, below_td, norm_d, inv_rms_t, dx_td, Sink::Add);

@@ -1,74 +1,172 @@
-//! Weights as a `model.safetensors` file in Hugging Face's names, read through candle and written
-//! by the safetensors crate. Knows no tokenizer and no other file of a model's folder.
+//! Weights as safetensors files in Hugging Face's names: one file, or several with an index. They
+//! are mapped and checked, and read where they are used. Knows no tokenizer and no other file of
+//! a model's folder.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Component, Path};
+use std::sync::Arc;
 
-use candle_core::safetensors::{Load, SliceSafetensors};
-use candle_core::{DType, Device};
-use safetensors::tensor::{Dtype, TensorView, View};
+use memmap2::Mmap;
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, Metadata, View};
+use serde::Deserialize;
 
 use super::config::ModelConfig;
 use super::parameters::{Parameters, TensorSpec, count, table};
+use super::tensor::{self, Stored};
 use crate::train::progress::Failure;
 
-/// Reads weights of the shapes of `config`, widened to f32. A missing, superfluous or mis-shaped
-/// tensor is an error that names it, and so is a file that is not whole.
-pub fn load(path: &Path, config: &ModelConfig) -> Result<Parameters, Failure> {
-    let fail = |fact: String| Failure::input(format!("`{}`: {fact}", path.display()));
-    let bytes = std::fs::read(path).map_err(Failure::io(path))?;
-    let file = SliceSafetensors::new(&bytes)
-        .map_err(|error| fail(format!("this is no whole safetensors file: {error}")))?;
-    let views = file.tensors();
-    // A config may lie about its layers; the table is only made once the file bears them out.
-    if views.len() < count(config) {
-        let (found, layers) = (views.len(), config.layers);
+/// The file of a model in one piece.
+pub const WHOLE: &str = "model.safetensors";
+/// What says which file of several holds a tensor.
+pub const INDEX: &str = "model.safetensors.index.json";
+
+/// A safetensors file, mapped, with the place of each tensor in it.
+struct Shard {
+    /// As messages name it.
+    file: String,
+    map: Arc<Mmap>,
+    metadata: Metadata,
+    /// Where the numbers begin.
+    start: usize,
+}
+
+/// Opens the weights of a folder. A missing, superfluous or mis-shaped tensor is an error that
+/// names it, and so is a file that is not whole. Norms are read; matrices stay in their files.
+pub fn open(folder: &Path, config: &ModelConfig) -> Result<Parameters<Stored>, Failure> {
+    let shards = shards(folder)?;
+    let mut places: BTreeMap<String, &Shard> = BTreeMap::new();
+    for shard in &shards {
+        for name in shard.metadata.offset_keys() {
+            if let Some(other) = places.get(&name) {
+                let (a, b) = (&other.file, &shard.file);
+                return Err(Failure::input(format!("tensor `{name}` is in both `{a}` and `{b}`")));
+            }
+            places.insert(name, shard);
+        }
+    }
+    let whole = &shards[0].file;
+    let fail = |fact: String| Failure::input(format!("`{whole}`: {fact}"));
+    // A config may lie about its layers; the table is only made once the files bear them out.
+    if places.len() < count(config) {
+        let (found, layers) = (places.len(), config.layers);
         return Err(fail(format!("{found} tensors are too few for {layers} layers")));
     }
     let table = table(config);
-    refuse_superfluous(&table, &views).map_err(fail)?;
-    let tensors = table.iter().map(|spec| read(&file, spec)).collect::<Result<_, _>>();
-    Ok(Parameters::from_tensors(config, tensors.map_err(fail)?))
-}
-
-/// Buffers of rotary frequencies that old converters saved; they follow from the configuration.
-fn follows_from_config(name: &str) -> bool {
-    name.ends_with("rotary_emb.inv_freq")
-}
-
-fn refuse_superfluous(
-    table: &[TensorSpec],
-    views: &[(String, TensorView<'_>)],
-) -> Result<(), String> {
-    let known: BTreeSet<&str> = table.iter().map(|spec| spec.name.as_str()).collect();
-    let found: BTreeSet<&str> = views.iter().map(|(name, _)| name.as_str()).collect();
-    if let Some(missing) = known.difference(&found).next() {
-        return Err(format!("tensor `{missing}` is missing"));
-    }
-    match found.difference(&known).find(|name| !follows_from_config(name)) {
-        Some(name) => Err(format!("tensor `{name}` belongs to no part of this model")),
-        None => Ok(()),
+    let tensors = table.iter().map(|spec| match places.remove(spec.name.as_str()) {
+        Some(shard) => shard.tensor(spec),
+        None => Err(fail(format!("tensor `{}` is missing", spec.name))),
+    });
+    let tensors = tensors.collect::<Result<Vec<Stored>, Failure>>()?;
+    match places.keys().find(|name| !follows_from_config(name, config)) {
+        Some(name) => Err(fail(format!("tensor `{name}` belongs to no part of this model"))),
+        None => Ok(Parameters::from_tensors(config, tensors)),
     }
 }
 
-fn read(file: &SliceSafetensors<'_>, spec: &TensorSpec) -> Result<Vec<f32>, String> {
-    let name = &spec.name;
-    let view = file.get(name).map_err(|error| format!("tensor `{name}`: {error}"))?;
-    if view.shape() != spec.shape {
-        let (found, expected) = (view.shape(), &spec.shape);
-        return Err(format!("tensor `{name}` has shape {found:?}, expected {expected:?}"));
+/// Reads the weights of a folder into memory, widened to f32.
+pub fn load(folder: &Path, config: &ModelConfig) -> Result<Parameters, Failure> {
+    Ok(open(folder, config)?.map(Stored::into_floats))
+}
+
+/// The names of the files that hold a folder's weights, in the order of their names.
+pub fn files(folder: &Path) -> Result<Vec<String>, Failure> {
+    let index = folder.join(INDEX);
+    if folder.join(WHOLE).is_file() || !index.is_file() {
+        return Ok(vec![WHOLE.to_string()]);
     }
-    if !matches!(view.dtype(), Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64) {
-        let dtype = view.dtype();
-        return Err(format!(
-            "tensor `{name}` has dtype {dtype:?}, expected a float of 16 to 64 bits"
+    let fail = |fact: String| Failure::input(format!("`{}`: {fact}", index.display()));
+    let text = std::fs::read_to_string(&index).map_err(Failure::io(&index))?;
+    let Index { weight_map } = serde_json::from_str(&text)
+        .map_err(|error| fail(format!("it names no file for each tensor: {error}")))?;
+    let mut names: Vec<String> = weight_map.into_values().collect();
+    names.sort();
+    names.dedup();
+    for name in &names {
+        let parts: Vec<Component<'_>> = Path::new(name).components().collect();
+        if !matches!(parts.as_slice(), [Component::Normal(_)]) {
+            return Err(fail(format!("`{name}` is no file of this folder")));
+        }
+    }
+    match names.is_empty() {
+        true => Err(fail("it names no file".into())),
+        false => Ok(names),
+    }
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+fn shards(folder: &Path) -> Result<Vec<Shard>, Failure> {
+    let names = files(folder)?;
+    if names == [WHOLE] && !folder.join(WHOLE).exists() {
+        let failure = format!("`{}` has no `{WHOLE}`", folder.display());
+        return Err(Failure::input(failure).remedy(
+            match folder.join("pytorch_model.bin").exists() {
+                true => "convert `pytorch_model.bin` with transformers: `save_pretrained(DIR)`",
+                false => "copy the weights there, and if they are in several files their index too",
+            },
         ));
     }
-    view.load(&Device::Cpu)
-        .and_then(|tensor| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1())
-        .map_err(|error| format!("tensor `{name}`: {error}"))
+    names.iter().map(|name| Shard::open(&folder.join(name))).collect()
+}
+
+impl Shard {
+    fn open(path: &Path) -> Result<Shard, Failure> {
+        let file = path.display().to_string();
+        let opened = File::open(path).map_err(Failure::io(path))?;
+        // SAFETY: the file is read as bytes, of which any are numbers. A file that is cut while it
+        // is mapped ends the program; a store never changes what it holds.
+        let map = unsafe { Mmap::map(&opened) }.map_err(Failure::io(path))?;
+        let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|error| {
+            Failure::input(format!("`{file}`: this is no whole safetensors file: {error}"))
+                .remedy("copy the file again; it may have been cut on its way")
+        })?;
+        Ok(Shard { file, map: Arc::new(map), metadata, start: HEADER_SIZE_BYTES + header })
+    }
+
+    fn tensor(&self, spec: &TensorSpec) -> Result<Stored, Failure> {
+        let name = &spec.name;
+        let fail = |fact: String| Failure::input(format!("`{}`: {fact}", self.file));
+        let info = self.metadata.info(name).expect("the name is this file's");
+        if info.shape != spec.shape {
+            let (found, expected) = (&info.shape, &spec.shape);
+            return Err(fail(format!(
+                "tensor `{name}` has shape {found:?}, expected {expected:?}"
+            )));
+        }
+        let bytes = self.start + info.data_offsets.0..self.start + info.data_offsets.1;
+        let dtype = match info.dtype {
+            Dtype::F32 => tensor::Dtype::F32,
+            Dtype::F16 => tensor::Dtype::F16,
+            Dtype::BF16 => tensor::Dtype::Bf16,
+            Dtype::F64 => {
+                let numbers = self.map[bytes].as_chunks::<8>().0.iter();
+                let narrowed = numbers.map(|bytes| f64::from_le_bytes(*bytes) as f32).collect();
+                return Ok(Stored::Memory(narrowed));
+            }
+            dtype => {
+                let expected = "expected a float of 16 to 64 bits";
+                return Err(fail(format!("tensor `{name}` has dtype {dtype:?}, {expected}")));
+            }
+        };
+        let stored = Stored::in_file(&self.map, bytes, dtype);
+        Ok(if spec.shape.len() == 1 { Stored::Memory(stored.into_floats()) } else { stored })
+    }
+}
+
+/// The length of the header stands before it.
+const HEADER_SIZE_BYTES: usize = 8;
+
+/// What a file may hold besides: buffers of rotary frequencies that old converters saved, and the
+/// head where it is the embedding.
+fn follows_from_config(name: &str, config: &ModelConfig) -> bool {
+    name.ends_with("rotary_emb.inv_freq") || (config.tied && name == "lm_head.weight")
 }
 
 /// A parameter on its way into a file.

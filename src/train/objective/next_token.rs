@@ -3,8 +3,8 @@
 //! same gradient however it is split (transformers PR 34191 is what happens otherwise). Knows no
 //! optimizer. Left out: label smoothing, z-loss.
 
-use crate::train::kernels::Threads;
 use crate::train::kernels::cross_entropy::{Gradients, cross_entropy};
+use crate::train::kernels::{Elements, Threads};
 use crate::train::model::Batch;
 use crate::train::model::activations::Activations;
 
@@ -14,7 +14,7 @@ pub fn losses_and_gradient(
     t: &Threads,
     batch: &Batch,
     supervised: u64,
-    head_vd: &[f32],
+    head_vd: Elements<'_>,
     a: &mut Activations,
     dhead_vd: &mut [f32],
 ) {

@@ -21,6 +21,7 @@ pub mod train_loop;
 // Models.
 pub mod generate;
 pub mod pretrain;
+pub mod read_model;
 pub mod sft;
 
 pub use generate::Generate;

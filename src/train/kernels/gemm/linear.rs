@@ -6,23 +6,32 @@ use std::ops::Range;
 use super::product::{Grid, View, blocks_of, product};
 use super::{BLOCK, Sink};
 use crate::train::kernels::device::{Parts, Threads};
+use crate::train::kernels::elements::Elements;
 
 /// y[m, n] = x[m, k] · w[n, k]ᵀ.
-pub fn linear(t: &Threads, x: &[f32], w: &[f32], y: &mut [f32], [m, k, n]: [usize; 3]) {
+pub fn linear<'w>(
+    t: &Threads,
+    x: &[f32],
+    w: impl Into<Elements<'w>>,
+    y: &mut [f32],
+    [m, k, n]: [usize; 3],
+) {
+    let w = w.into();
     assert_eq!((x.len(), w.len(), y.len()), (m * k, n * k, m * n));
     let (a, b) = (View::rows(x, k), View::columns(w, k));
     shared_product(t, a, b, y, [m, n], &blocks_of(k), Sink::Write);
 }
 
 /// dx[m, k] = (or +=) dy[m, n] · w[n, k].
-pub fn linear_grad_input(
+pub fn linear_grad_input<'w>(
     t: &Threads,
     dy: &[f32],
-    w: &[f32],
+    w: impl Into<Elements<'w>>,
     dx: &mut [f32],
     [m, k, n]: [usize; 3],
     sink: Sink,
 ) {
+    let w = w.into();
     assert_eq!((dy.len(), w.len(), dx.len()), (m * n, n * k, m * k));
     let (a, b) = (View::rows(dy, n), View::rows(w, k));
     shared_product(t, a, b, dx, [m, k], &blocks_of(n), sink);

@@ -2,7 +2,7 @@
 //! consecutive, aligned memory. It knows no arithmetic.
 
 use super::BLOCK;
-use super::product::View;
+use super::product::Floats;
 use super::tile::{self, Order};
 use crate::train::kernels::device::Isa;
 
@@ -19,7 +19,7 @@ impl Buffer {
     }
 
     /// The first `len` floats, of any value.
-    fn floats(&mut self, len: usize) -> &mut [f32] {
+    pub(super) fn floats(&mut self, len: usize) -> &mut [f32] {
         let lines = len.div_ceil(16);
         if self.0.len() < lines {
             self.0.resize(lines, Line([0.0; 16]));
@@ -44,7 +44,7 @@ pub(super) struct Tiles<'a> {
 /// would be slow to read as the matrix lies.
 pub(super) fn pack_tiles<'a>(
     isa: Isa,
-    a: View<'a>,
+    a: Floats<'a>,
     rows: usize,
     len: usize,
     buffer: &'a mut Buffer,
@@ -80,7 +80,7 @@ pub(super) fn pack_tiles<'a>(
 /// What lies beyond the last column is of any value.
 pub(super) fn pack_panels<'a>(
     isa: Isa,
-    b: View,
+    b: Floats,
     len: usize,
     columns: usize,
     buffer: &'a mut Buffer,

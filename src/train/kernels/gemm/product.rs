@@ -11,6 +11,7 @@ use super::pack::{Buffer, Tiles, pack_panels, pack_tiles};
 use super::tile::{self, Work};
 use super::{BLOCK, Sink};
 use crate::train::kernels::device::Isa;
+use crate::train::kernels::elements::Elements;
 
 /// Rows that lie a multiple of this many floats apart fall into the same sets of the cache, so
 /// that a tile of them does not stay in it.
@@ -19,6 +20,14 @@ const CROWDED: usize = 1024;
 /// A matrix read with a stride for its rows and one for its columns, of which one is 1.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'a> {
+    data: Elements<'a>,
+    row: usize,
+    column: usize,
+}
+
+/// The same of f32, as packing reads it.
+#[derive(Clone, Copy)]
+pub(super) struct Floats<'a> {
     pub(super) data: &'a [f32],
     pub(super) row: usize,
     pub(super) column: usize,
@@ -26,24 +35,47 @@ pub(crate) struct View<'a> {
 
 impl<'a> View<'a> {
     /// Rows that lie `stride` apart.
-    pub(crate) fn rows(data: &'a [f32], stride: usize) -> View<'a> {
-        View { data, row: stride, column: 1 }
+    pub(crate) fn rows(data: impl Into<Elements<'a>>, stride: usize) -> View<'a> {
+        View { data: data.into(), row: stride, column: 1 }
     }
 
     /// The transpose of such a matrix: columns that lie `stride` apart.
-    pub(crate) fn columns(data: &'a [f32], stride: usize) -> View<'a> {
-        View { data, row: 1, column: stride }
-    }
-
-    /// Whether tiles take its rows as they lie, without a copy.
-    pub(crate) fn is_read_in_place(self) -> bool {
-        self.column == 1 && !self.row.is_multiple_of(CROWDED)
+    pub(crate) fn columns(data: impl Into<Elements<'a>>, stride: usize) -> View<'a> {
+        View { data: data.into(), row: 1, column: stride }
     }
 
     /// Without the first rows and columns.
     pub(crate) fn skip(self, rows: usize, columns: usize) -> View<'a> {
-        let at = (rows * self.row + columns * self.column).min(self.data.len());
-        View { data: &self.data[at..], ..self }
+        View { data: self.data.skip(rows * self.row + columns * self.column), ..self }
+    }
+
+    /// A matrix of f32 as it lies. Only weights are kept in 16 bits, and they stand on the right.
+    fn floats(self) -> Floats<'a> {
+        let Elements::F32(data) = self.data else { panic!("a left matrix of 16 bits") };
+        Floats { data, row: self.row, column: self.column }
+    }
+
+    /// The first `rows` and `columns` as f32: as they lie, or widened into `room`.
+    fn widened(self, rows: usize, columns: usize, room: &'a mut Buffer) -> Floats<'a> {
+        if let Elements::F32(_) = self.data {
+            return self.floats();
+        }
+        let by_row = self.column == 1;
+        let (lines, length, stride) =
+            if by_row { (rows, columns, self.row) } else { (columns, rows, self.column) };
+        let widened = room.floats(lines * length);
+        for (line, to) in widened.chunks_exact_mut(length).enumerate() {
+            self.data.skip(line * stride).widen(to);
+        }
+        let [row, column] = if by_row { [length, 1] } else { [1, length] };
+        Floats { data: widened, row, column }
+    }
+}
+
+impl Floats<'_> {
+    /// Whether tiles take its rows as they lie, without a copy.
+    pub(super) fn is_read_in_place(self) -> bool {
+        self.column == 1 && !self.row.is_multiple_of(CROWDED)
     }
 }
 
@@ -68,8 +100,9 @@ const COLUMN_CHUNK: usize = 512;
 const ROW_CHUNK: usize = 224;
 
 thread_local! {
-    /// The packed a and b, kept from call to call.
-    static PACKED: RefCell<[Buffer; 2]> = const { RefCell::new([Buffer::new(), Buffer::new()]) };
+    /// The packed a and b, and a part of b as f32, kept from call to call.
+    static PACKED: RefCell<[Buffer; 3]> =
+        const { RefCell::new([Buffer::new(), Buffer::new(), Buffer::new()]) };
 }
 
 /// c = (or +=) a · b, the inner sums by `blocks`.
@@ -84,15 +117,16 @@ pub(crate) unsafe fn product(
     blocks: &[Range<usize>],
     sink: Sink,
 ) {
-    PACKED.with_borrow_mut(|[packed_a, packed_b]| {
+    PACKED.with_borrow_mut(|[packed_a, packed_b, widened]| {
         for (at, block) in blocks.iter().enumerate() {
             assert!(block.len() <= BLOCK);
             let sink = if at == 0 { sink } else { Sink::Add };
             for columns in chunks(c.columns, COLUMN_CHUNK) {
                 let b = b.skip(block.start, columns.start);
+                let b = b.widened(block.len(), columns.len(), widened);
                 let panels = pack_panels(isa, b, block.len(), columns.len(), packed_b);
                 for rows in chunks(c.rows, ROW_CHUNK) {
-                    let a = a.skip(rows.start, block.start);
+                    let a = a.skip(rows.start, block.start).floats();
                     let tiles = pack_tiles(isa, a, rows.len(), block.len(), packed_a);
                     // SAFETY: the part lies inside `c`, and what was packed is of its size.
                     unsafe {

@@ -1,0 +1,120 @@
+//! One parameter's numbers: in memory as f32, or in a mapped file as they were stored. Knows bytes;
+//! does not know names or shapes.
+
+use std::fmt::Debug;
+use std::ops::Range;
+use std::sync::Arc;
+
+use memmap2::Mmap;
+
+use crate::train::kernels::Elements;
+
+/// What a decoder can compute with.
+pub trait Tensor: Debug {
+    /// The numbers, as matrix products read them.
+    fn elements(&self) -> Elements<'_>;
+
+    /// The numbers of a norm, which are always in memory as f32.
+    fn floats(&self) -> &[f32];
+}
+
+impl Tensor for Vec<f32> {
+    fn elements(&self) -> Elements<'_> {
+        Elements::F32(self)
+    }
+
+    fn floats(&self) -> &[f32] {
+        self
+    }
+}
+
+/// Numbers that may lie in a file.
+#[derive(Clone, Debug)]
+pub enum Stored {
+    Memory(Vec<f32>),
+    /// A part of a mapped file. Nothing of it is read before it is used, and the system may drop
+    /// what was read: it is no memory of the program's own.
+    File {
+        map: Arc<Mmap>,
+        bytes: Range<usize>,
+        dtype: Dtype,
+    },
+}
+
+/// How a number is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dtype {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl Dtype {
+    /// Bytes of a number.
+    pub fn size(self) -> usize {
+        match self {
+            Dtype::F32 => 4,
+            Dtype::F16 | Dtype::Bf16 => 2,
+        }
+    }
+}
+
+impl Default for Stored {
+    fn default() -> Stored {
+        Stored::Memory(Vec::new())
+    }
+}
+
+impl Stored {
+    /// A part of a mapped file, which must lie inside it and hold whole numbers. Where f32 do not
+    /// lie at a multiple of four, they are copied.
+    pub fn in_file(map: &Arc<Mmap>, bytes: Range<usize>, dtype: Dtype) -> Stored {
+        assert!(bytes.end <= map.len() && bytes.len().is_multiple_of(dtype.size()));
+        if dtype == Dtype::F32 && !map[bytes.clone()].as_ptr().addr().is_multiple_of(4) {
+            let (numbers, _) = map[bytes].as_chunks::<4>();
+            return Stored::Memory(
+                numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
+            );
+        }
+        Stored::File { map: map.clone(), bytes, dtype }
+    }
+
+    /// The numbers in memory.
+    pub fn into_floats(self) -> Vec<f32> {
+        match self {
+            Stored::Memory(floats) => floats,
+            stored => stored.elements().to_floats(),
+        }
+    }
+}
+
+impl Tensor for Stored {
+    fn elements(&self) -> Elements<'_> {
+        match self {
+            Stored::Memory(floats) => Elements::F32(floats),
+            Stored::File { map, bytes, dtype } => {
+                let bytes = &map[bytes.clone()];
+                match dtype {
+                    Dtype::F32 => Elements::F32(as_floats(bytes)),
+                    Dtype::F16 => Elements::F16(bytes.as_chunks().0),
+                    Dtype::Bf16 => Elements::Bf16(bytes.as_chunks().0),
+                }
+            }
+        }
+    }
+
+    fn floats(&self) -> &[f32] {
+        match self {
+            Stored::Memory(floats) => floats,
+            Stored::File { .. } => panic!("a norm that was left in its file"),
+        }
+    }
+}
+
+#[cfg(target_endian = "little")]
+fn as_floats(bytes: &[u8]) -> &[f32] {
+    // SAFETY: every four bytes are an f32.
+    let (before, floats, after) = unsafe { bytes.align_to::<f32>() };
+    assert!(before.is_empty() && after.is_empty(), "checked when the file was mapped");
+    floats
+}

@@ -1,0 +1,192 @@
+//! `read_base_model`, `read_chat_model`: a model that was made elsewhere, with what the recipe
+//! declares of it compared with what the files say. Weights are copied as they are, in their own
+//! width. Knows folders; does not know what the model is for.
+
+use std::path::{Path, PathBuf};
+
+use crate::train::data::chat::{ChatFormat, Template};
+use crate::train::data::columns::quoted;
+use crate::train::data::rows::Message;
+use crate::train::data::tokenizer::Tokenizer;
+use crate::train::model::parameters::table;
+use crate::train::model::{ModelConfig, SpecialTokens, folder, weights};
+use crate::train::progress::{Context, Failure, Metrics};
+
+/// The parameters, as `stdlib/model.recipe` states them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReadModel {
+    /// The files of the model's folder.
+    pub files: Vec<PathBuf>,
+    pub is: ModelConfig,
+    pub tokenizer: PathBuf,
+    /// Of a chat model.
+    pub template: Option<Template>,
+}
+
+/// Makes the folder `out`.
+pub fn run(params: &ReadModel, context: &mut Context<'_>) -> Result<Metrics, Failure> {
+    let from = folder_of(&params.files)?;
+    let (config, _) = folder::read_config(&from)?;
+    compare_shapes(&from, &params.is, &config)?;
+    let tokenizer = Tokenizer::load(&params.tokenizer)?;
+    compare_tokenizers(&from, &tokenizer)?;
+    if let Some(template) = &params.template {
+        compare_templates(&from, template, &tokenizer)?;
+    }
+    weights::open(&from, &config)?;
+
+    let out = context.out.join("out");
+    let special = SpecialTokens { bos: tokenizer.bos().id, eos: tokenizer.eos().id };
+    folder::write_config(&out, &from, special)?;
+    let jinja = params.template.as_ref().map(|template| template.jinja.as_str());
+    folder::write_tokenizer(&out, &params.tokenizer, jinja)?;
+    let bytes = copy_weights(&from, &out, context)?;
+    weights::open(&out, &config)?;
+    let parameters: usize = table(&config).iter().map(|spec| spec.len()).sum();
+    Ok(vec![("parameters".into(), parameters as f64), ("bytes".into(), bytes as f64)])
+}
+
+/// The folder in which `config.json` lies.
+fn folder_of(files: &[PathBuf]) -> Result<PathBuf, Failure> {
+    let mut configs = files.iter().filter(|file| file.ends_with("config.json"));
+    match (configs.next(), configs.next()) {
+        (Some(config), None) => Ok(config.parent().unwrap_or(Path::new("")).to_path_buf()),
+        (Some(a), Some(b)) => {
+            Err(Failure::input(format!("`{}` and `{}` are two models", a.display(), b.display()))
+                .remedy("name the folder of one"))
+        }
+        (None, _) => {
+            let names = files.iter().filter_map(|file| file.file_name()).take(8);
+            let names = quoted(names.map(|name| name.to_string_lossy()));
+            Err(Failure::input(format!("there is no `config.json` among {names}"))
+                .remedy("name a folder as Hugging Face lays models out"))
+        }
+    }
+}
+
+/// Every size that differs is named at once.
+fn compare_shapes(from: &Path, is: &ModelConfig, found: &ModelConfig) -> Result<(), Failure> {
+    let sizes = |config: &ModelConfig| {
+        [
+            ("dim", config.dim.to_string()),
+            ("layers", config.layers.to_string()),
+            ("heads", config.heads.to_string()),
+            ("kv_heads", config.kv_heads.to_string()),
+            ("ffn", config.ffn.to_string()),
+            ("vocab", config.vocab.to_string()),
+            ("context", config.context.to_string()),
+            ("norm_eps", config.norm_eps.to_string()),
+            ("rope", config.rope.to_string()),
+            ("scaling", format!("{:?}", config.rope_scaling)),
+            ("tied", config.tied.to_string()),
+        ]
+    };
+    let (declared, found) = (sizes(is), sizes(found));
+    let wrong = declared.iter().zip(&found).filter(|(declared, found)| declared != found);
+    let wrong: Vec<String> = wrong
+        .map(|((name, declared), (_, found))| format!("`{name}` is {found} and not {declared}"))
+        .collect();
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let config = from.join("config.json");
+    let message = format!("`{}` is of another shape: {}", config.display(), wrong.join(", "));
+    Err(Failure::input(message).remedy("declare in `is` what the model is"))
+}
+
+/// Where the folder has a tokenizer of its own, it must cut text as the declared one does.
+fn compare_tokenizers(from: &Path, declared: &Tokenizer) -> Result<(), Failure> {
+    if !from.join("tokenizer.json").is_file() {
+        return Ok(());
+    }
+    let own = Tokenizer::load(from)?;
+    let differ = |what: String| {
+        let message =
+            format!("the tokenizer of `{}` is not the declared one: {what}", from.display());
+        Failure::input(message).remedy("declare the model's own, with `read_tokenizer`")
+    };
+    if own.vocab() != declared.vocab() {
+        return Err(differ(format!("it has {} entries, not {}", own.vocab(), declared.vocab())));
+    }
+    for id in 0..own.vocab() as u32 {
+        let (found, expected) = (own.entry(id), declared.entry(id));
+        if found != expected {
+            let shown = |entry: Option<String>| entry.unwrap_or_default();
+            let (found, expected) = (shown(found), shown(expected));
+            return Err(differ(format!("entry {id} is `{found}`, not `{expected}`")));
+        }
+    }
+    match PROBES.into_iter().find(|text| own.encode(text) != declared.encode(text)) {
+        Some(text) => Err(differ(format!("it cuts {text:?} in other places"))),
+        None => Ok(()),
+    }
+}
+
+/// Texts that tell tokenizers apart: blanks, digits, cases, scripts, signs.
+const PROBES: [&str; 6] = [
+    "The quick brown fox jumps over 13 lazy dogs.",
+    "  two blanks, a\ttab\nand\n\nlines 1234567890 ",
+    "naïve café — “quoted” … 東京 Москва 🦙",
+    "let x = vec![0u8; 1 << 20]; // don't",
+    "I'VE it'S 3.14e-5 user@example.com",
+    "",
+];
+
+/// Where the folder has a template of its own, it must write what the declared one writes.
+fn compare_templates(
+    from: &Path,
+    declared: &Template,
+    tokenizer: &Tokenizer,
+) -> Result<(), Failure> {
+    let expected = ChatFormat::new(declared)?;
+    expected.check_tokenizer(tokenizer)?;
+    let Some(jinja) = folder::read_chat_template(from)? else { return Ok(()) };
+    let own = ChatFormat::new(&Template { jinja, ..declared.clone() })?;
+    for turns in dialogues() {
+        let (found, expected) = (own.text(1, &turns), expected.text(1, &turns));
+        // What both refuse is no difference.
+        if let (Ok(found), Ok(expected)) = (&found, &expected)
+            && found != expected
+        {
+            return Err(Failure::input(format!(
+                "the chat template of `{}` is not `{}`: for one dialogue it writes {found:?}, not \
+                 {expected:?}",
+                from.display(),
+                declared.name
+            ))
+            .remedy("declare the model's own template"));
+        }
+    }
+    Ok(())
+}
+
+/// Dialogues of one turn, of several, and with a system text.
+fn dialogues() -> [Vec<Message>; 3] {
+    let turns = |turns: &[(&str, &str)]| {
+        turns.iter().map(|(role, content)| Message::new(*role, *content)).collect::<Vec<_>>()
+    };
+    [
+        turns(&[("user", "Hello."), ("assistant", "Good day.")]),
+        turns(&[("user", "a"), ("assistant", "b"), ("user", " c "), ("assistant", "d\n")]),
+        turns(&[("system", "Be short."), ("user", "Who?"), ("assistant", "I.")]),
+    ]
+}
+
+/// How many bytes the weights have.
+fn copy_weights(from: &Path, out: &Path, context: &mut Context<'_>) -> Result<u64, Failure> {
+    let mut names = weights::files(from)?;
+    if names != [weights::WHOLE] {
+        names.push(weights::INDEX.into());
+    }
+    let mut bytes = 0;
+    for (done, name) in names.iter().enumerate() {
+        if context.progress.cancelled() {
+            return Err(Failure::Interrupted);
+        }
+        context.progress.at(done as u64, names.len() as u64, "files", &[]);
+        let (source, copy) = (from.join(name), out.join(name));
+        reflink_copy::reflink_or_copy(&source, &copy).map_err(Failure::io(&copy))?;
+        bytes += std::fs::metadata(&copy).map_err(Failure::io(&copy))?.len();
+    }
+    Ok(bytes)
+}
