@@ -9,6 +9,7 @@ mod mapped;
 mod oracle;
 mod pipeline;
 mod read;
+mod read_model;
 mod sampling;
 mod smallworld;
 mod tokenizer;

@@ -25,12 +25,12 @@ const JINJA: &str = "{% for turn in messages %}{% if turn['role'] == 'user' %}\
     {{ ' ' + turn['content'] | trim + ' ' + eos_token }}{% endif %}{% endfor %}";
 
 /// Files of a small world in a temporary folder.
-struct World {
+pub struct World {
     root: tempfile::TempDir,
 }
 
 impl World {
-    fn new() -> World {
+    pub fn new() -> World {
         let world = World { root: tempfile::tempdir().unwrap() };
         let pairs = || NAMES.into_iter().zip(PETS);
         let text =
@@ -62,18 +62,18 @@ impl World {
         world
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    pub fn at(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
     }
 
-    fn write(&self, name: &str, rows: impl IntoIterator<Item = impl Serialize>) {
+    pub fn write(&self, name: &str, rows: impl IntoIterator<Item = impl Serialize>) {
         let mut file = Writer::create(&self.at(name)).unwrap();
         rows.into_iter().for_each(|row| file.write(&row).unwrap());
         file.finish().unwrap();
     }
 
     /// Runs a stage whose result lies at `<name>/out`.
-    fn run(
+    pub fn run(
         &self,
         name: &str,
         threads: usize,
@@ -84,7 +84,7 @@ impl World {
         stage(&mut Context::new(threads, out, &mut Heard::default()))
     }
 
-    fn pretrain(&self) -> Pretrain {
+    pub fn pretrain(&self) -> Pretrain {
         Pretrain {
             model: ModelConfig {
                 dim: 32,
@@ -107,7 +107,7 @@ impl World {
         }
     }
 
-    fn sft(&self, init: &str) -> Sft {
+    pub fn sft(&self, init: &str) -> Sft {
         Sft {
             init: self.at(init),
             data: Mix::Joined(vec![self.at("chats")]),
@@ -128,14 +128,14 @@ impl World {
         }
     }
 
-    fn generate(&self, model: &str, samples: usize, temperature: f64) -> Generate {
+    pub fn generate(&self, model: &str, samples: usize, temperature: f64) -> Generate {
         let (model, prompts) = (self.at(model), self.at("prompts"));
         let (top_k, top_p) = (None, Some(0.9));
         Generate { model, prompts, samples, max_answer: 20, temperature, top_k, top_p, seed: 3 }
     }
 }
 
-fn answers(path: &Path) -> Vec<String> {
+pub fn answers(path: &Path) -> Vec<String> {
     let last = |chat: Chat| chat.messages.last().unwrap().content.clone();
     read_rows::<Chat>(path).unwrap().into_iter().map(last).collect()
 }
