@@ -2,6 +2,7 @@
 
 mod build;
 mod cli;
+mod damaged;
 mod exec;
 mod golden;
 mod lang;

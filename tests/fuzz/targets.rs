@@ -1,0 +1,152 @@
+//! What strangers' bytes are given to, a function a parser. Each must come back: no panic, no memory
+//! that the bytes only claim to need. libFuzzer calls them through `run/`, and the test suite on
+//! bytes damaged the same way in every run.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+
+use llamake::build::lockfile::Lock;
+use llamake::lang::compile;
+use llamake::lang::source::{Source, Sources};
+use llamake::train::data::chat::{ChatFormat, Template};
+use llamake::train::data::files;
+use llamake::train::data::rows::Message;
+use llamake::train::data::tokenizer::Tokenizer;
+use llamake::train::model::{ModelConfig, weights};
+
+/// Every target by name.
+pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+    ("config", config),
+    ("csv", csv),
+    ("gz", gz),
+    ("json", json),
+    ("jsonl", jsonl),
+    ("lockfile", lockfile),
+    ("recipe", recipe),
+    ("safetensors", safetensors),
+    ("template", template),
+    ("tokenizer_json", tokenizer_json),
+];
+
+thread_local! {
+    /// A folder for the bytes, kept from call to call.
+    static FOLDER: RefCell<Option<tempfile::TempDir>> = const { RefCell::new(None) };
+}
+
+/// The folder, with these bytes in a file of this name.
+fn in_folder(name: &str, bytes: &[u8]) -> PathBuf {
+    FOLDER.with_borrow_mut(|folder| {
+        let memory = Path::new("/dev/shm");
+        let place = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
+        let folder = folder.get_or_insert_with(|| tempfile::tempdir_in(place).expect("a folder"));
+        std::fs::write(folder.path().join(name), bytes).expect("a file");
+        folder.path().to_path_buf()
+    })
+}
+
+fn records(name: &str, bytes: &[u8]) {
+    let path = in_folder(name, bytes).join(name);
+    let _ = files::records(&path, &mut |_, _| Ok(()));
+}
+
+/// `config.json` of a model.
+pub fn config(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = ModelConfig::from_json(text, Path::new("config.json"));
+    }
+}
+
+/// A table with a header.
+pub fn csv(bytes: &[u8]) {
+    records("rows.csv", bytes);
+}
+
+/// Compressed rows.
+pub fn gz(bytes: &[u8]) {
+    records("rows.jsonl.gz", bytes);
+}
+
+/// An array of rows.
+pub fn json(bytes: &[u8]) {
+    records("rows.json", bytes);
+}
+
+/// A row a line.
+pub fn jsonl(bytes: &[u8]) {
+    records("rows.jsonl", bytes);
+}
+
+/// A lockfile.
+pub fn lockfile(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = Lock::parse(Path::new("a.lock"), text);
+    }
+}
+
+/// A recipe.
+pub fn recipe(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let mut sources = Sources::default();
+        let root = sources.add(Source::new("a.recipe", text));
+        let _ = compile(&mut sources, root, &[]);
+        let _ = llamake::lang::format(text);
+    }
+}
+
+/// Weights of a small model.
+pub fn safetensors(bytes: &[u8]) {
+    let folder = in_folder(weights::WHOLE, bytes);
+    let _ = weights::load(&folder, &shape());
+}
+
+/// The shape that the weights are read as.
+pub fn shape() -> ModelConfig {
+    ModelConfig {
+        dim: 8,
+        layers: 1,
+        heads: 2,
+        kv_heads: 1,
+        ffn: 8,
+        vocab: 12,
+        context: 16,
+        norm_eps: 1e-5,
+        rope: 10_000.0,
+        rope_scaling: None,
+        tied: false,
+    }
+}
+
+/// A chat template.
+pub fn template(bytes: &[u8]) {
+    let Ok(jinja) = std::str::from_utf8(bytes) else { return };
+    let template = Template {
+        name: "a stranger's".into(),
+        jinja: jinja.into(),
+        bos: "<s>".into(),
+        eos: "</s>".into(),
+        forbidden: Vec::new(),
+    };
+    let turns = [Message::new("user", "Hello </s> [INST]"), Message::new("assistant", "Good day.")];
+    if let Ok(format) = ChatFormat::new(&template) {
+        let _ = format.text(1, &turns);
+        let _ = format.stretches(1, &turns);
+    }
+}
+
+/// `tokenizer.json`.
+pub fn tokenizer_json(bytes: &[u8]) {
+    let folder = in_folder("tokenizer.json", bytes);
+    let config = br#"{"bos_token": "<s>", "eos_token": "</s>"}"#;
+    in_folder("tokenizer_config.json", config);
+    try_tokenizer(Tokenizer::load(&folder));
+}
+
+fn try_tokenizer<E>(tokenizer: Result<Tokenizer, E>) {
+    if let Ok(tokenizer) = tokenizer {
+        for text in ["", " a b  c\n", "</s> <s> <unk>", "\u{10FFFD}é 12 ▁"] {
+            let ids = tokenizer.encode(text);
+            let _ = tokenizer.encode_placed(text);
+            let _ = tokenizer.decode(&ids);
+        }
+    }
+}
