@@ -14,6 +14,8 @@ use crate::train::stage::command::{self, Command};
 use crate::train::stage::read_benchmark::{self, ReadBenchmark};
 use crate::train::stage::read_chat::{self, ReadChat};
 use crate::train::stage::read_model::{self, ReadModel};
+use crate::train::stage::read_preferences::{self, ReadPreferences};
+use crate::train::stage::read_prompts::{self, ReadPrompts};
 use crate::train::stage::read_text::{self, ReadText};
 use crate::train::stage::smallworld::{self, Smallworld};
 use crate::train::stage::split::{self, Split};
@@ -54,6 +56,8 @@ pub const KINDS: &[Kind] = &[
     kind("read_benchmark", 1),
     kind("read_chat", 1),
     kind("read_chat_model", 1),
+    kind("read_preferences", 1),
+    kind("read_prompts", 1),
     kind("read_text", 1),
     trains("sft", 1),
     kind("smallworld.generate", 1),
@@ -71,6 +75,8 @@ pub enum Work {
     ReadBenchmark(ReadBenchmark),
     ReadChat(ReadChat),
     ReadModel(ReadModel),
+    ReadPreferences(ReadPreferences),
+    ReadPrompts(ReadPrompts),
     ReadText(ReadText),
     Sft(Sft),
     Smallworld(Smallworld),
@@ -91,6 +97,8 @@ impl Work {
             "read_base_model" => Work::ReadModel(model::read_model_of(&fields, false)?),
             "read_chat" => Work::ReadChat(data::read_chat_of(&fields)?),
             "read_chat_model" => Work::ReadModel(model::read_model_of(&fields, true)?),
+            "read_preferences" => Work::ReadPreferences(data::read_preferences_of(&fields)?),
+            "read_prompts" => Work::ReadPrompts(data::read_prompts_of(&fields)?),
             "read_text" => Work::ReadText(data::read_text_of(&fields)?),
             "sft" => Work::Sft(training::sft_of(&fields)?),
             "smallworld.generate" => Work::Smallworld(data::smallworld_of(&fields)?),
@@ -112,6 +120,8 @@ impl Work {
             Work::ReadBenchmark(params) => read_benchmark::run(params, context),
             Work::ReadChat(params) => read_chat::run(params, context),
             Work::ReadModel(params) => read_model::run(params, context),
+            Work::ReadPreferences(params) => read_preferences::run(params, context),
+            Work::ReadPrompts(params) => read_prompts::run(params, context),
             Work::ReadText(params) => read_text::run(params, context),
             Work::Sft(params) => sft::run(params, context),
             Work::Smallworld(params) => smallworld::run(params, context),

@@ -4,7 +4,8 @@ use std::fs;
 
 use super::Project;
 
-const READ: &str = "stage desk = read_chat { files: \"desk.jsonl\", shape: prompt_completion {} }
+const READ: &str = "use std/shapes
+stage desk = read_chat { files: \"desk.jsonl\", shape: shapes.prompt_completion {} }
 output desk\n";
 
 fn desk(bytes: impl AsRef<[u8]>) -> Project {

@@ -17,7 +17,7 @@ const GIVEN: [(&str, &str); 8] = [
     ),
     ("chat", "stage chat = sft { init: base, data: world.dialogues, template: llama2.chat }"),
     ("parts", "stage parts = split { data: world.corpus, held_out: 5% }"),
-    ("desk", "stage desk = read_chat { files: \"desk.jsonl\", shape: messages {} }"),
+    ("desk", "stage desk = read_chat { files: \"desk.jsonl\", shape: shapes.messages {} }"),
     ("exam", "stage exam = read_benchmark { files: \"exam.jsonl\", columns: [\"question\"] }"),
 ];
 
@@ -41,7 +41,7 @@ fn examples(text: &str) -> Vec<(String, String)> {
 }
 
 fn faults(example: &str) -> Vec<String> {
-    let mut text = "use std/llama2\nuse std/smallworld\n".to_string();
+    let mut text = "use std/llama2\nuse std/shapes\nuse std/smallworld\n".to_string();
     for (name, item) in GIVEN {
         let declares =
             ["let", "stage"].iter().any(|word| example.contains(&format!("{word} {name} =")));

@@ -74,7 +74,8 @@ fn defaults_facts_and_places_are_filled_in() {
 #[test]
 fn kinds_are_found_from_arguments() {
     let text = r#"
-stage talks = read_chat { files: "talks.jsonl", shape: alpaca {} }
+use std/shapes
+stage talks = read_chat { files: "talks.jsonl", shape: shapes.alpaca {} }
 stage parts = split { data: talks, held_out: 10 rows }
 stage more = split { data: parts.train, held_out: 0.5% }
 output parts.held_out, more

@@ -4,9 +4,14 @@ use anyhow::{Result, bail};
 
 use crate::exec::inputs::Fields;
 use crate::lang::value::Unit;
+use crate::train::data::shapes::preference::PromptColumns;
+use crate::train::data::shapes::tree::Paths;
+use crate::train::data::shapes::{ChatShape, Faulty, PreferenceShape, PromptShape};
 use crate::train::stage::command::Command;
 use crate::train::stage::read_benchmark::ReadBenchmark;
-use crate::train::stage::read_chat::{ChatShape, ReadChat};
+use crate::train::stage::read_chat::ReadChat;
+use crate::train::stage::read_preferences::ReadPreferences;
+use crate::train::stage::read_prompts::ReadPrompts;
 use crate::train::stage::read_text::{Documents, ReadText};
 use crate::train::stage::smallworld::Smallworld;
 use crate::train::stage::split::{HeldOut, Split};
@@ -31,17 +36,49 @@ pub fn read_benchmark_of(fields: &Fields<'_>) -> Result<ReadBenchmark> {
 pub fn read_chat_of(fields: &Fields<'_>) -> Result<ReadChat> {
     Ok(ReadChat {
         files: fields.files("files")?,
-        shape: fields.within("shape", shape_of)?,
+        shape: fields.within("shape", chat_shape_of)?,
         ignore: fields.texts("ignore")?,
+        faulty: faulty_of(fields)?,
     })
 }
 
-fn shape_of(record: &str, fields: &Fields<'_>) -> Result<ChatShape> {
+pub fn read_preferences_of(fields: &Fields<'_>) -> Result<ReadPreferences> {
+    Ok(ReadPreferences {
+        files: fields.files("files")?,
+        shape: fields.within("shape", preference_shape_of)?,
+        ignore: fields.texts("ignore")?,
+        faulty: faulty_of(fields)?,
+    })
+}
+
+pub fn read_prompts_of(fields: &Fields<'_>) -> Result<ReadPrompts> {
+    Ok(ReadPrompts {
+        files: fields.files("files")?,
+        shape: fields.within("shape", prompt_shape_of)?,
+        ignore: fields.texts("ignore")?,
+        faulty: faulty_of(fields)?,
+    })
+}
+
+fn faulty_of(fields: &Fields<'_>) -> Result<Faulty> {
+    match fields.text("faulty")?.as_str() {
+        "refuse" => Ok(Faulty::Refuse),
+        "leave-out" => Ok(Faulty::LeaveOut),
+        other => bail!("`{other}` is nothing that can be done with faulty rows"),
+    }
+}
+
+fn chat_shape_of(record: &str, fields: &Fields<'_>) -> Result<ChatShape> {
     match record {
         "messages" => Ok(ChatShape::Messages {
             messages: fields.text("messages")?,
             role: fields.text("role")?,
             content: fields.text("content")?,
+        }),
+        "sharegpt" => Ok(ChatShape::Messages {
+            messages: fields.text("conversations")?,
+            role: fields.text("from")?,
+            content: fields.text("value")?,
         }),
         "alpaca" => Ok(ChatShape::Alpaca {
             instruction: fields.text("instruction")?,
@@ -54,7 +91,54 @@ fn shape_of(record: &str, fields: &Fields<'_>) -> Result<ChatShape> {
             completion: fields.text("completion")?,
             system: fields.optional("system", Fields::text)?,
         }),
+        "self_instruct" => Ok(ChatShape::SelfInstruct {
+            instruction: fields.text("instruction")?,
+            instances: fields.text("instances")?,
+            input: fields.text("input")?,
+            output: fields.text("output")?,
+        }),
+        "oasst" => Ok(ChatShape::Oasst {
+            tree: fields.text("tree")?,
+            paths: match fields.text("paths")?.as_str() {
+                "best" => Paths::Best,
+                "all" => Paths::All,
+                other => bail!("`{other}` is no choice of paths"),
+            },
+        }),
         other => bail!("`{other}` is no shape of dialogues"),
+    }
+}
+
+fn preference_shape_of(record: &str, fields: &Fields<'_>) -> Result<PreferenceShape> {
+    Ok(PreferenceShape {
+        prompt: match record {
+            "preference" => PromptColumns::Prompt(fields.optional("prompt", Fields::text)?),
+            "hh" => PromptColumns::Transcript,
+            "alpaca_preference" => PromptColumns::Alpaca {
+                instruction: fields.text("instruction")?,
+                input: fields.optional("input", Fields::text)?,
+            },
+            "sharegpt_preference" => PromptColumns::Turns {
+                conversations: fields.text("conversations")?,
+                from: fields.text("from")?,
+                value: fields.text("value")?,
+            },
+            other => bail!("`{other}` is no shape of preferences"),
+        },
+        chosen: fields.text("chosen")?,
+        rejected: fields.text("rejected")?,
+        rating: fields.optional("rating", Fields::text)?,
+    })
+}
+
+fn prompt_shape_of(record: &str, fields: &Fields<'_>) -> Result<PromptShape> {
+    match record {
+        "prompt" => Ok(PromptShape::Prompt {
+            prompt: fields.text("prompt")?,
+            system: fields.optional("system", Fields::text)?,
+        }),
+        "turns" => Ok(PromptShape::Turns { turns: fields.text("turns")? }),
+        other => bail!("`{other}` is no shape of prompts"),
     }
 }
 
@@ -67,6 +151,7 @@ pub fn read_text_of(fields: &Fields<'_>) -> Result<ReadText> {
             "lines" => Documents::Lines,
             other => bail!("`{other}` is no way to cut documents"),
         },
+        separator: fields.optional("separator", Fields::text)?,
         column: fields.optional("column", Fields::text)?,
         ignore: fields.texts("ignore")?,
     })

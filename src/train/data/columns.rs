@@ -28,10 +28,7 @@ impl<'a> Columns<'a> {
     /// A column that is missing, or that nothing reads.
     pub fn check(&mut self, place: &str, record: &Record) -> Result<(), Failure> {
         if let Some(missing) = self.required.iter().find(|name| !record.contains_key(**name)) {
-            return Err(Failure::input(format!(
-                "{place} has no column `{missing}`; its columns are {}",
-                quoted(record.keys())
-            )));
+            return Err(no_column(place, missing, record));
         }
         let used: Vec<&str> = self.required.iter().chain(&self.optional).copied().collect();
         self.check_used(place, record, &used)
@@ -63,6 +60,12 @@ impl<'a> Columns<'a> {
         format!("[{}]", names.map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", "))
     }
 
+    /// Columns whose values nobody looks at, though their names are checked.
+    pub fn unread(&self) -> Vec<String> {
+        let used = |name: &str| self.required.contains(&name) || self.optional.contains(&name);
+        self.ignore.iter().filter(|name| !used(name)).cloned().collect()
+    }
+
     /// After the last row: a name to ignore that no row has.
     pub fn finish(&self) -> Result<(), Failure> {
         match self.ignore.iter().find(|name| !self.met.contains(*name)) {
@@ -71,6 +74,12 @@ impl<'a> Columns<'a> {
                 .remedy(format!("leave `{name}` out; the columns are {}", quoted(&self.met)))),
         }
     }
+}
+
+/// A column that every row must have and this one lacks.
+pub fn no_column(place: &str, missing: &str, record: &Record) -> Failure {
+    let columns = quoted(record.keys());
+    Failure::input(format!("{place} has no column `{missing}`; its columns are {columns}"))
 }
 
 /// Names in backticks, for a message.
@@ -108,7 +117,7 @@ pub fn optional_text<'r>(
 pub fn each_file(
     paths: &[PathBuf],
     ctx: &mut Context<'_>,
-    mut read: impl FnMut(&Path) -> Result<(), Failure>,
+    mut read: impl FnMut(&Path, &mut Context<'_>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let files = files::expand(paths)?;
     for (done, file) in files.iter().enumerate() {
@@ -116,7 +125,7 @@ pub fn each_file(
         if ctx.progress.cancelled() {
             return Err(Failure::Interrupted);
         }
-        read(file)?;
+        read(file, ctx)?;
     }
     ctx.progress.at(files.len() as u64, files.len() as u64, "files", &[]);
     Ok(())

@@ -1,5 +1,6 @@
-//! The user's files: `.txt`, `.jsonl`, `.json` and `.csv`, each also with `.gz`. They become
-//! records of named columns, or lines. Knows formats; does not know which column means what.
+//! The user's files: `.txt`, `.jsonl`, `.json` and `.csv`, each also with `.gz` or `.zst`, and
+//! `.parquet`. They become records of named columns, or lines. Knows formats; does not know which
+//! column means what.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -11,6 +12,8 @@ use serde::de::{SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::lines::{BOM, LARGEST_ROW_BYTES, Lines, not_utf8, unreadable};
+use super::parquet;
+use super::parts::Parts;
 use super::rows::malformed;
 use crate::train::progress::Failure;
 
@@ -27,13 +30,21 @@ pub enum Format {
     JsonLines,
     Json,
     Csv,
+    Parquet,
 }
 
 impl Format {
     /// The format that a file's name tells.
     pub fn of(path: &Path) -> Result<Format, Failure> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-        match name.strip_suffix(".gz").unwrap_or(&name).rsplit_once('.').map(|(_, end)| end) {
+        let plain = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst"));
+        match plain.unwrap_or(&name).rsplit_once('.').map(|(_, end)| end) {
+            Some("parquet") if plain.is_some() => Err(Failure::input(format!(
+                "`{}` is compressed twice: a Parquet file is so within",
+                path.display()
+            ))
+            .remedy("unpack it and name it `.parquet`")),
+            Some("parquet") => Ok(Format::Parquet),
             Some("txt") => Ok(Format::Text),
             Some("jsonl") => Ok(Format::JsonLines),
             Some("json") => Ok(Format::Json),
@@ -42,7 +53,10 @@ impl Format {
                 "`{}` is in no format that can be read: its name tells none",
                 path.display()
             ))
-            .remedy("name it `.txt`, `.jsonl`, `.json` or `.csv`, with `.gz` if compressed")),
+            .remedy(
+                "name it `.txt`, `.jsonl`, `.json` or `.csv`, with `.gz` or `.zst` if compressed, \
+                 or `.parquet`",
+            )),
         }
     }
 }
@@ -64,22 +78,28 @@ pub fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     Ok(files)
 }
 
-/// The bytes of a file, decompressed where its name ends in `.gz`.
+/// The bytes of a file, decompressed where its name ends in `.gz` or `.zst`.
 pub fn open(path: &Path) -> Result<Box<dyn BufRead>, Failure> {
     let file = File::open(path).map_err(Failure::io(path))?;
     let size = file.metadata().map_err(Failure::io(path))?.len();
     let plain = BufReader::with_capacity(1 << 16, file);
-    if path.extension().is_none_or(|end| !end.eq_ignore_ascii_case("gz")) {
-        return Ok(Box::new(plain));
-    }
-    let inflated = Bounded { inner: MultiGzDecoder::new(plain), left: most_inflated(size) };
-    Ok(Box::new(BufReader::with_capacity(1 << 16, inflated)))
+    let end = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    let inflated: Box<dyn Read> = match end.as_str() {
+        "gz" => Box::new(MultiGzDecoder::new(plain)),
+        "zst" => Box::new(zstd::Decoder::with_buffer(plain).map_err(Failure::io(path))?),
+        _ => return Ok(Box::new(plain)),
+    };
+    let bounded = Bounded { inner: inflated, left: most_inflated(size) };
+    Ok(Box::new(BufReader::with_capacity(1 << 16, bounded)))
 }
 
 /// Text shrinks to a tenth, seldom to a fiftieth; what claims two hundred is a bomb.
-fn most_inflated(compressed: u64) -> u64 {
+pub fn most_inflated(compressed: u64) -> u64 {
     (64 << 20) + compressed.saturating_mul(200)
 }
+
+/// What is said of a bomb.
+pub const INFLATES: &str = "it inflates to more than 200 times its size";
 
 /// A reader that refuses to give more than it should.
 struct Bounded<R> {
@@ -90,10 +110,8 @@ struct Bounded<R> {
 impl<R: Read> Read for Bounded<R> {
     fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
         let read = self.inner.read(into)?;
-        self.left = self
-            .left
-            .checked_sub(read as u64)
-            .ok_or_else(|| std::io::Error::other("it inflates to more than 200 times its size"))?;
+        self.left =
+            self.left.checked_sub(read as u64).ok_or_else(|| std::io::Error::other(INFLATES))?;
         Ok(read)
     }
 }
@@ -101,6 +119,11 @@ impl<R: Read> Read for Bounded<R> {
 /// The lines of a file.
 pub fn lines(path: &Path) -> Result<Lines, Failure> {
     Ok(Lines::new(path.display().to_string(), open(path)?))
+}
+
+/// The texts of a file that a mark parts.
+pub fn parts(path: &Path, mark: &str) -> Result<Parts, Failure> {
+    Ok(Parts::new(path.display().to_string(), open(path)?, mark))
 }
 
 /// A whole file as text, of the size of a row at most.
@@ -111,7 +134,9 @@ pub fn whole_text(path: &Path) -> Result<String, Failure> {
     read.map_err(|error| unreadable(&file, &error))?;
     if bytes.len() as u64 > LARGEST_ROW_BYTES {
         return Err(Failure::input(format!("`{file}` as one document is longer than 64 MiB"))
-            .remedy("set `documents: \"paragraphs\"` or `documents: \"lines\"`"));
+            .remedy(
+                "set `documents: \"paragraphs\"` or `documents: \"lines\"`, or a `separator`",
+            ));
     }
     if bytes.starts_with(BOM) {
         bytes.drain(..BOM.len());
@@ -124,14 +149,16 @@ pub fn whole_text(path: &Path) -> Result<String, Failure> {
     })
 }
 
-/// Gives each record of a table to `sink`.
-pub fn records(path: &Path, sink: &mut Sink<'_>) -> Result<(), Failure> {
+/// Gives each record of a table to `sink`. A format that keeps columns apart gives nothing in
+/// those that are `unread`, besides their names.
+pub fn records(path: &Path, unread: &[String], sink: &mut Sink<'_>) -> Result<(), Failure> {
     match Format::of(path)? {
         Format::Text => Err(Failure::input(format!("`{}` has no columns", path.display()))
             .remedy("read it with `read_text`")),
         Format::JsonLines => json_lines(lines(path)?, sink),
         Format::Json => json(path, sink),
         Format::Csv => csv(path, sink),
+        Format::Parquet => parquet::records(path, unread, sink),
     }
 }
 

@@ -8,7 +8,14 @@ pub mod files;
 pub mod lines;
 pub mod mixture;
 pub mod pack;
+#[cfg(feature = "parquet")]
+pub mod parquet;
+#[cfg(not(feature = "parquet"))]
+#[path = "no_parquet.rs"]
+pub mod parquet;
+pub mod parts;
 pub mod rows;
+pub mod shapes;
 pub mod smallworld;
 pub mod tokenizer;
 pub mod vocabulary;

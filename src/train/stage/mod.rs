@@ -5,6 +5,8 @@
 pub mod command;
 pub mod read_benchmark;
 pub mod read_chat;
+pub mod read_preferences;
+pub mod read_prompts;
 pub mod read_text;
 pub mod smallworld;
 pub mod split;

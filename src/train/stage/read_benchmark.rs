@@ -25,8 +25,9 @@ pub fn run(params: &ReadBenchmark, ctx: &mut Context<'_>) -> Result<Metrics, Fai
     let mut out = Writer::create(&ctx.out.join("out"))?;
     let required = params.columns.iter().map(String::as_str).collect();
     let mut columns = Columns::new(required, vec![], &params.ignore);
-    each_file(&params.files, ctx, |path| {
-        files::records(path, &mut |place, record| {
+    let unread = columns.unread();
+    each_file(&params.files, ctx, |path, _| {
+        files::records(path, &unread, &mut |place, record| {
             columns.check(place, &record)?;
             let kept = params.columns.iter().map(|name| (name.clone(), record[name].clone()));
             out.write(&kept.collect::<Benchmark>())

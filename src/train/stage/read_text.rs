@@ -12,6 +12,8 @@ use crate::train::progress::{Context, Failure, Metrics};
 pub struct ReadText {
     pub files: Vec<PathBuf>,
     pub documents: Documents,
+    /// Stands between two documents of a text file.
+    pub separator: Option<String>,
     pub column: Option<String>,
     pub ignore: Vec<String>,
 }
@@ -27,12 +29,14 @@ pub enum Documents {
 
 /// Makes `out`, rows of [`Text`].
 pub fn run(params: &ReadText, ctx: &mut Context<'_>) -> Result<Metrics, Failure> {
+    check(params)?;
     let mut out = Writer::create(&ctx.out.join("out"))?;
     let column = params.column.as_deref();
     let mut columns = Columns::new(column.into_iter().collect(), vec![], &params.ignore);
     let (mut texts, mut tables) = (0, 0);
     let (mut bytes, mut blank) = (0u64, 0u64);
-    each_file(&params.files, ctx, |path| {
+    let unread = columns.unread();
+    each_file(&params.files, ctx, |path, _| {
         let mut write = |text: &str| {
             if text.trim().is_empty() {
                 blank += 1;
@@ -43,10 +47,13 @@ pub fn run(params: &ReadText, ctx: &mut Context<'_>) -> Result<Metrics, Failure>
         };
         if Format::of(path)? == Format::Text {
             texts += 1;
-            return documents(path, params.documents, &mut write);
+            return match &params.separator {
+                Some(mark) => parted(path, mark, &mut write),
+                None => documents(path, params.documents, &mut write),
+            };
         }
         tables += 1;
-        files::records(path, &mut |place, record| {
+        files::records(path, &unread, &mut |place, record| {
             let column = column.ok_or_else(|| {
                 let names = quoted(record.keys());
                 Failure::input(format!("{place} has columns and `column` names none of them"))
@@ -59,15 +66,28 @@ pub fn run(params: &ReadText, ctx: &mut Context<'_>) -> Result<Metrics, Failure>
     let rows = out.finish()?;
     not_empty(rows, &params.files)?;
     columns.finish()?;
-    unread(params, texts, tables)?;
+    check_use(params, texts, tables)?;
     if blank > 0 && tables > 0 {
         ctx.progress.notice(&format!("{blank} blank rows are left out"));
     }
     Ok(vec![("rows".into(), rows as f64), ("bytes".into(), bytes as f64)])
 }
 
+/// Parameters that contradict each other.
+fn check(params: &ReadText) -> Result<(), Failure> {
+    match &params.separator {
+        Some(mark) if mark.is_empty() => Err(Failure::input("`separator` is empty")
+            .remedy("name the mark between two documents, or leave `separator` out")),
+        Some(_) if params.documents != Documents::File => {
+            Err(Failure::input("`separator` and `documents` both say what a document is")
+                .remedy("leave one of them out"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A parameter that none of the files made use of.
-fn unread(params: &ReadText, texts: usize, tables: usize) -> Result<(), Failure> {
+fn check_use(params: &ReadText, texts: usize, tables: usize) -> Result<(), Failure> {
     if tables == 0 && params.column.is_some() {
         return Err(Failure::input("`column` is set and text files have no columns")
             .remedy("leave `column` out"));
@@ -75,6 +95,23 @@ fn unread(params: &ReadText, texts: usize, tables: usize) -> Result<(), Failure>
     if texts == 0 && params.documents != Documents::File {
         return Err(Failure::input("`documents` is set and none of the files is a `.txt`")
             .remedy("leave `documents` out: here each row is a document"));
+    }
+    if texts == 0 && params.separator.is_some() {
+        return Err(Failure::input("`separator` is set and none of the files is a `.txt`")
+            .remedy("leave `separator` out: here each row is a document"));
+    }
+    Ok(())
+}
+
+/// Documents between two marks, without the line ends beside them.
+fn parted(
+    path: &Path,
+    mark: &str,
+    write: &mut dyn FnMut(&str) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut parts = files::parts(path, mark)?;
+    while let Some(document) = parts.next_part()? {
+        write(document.trim_matches(['\n', '\r']))?;
     }
     Ok(())
 }
