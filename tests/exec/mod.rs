@@ -16,12 +16,12 @@ use llamake::lang::value::{Artifact, PathValue, Value};
 use llamake::train::kernels::Isa;
 
 /// An executor that nothing is asked to run on.
-fn local() -> Local {
+pub fn local() -> Local {
     let (isa, checkpoint_every) = (Isa::Portable, Duration::ZERO);
     Local { search_path: "".into(), isa, checkpoint_every }
 }
 
-fn planned(text: &str) -> Plan {
+pub fn planned(text: &str) -> Plan {
     let mut sources = Sources::default();
     let root = sources.add(Source::new("every_kind.recipe", text));
     let (module, faults) = compile(&mut sources, root, &[]);

@@ -24,6 +24,7 @@ pub fn records(path: &Path, unread: &[String], sink: &mut Sink<'_>) -> Result<()
     let file = path.display().to_string();
     let broken = |reason: String| Failure::input(format!("`{file}` cannot be read: {reason}"));
     let mut table = Table::open(path, unread).map_err(Failure::io(path))?.map_err(broken)?;
+    table.check_types(&file)?;
     let mut row = 0u64;
     for group in 0..table.reader.num_row_groups() {
         let mut columns = guarded(|| table.columns(group)).map_err(broken)?;
@@ -44,8 +45,6 @@ struct Table {
     file: File,
     reader: SerializedFileReader<File>,
     fields: Vec<Node>,
-    /// Whether a field is read.
-    read: Vec<bool>,
     /// Bytes that pages may still unpack to, and texts may still have.
     pages_left: u64,
     texts_left: u64,
@@ -69,35 +68,39 @@ impl Table {
         let reader = SerializedFileReader::new(other).map_err(|error| error.to_string())?;
         check_chunks(reader.metadata(), length)?;
         let schema = reader.metadata().file_metadata().schema_descr();
-        let fields = fields(schema.root_schema())?;
-        let read: Vec<bool> = fields.iter().map(|field| !unread.contains(&field.name)).collect();
+        let fields = fields(schema.root_schema(), unread)?;
         for (at, field) in fields.iter().enumerate() {
             if fields[..at].iter().any(|other| other.name == field.name) {
                 return Err(format!("it names the column `{}` twice", field.name));
             }
-            if !read[at] {
-                continue;
-            }
-            let bad = field.leaves.clone().find_map(|leaf| unreadable(&schema.column(leaf)));
-            if let Some(what) = bad {
-                return Err(format!(
-                    "column `{}` holds {what}, which have no one form in JSON; name it in \
-                     `ignore`, or write it as text",
-                    field.name
-                ));
-            }
         }
         let left = most_inflated(length);
-        Ok(Table { file, reader, fields, read, pages_left: left, texts_left: left })
+        Ok(Table { file, reader, fields, pages_left: left, texts_left: left })
+    }
+
+    /// Fails where a column that is read holds what no JSON file could.
+    fn check_types(&self, file: &str) -> Result<(), Failure> {
+        let schema = self.reader.metadata().file_metadata().schema_descr();
+        for field in self.fields.iter().filter(|field| field.is_read()) {
+            let bad = field.leaves.clone().find_map(|leaf| unreadable(&schema.column(leaf)));
+            if let Some(what) = bad {
+                let name = &field.name;
+                return Err(Failure::input(format!(
+                    "`{file}`: column `{name}` holds {what}, which have no one form in JSON"
+                ))
+                .remedy(format!("add it to `ignore`, or write `{name}` as text")));
+            }
+        }
+        Ok(())
     }
 
     /// The columns of a row group that are read, each page of them looked at.
     fn columns(&mut self, group: usize) -> Result<Vec<Option<Column>>, String> {
         let group = self.reader.get_row_group(group).map_err(|error| error.to_string())?;
         let mut columns = Vec::new();
-        for (field, read) in self.fields.iter().zip(&self.read) {
+        for field in &self.fields {
             for leaf in field.leaves.clone() {
-                if !read {
+                if !field.is_read() {
                     columns.push(None);
                     continue;
                 }
@@ -131,12 +134,8 @@ impl Table {
             return Err("it is longer than 64 MiB".into());
         }
         self.texts_left = self.texts_left.checked_sub(bytes).ok_or(INFLATES)?;
-        let fields = self.fields.iter().zip(&self.read);
-        let mut take = |(field, read): (&Node, &bool)| {
-            let value = if *read { field.take(&mut cells)? } else { Value::Null };
-            Ok((field.name.clone(), value))
-        };
-        let record = fields.map(&mut take).collect::<Result<Record, String>>()?;
+        let take = |field: &Node| Ok((field.name.clone(), field.take(&mut cells)?));
+        let record = self.fields.iter().map(take).collect::<Result<Record, String>>()?;
         match cells.iter().all(|cells| cells.is_empty()) {
             true => Ok(record),
             false => Err("a column has values left over".into()),

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use parquet::basic::{ConvertedType, LogicalType, Repetition};
-use parquet::schema::types::Type;
+use parquet::schema::types::{Type, TypePtr};
 use serde_json::{Map, Value};
 
 use super::columns::Cell;
@@ -22,6 +22,8 @@ pub struct Node {
 }
 
 enum Kind {
+    /// Nobody looks at it.
+    Unread,
     Leaf,
     Group(Vec<Node>),
     /// Holds an element from definition level `def` on; repetition level `rep` begins the next.
@@ -39,9 +41,27 @@ struct Levels {
     def: i16,
 }
 
-/// The fields of a schema, in order.
-pub fn fields(root: &Type) -> Result<Vec<Node>, String> {
-    group(root, Levels { rep: 0, def: 0 }, &mut 0)
+/// The fields of a schema, in order; those that are `unread` may be of any kind.
+pub fn fields(root: &Type, unread: &[String]) -> Result<Vec<Node>, String> {
+    let mut leaves = 0;
+    let field = |field: &TypePtr| match unread.iter().find(|name| *name == field.name()) {
+        None => node(field, Levels { rep: 0, def: 0 }, &mut leaves),
+        Some(name) => {
+            let start = leaves;
+            leaves += count(field);
+            let (name, leaves) = (name.clone(), start..leaves);
+            Ok(Node { name, optional: None, leaves, kind: Kind::Unread })
+        }
+    };
+    root.get_fields().iter().map(field).collect()
+}
+
+/// The columns below a field.
+fn count(field: &Type) -> usize {
+    match field.is_primitive() {
+        true => 1,
+        false => field.get_fields().iter().map(|field| count(field)).sum(),
+    }
 }
 
 fn group(of: &Type, levels: Levels, leaves: &mut usize) -> Result<Vec<Node>, String> {
@@ -77,7 +97,7 @@ fn kind(field: &Type, levels: Levels, leaves: &mut usize) -> Result<Kind, String
     if matches!(converted, ConvertedType::MAP | ConvertedType::MAP_KEY_VALUE)
         || basic.logical_type_ref() == Some(&LogicalType::Map)
     {
-        return Err(format!("field `{}` is a map, which has no order to keep", field.name()));
+        return Err(format!("field `{}` is a map, which is not read", field.name()));
     }
     if converted == ConvertedType::LIST || basic.logical_type_ref() == Some(&LogicalType::List) {
         return match field.get_fields() {
@@ -127,15 +147,23 @@ fn repetition(field: &Type) -> Repetition {
 pub type Cells = Vec<VecDeque<Cell>>;
 
 impl Node {
+    /// Whether somebody looks at the field.
+    pub fn is_read(&self) -> bool {
+        !matches!(self.kind, Kind::Unread)
+    }
+
     /// Takes the field of a record out of its cells.
     pub fn take(&self, cells: &mut Cells) -> Result<Value, String> {
+        if !self.is_read() {
+            return Ok(Value::Null);
+        }
         let def = self.next(cells)?.def;
         if self.optional.is_some_and(|there| def < there) {
             self.skip(cells)?;
             return Ok(Value::Null);
         }
         match &self.kind {
-            Kind::Leaf => self.pop(self.leaves.start, cells).map(|cell| cell.value),
+            Kind::Leaf | Kind::Unread => self.pop(self.leaves.start, cells).map(|cell| cell.value),
             Kind::Group(fields) => {
                 let take = |field: &Node| Ok((field.name.clone(), field.take(cells)?));
                 let fields: Map<String, Value> =

@@ -16,17 +16,17 @@ struct Fit {
 
 /// A row that is not of the stated shape of dialogues.
 pub fn chat(failure: Failure, record: &Record) -> Refusal {
-    Refusal::Recipe(suggest(failure, "read_chat", record))
+    Refusal::Recipe(suggest(failure, "read_chat", "", record))
 }
 
-/// A row that is not of the stated shape of preferences.
-pub fn preference(failure: Failure, record: &Record) -> Refusal {
-    Refusal::Recipe(suggest(failure, "read_preferences", record))
+/// A row that is not of the shape of preferences named `own`.
+pub fn preference(failure: Failure, own: &str, record: &Record) -> Refusal {
+    Refusal::Recipe(suggest(failure, "read_preferences", own, record))
 }
 
 /// A row that is not of the stated shape of prompts.
 pub fn prompt(failure: Failure, record: &Record) -> Refusal {
-    Refusal::Recipe(suggest(failure, "read_prompts", record))
+    Refusal::Recipe(suggest(failure, "read_prompts", "", record))
 }
 
 /// A turn without the stated fields, with the shape that has its own.
@@ -41,8 +41,8 @@ pub fn turn(failure: Failure, turn: &Record) -> Failure {
 }
 
 /// The failure with what would be right: a shape for the same stage kind, or else another kind. A
-/// remedy it has is kept, unless the row is a preference read as something else.
-fn suggest(failure: Failure, stage: &str, record: &Record) -> Failure {
+/// remedy it has is kept; a preference that is read as something else is named beside it.
+fn suggest(failure: Failure, stage: &str, own: &str, record: &Record) -> Failure {
     let Failure::Input { message, remedy } = failure else { return failure };
     let fits = fitting(record);
     let elsewhere = |kind: &str| {
@@ -54,7 +54,10 @@ fn suggest(failure: Failure, stage: &str, record: &Record) -> Failure {
         let shapes = shapes.collect::<Vec<_>>().join("` or `shape: ");
         (!shapes.is_empty()).then(|| format!("`shape: {shapes}` would fit"))
     };
-    let preference = || elsewhere("read_preferences").filter(|_| stage != "read_preferences");
+    let preference = || match stage {
+        "read_preferences" => here().filter(|told| !told.contains(&format!("shapes.{own} "))),
+        _ => elsewhere("read_preferences"),
+    };
     let told = match (remedy, preference()) {
         (Some(remedy), Some(better)) => format!("{remedy}, or {better}"),
         (Some(remedy), None) => remedy,

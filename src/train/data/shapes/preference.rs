@@ -41,6 +41,16 @@ pub enum PromptColumns {
 }
 
 impl PreferenceShape {
+    /// The record that a recipe states it by.
+    fn name(&self) -> &'static str {
+        match &self.prompt {
+            PromptColumns::Prompt(_) => "preference",
+            PromptColumns::Transcript => "hh",
+            PromptColumns::Alpaca { .. } => "alpaca_preference",
+            PromptColumns::Turns { .. } => "sharegpt_preference",
+        }
+    }
+
     /// The columns that a row has.
     pub fn columns<'a>(&'a self, ignore: &'a [String]) -> Columns<'a> {
         let mut required: Vec<&str> = vec![&self.chosen, &self.rejected];
@@ -66,7 +76,7 @@ impl PreferenceShape {
     ) -> Result<Preference, Refusal> {
         let checked = self.check_prompt_column(place, record);
         let checked = checked.and_then(|()| columns.check(place, record));
-        checked.map_err(|failure| fit::preference(failure, record))?;
+        checked.map_err(|failure| fit::preference(failure, self.name(), record))?;
         let (prompt, [chosen, rejected]) = self.pair(place, record, columns)?;
         check_prompt(place, &prompt)?;
         let answers = [(&self.chosen, &chosen), (&self.rejected, &rejected)];
