@@ -11,7 +11,6 @@ fn archives_are_bounded_and_checked() {
         let expected =
             format!("`{name}` cannot be read: it inflates to more than 200 times its size");
         assert_eq!(refused(name, &bomb, "read_text", lines), expected);
-        assert_eq!(refused(name, &bomb, "read_text", "separator: \"|\""), expected);
     }
     for (name, whole) in
         [("a.txt.gz", gz("one\n".repeat(1000))), ("a.txt.zst", zst("one\n".repeat(1000)))]

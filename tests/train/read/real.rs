@@ -126,7 +126,8 @@ fn a_real_forest_has_many_paths() {
     let best = real("instructions", name, "read_chat", &best).unwrap();
     assert_eq!(best.metrics["turns"], BEST_TURNS);
     let all = said(&all.rows, "messages");
-    assert!(said(&best.rows, "messages").iter().all(|path| all.contains(path)));
+    let is_there = |best: &String| all.iter().any(|path| path.starts_with(best));
+    assert!(said(&best.rows, "messages").iter().all(is_there));
 }
 
 const ALL_PATHS: f64 = 374.0;

@@ -99,11 +99,11 @@ fn check_stream(
 
 /// Pages as the crate unpacked them, each checked before it is decoded.
 pub struct Checked {
-    pub inner: Box<dyn PageReader>,
-    pub max_rep_level: i16,
-    pub max_def_level: i16,
+    inner: Box<dyn PageReader>,
+    max_rep_level: i16,
+    max_def_level: i16,
     /// Values that may still come, if the column is repeated.
-    pub left: u64,
+    left: u64,
 }
 
 impl Checked {

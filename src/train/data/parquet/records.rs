@@ -9,7 +9,6 @@ use std::sync::Once;
 
 use parquet::column::reader::get_column_reader;
 use parquet::file::reader::{FileReader, SerializedFileReader};
-use serde_json::Value;
 
 use super::columns::{Column, column, unreadable};
 use super::footer::{check_chunks, check_footer};

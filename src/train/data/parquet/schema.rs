@@ -1,6 +1,6 @@
 //! How columns make a record: the tree of a schema with the levels at which optional and repeated
-//! fields are there (Melnik and others, "Dremel: interactive analysis of web-scale datasets", 2010).
-//! Knows levels; does not know files.
+//! fields are there (Melnik and others, "Dremel: interactive analysis of web-scale
+//! datasets", 2010). Knows levels; does not know files.
 
 use std::collections::VecDeque;
 use std::ops::Range;
