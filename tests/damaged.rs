@@ -23,14 +23,20 @@ fn seeds() -> BTreeMap<&'static str, Vec<Vec<u8>>> {
     seeds.insert("json", text(&["[{\"a\": 1}, {\"a\": [\"x\", {\"b\": 1e9}]}]"]));
     seeds.insert("jsonl", text(&[rows]));
     seeds.insert("lockfile", text(&[include_str!("../recipes/llama2_tiny.lock")]));
+    let table = |name: &str| std::fs::read(format!("{TABLES}/{name}.parquet")).unwrap();
+    seeds.insert("parquet", ["gzip", "lz4", "none", "snappy", "zstd"].map(table).to_vec());
     seeds.insert("recipe", text(&[include_str!("../recipes/llama2_tiny.recipe")]));
     seeds.insert("safetensors", vec![small_model()]);
     let turns =
         "{% for m in messages %}{{ bos_token + m['content'] | trim + eos_token }}{% endfor %}";
     seeds.insert("template", text(&[turns]));
     seeds.insert("tokenizer_json", vec![small_tokenizer()]);
+    seeds.insert("zst", vec![zstd::encode_all(rows.as_bytes(), 3).unwrap()]);
     seeds
 }
+
+/// Parquet files that hold each kind of value.
+const TABLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/train/read/parquet");
 
 fn zipped(bytes: &[u8]) -> Vec<u8> {
     use std::io::Write;

@@ -22,10 +22,12 @@ pub const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("json", json),
     ("jsonl", jsonl),
     ("lockfile", lockfile),
+    ("parquet", parquet),
     ("recipe", recipe),
     ("safetensors", safetensors),
     ("template", template),
     ("tokenizer_json", tokenizer_json),
+    ("zst", zst),
 ];
 
 thread_local! {
@@ -46,7 +48,7 @@ fn in_folder(name: &str, bytes: &[u8]) -> PathBuf {
 
 fn records(name: &str, bytes: &[u8]) {
     let path = in_folder(name, bytes).join(name);
-    let _ = files::records(&path, &mut |_, _| Ok(()));
+    let _ = files::records(&path, &[], &mut |_, _| Ok(()));
 }
 
 /// `config.json` of a model.
@@ -76,11 +78,21 @@ pub fn jsonl(bytes: &[u8]) {
     records("rows.jsonl", bytes);
 }
 
+/// Rows compressed in the other way.
+pub fn zst(bytes: &[u8]) {
+    records("rows.jsonl.zst", bytes);
+}
+
 /// A lockfile.
 pub fn lockfile(bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes) {
         let _ = Lock::parse(Path::new("a.lock"), text);
     }
+}
+
+/// Rows by column.
+pub fn parquet(bytes: &[u8]) {
+    records("rows.parquet", bytes);
 }
 
 /// A recipe.

@@ -1,4 +1,4 @@
-//! Parquet files against the same rows as JSON, and broken in every place.
+//! Parquet files against the same rows as JSON; cut, and with more in them than they should have.
 //!
 //! `parquet/` was made by pyarrow 26, with rows that hold each kind of value, nulls and nested
 //! lists at every level:
@@ -150,24 +150,6 @@ fn a_file_that_is_cut_is_refused() {
             whole.len()
         )
     );
-}
-
-#[test]
-fn no_byte_that_is_changed_ends_the_program() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut refusals = 0;
-    for name in ["none.parquet", "zstd.parquet", "gzip.parquet"] {
-        let whole = std::fs::read(fixture(name)).unwrap();
-        for at in (0..whole.len()).step_by(7) {
-            let mut changed = whole.clone();
-            changed[at] ^= [0xFF, 0x80, 0x01, 0x10][at % 4];
-            if let Some(told) = broken(&changed, &COLUMNS, folder.path()) {
-                assert!(told.starts_with("`a.parquet`"), "{name}, byte {at}: {told}");
-                refusals += 1;
-            }
-        }
-    }
-    assert!(refusals > 100, "{refusals}");
 }
 
 /// A file of one column, with one row group.
