@@ -33,5 +33,5 @@ pub fn run(params: &ReadPreferences, ctx: &mut Context<'_>) -> Result<Metrics, F
     let rows = out.finish()?;
     let left_out = sieve.finish(rows, &params.files, ctx.progress)?;
     columns.finish()?;
-    Ok(vec![("rows".into(), rows as f64), ("left_out".into(), left_out as f64)])
+    Ok([vec![("rows".into(), rows as f64)], left_out].concat())
 }

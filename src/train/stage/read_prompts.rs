@@ -41,5 +41,5 @@ pub fn run(params: &ReadPrompts, ctx: &mut Context<'_>) -> Result<Metrics, Failu
             "{later} later turns of the user are left: they need an answer to the first"
         ));
     }
-    Ok(vec![("rows".into(), rows as f64), ("left_out".into(), left_out as f64)])
+    Ok([vec![("rows".into(), rows as f64)], left_out].concat())
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::train::data::columns::not_empty;
-use crate::train::progress::{Failure, Progress};
+use crate::train::progress::{Failure, Metrics, Progress};
 
 /// What a recipe says of faulty rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,21 +65,26 @@ impl Sieve {
         }
     }
 
-    /// After the last row: says how many were left out, and refuses that none is left.
+    /// After the last row: says how many were left out, if any could be, and refuses that none is
+    /// left.
     pub fn finish(
         self,
         rows: usize,
         paths: &[PathBuf],
         progress: &mut dyn Progress,
-    ) -> Result<usize, Failure> {
+    ) -> Result<Metrics, Failure> {
+        let figures = match self.faulty {
+            Faulty::Refuse => Metrics::new(),
+            Faulty::LeaveOut => vec![("left_out".into(), self.left_out as f64)],
+        };
         let Some(first) = self.first else {
-            return not_empty(rows, paths).map(|()| 0);
+            return not_empty(rows, paths).map(|()| figures);
         };
         if rows == 0 {
             let all = format!("no row is left: {} are faulty, the first: {first}", self.left_out);
             return Err(Failure::input(all).remedy("state the shape that the rows have"));
         }
         progress.notice(&format!("{} faulty rows are left out; the log names each", self.left_out));
-        Ok(self.left_out)
+        Ok(figures)
     }
 }
