@@ -291,17 +291,16 @@ fn free_mark(text: &str) -> char {
     free.unwrap_or('\u{FFFF}')
 }
 
-/// The content with a mark at either end and inside whatever spells a special token.
+/// The content with a mark inside whatever spells a special token.
 fn fence(content: &str, specials: &[Special], mark: char) -> String {
-    let (before, said, after) = around(content);
-    let mut fenced = format!("{before}{mark}");
-    for (at, c) in said.char_indices() {
+    let mut fenced = String::with_capacity(content.len());
+    for (at, c) in content.char_indices() {
         fenced.push(c);
-        if specials.iter().any(|special| said[at..].starts_with(&special.text)) {
+        if specials.iter().any(|special| content[at..].starts_with(&special.text)) {
             fenced.push(mark);
         }
     }
-    fenced + &format!("{mark}{after}")
+    fenced
 }
 
 impl Rendering {

@@ -131,11 +131,14 @@ struct JsonStyle {
 /// Nothing that a template is given lies deeper.
 const DEEPEST_JSON: usize = 64;
 
+/// The size of the largest row.
+const LARGEST_JSON: usize = 64 << 20;
+
 impl JsonStyle {
     fn write(&self, value: &Value, depth: usize, text: &mut String) -> Result<(), Error> {
         let refused = |what: &str| Err(Error::new(ErrorKind::InvalidOperation, what.to_owned()));
-        if depth > DEEPEST_JSON {
-            return refused("it is nested too deep for JSON");
+        if depth > DEEPEST_JSON || text.len() > LARGEST_JSON {
+            return refused("it is too much for JSON: nested too deep, or too long");
         }
         match value.kind() {
             ValueKind::None => text.push_str("null"),

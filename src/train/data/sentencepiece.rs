@@ -343,7 +343,10 @@ fn merges(pieces: &[Piece]) -> Vec<[&str; 2]> {
 }
 
 fn normalizer(rules: &Rules) -> Value {
-    let replace = |pattern: Value, content: &str| json!({ "type": "Replace", "pattern": pattern, "content": content });
+    let replace = |pattern: Value, content: &str| {
+        let kind = "Replace";
+        json!({ "type": kind, "pattern": pattern, "content": content })
+    };
     let mut steps = Vec::new();
     if rules.trim_blanks {
         steps.push(replace(json!({ "Regex": r"\A +| +\z" }), ""));

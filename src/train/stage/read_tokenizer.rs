@@ -31,7 +31,7 @@ pub fn run(params: &ReadTokenizer, context: &mut Context<'_>) -> Result<Metrics,
     if found < declared {
         let unused = declared - found;
         context.progress.notice(&format!(
-            "the tokenizer has {found} entries: {unused} of the {declared} declared stand for nothing"
+            "the tokenizer has {found} entries, so that {unused} rows of a model stand for nothing"
         ));
     }
     let folder = context.out.join("out");
