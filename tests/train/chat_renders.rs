@@ -284,7 +284,7 @@ fn jinja_is_set_up_as_transformers_does() {
         ),
         ("{% for m in messages %}{{ m.role }}{% break %}{% endfor %}", "user"),
         (
-            "{% for m in messages %}\n    {%- generation -%}\n  {{ m.role }}\n  {%- endgeneration %}\n\
+            "{% for m in messages %}\n  {%- generation -%}\n {{ m.role }}\n {%- endgeneration %}\n\
              {% endfor %}",
             "userassistant",
         ),
