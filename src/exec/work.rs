@@ -17,6 +17,7 @@ use crate::train::stage::read_model::{self, ReadModel};
 use crate::train::stage::read_preferences::{self, ReadPreferences};
 use crate::train::stage::read_prompts::{self, ReadPrompts};
 use crate::train::stage::read_text::{self, ReadText};
+use crate::train::stage::read_tokenizer::{self, ReadTokenizer};
 use crate::train::stage::smallworld::{self, Smallworld};
 use crate::train::stage::split::{self, Split};
 use crate::train::stage::train_tokenizer::{self, TrainTokenizer};
@@ -59,6 +60,7 @@ pub const KINDS: &[Kind] = &[
     kind("read_preferences", 1),
     kind("read_prompts", 1),
     kind("read_text", 1),
+    kind("read_tokenizer", 1),
     trains("sft", 1),
     kind("smallworld.generate", 1),
     kind("split", 1),
@@ -78,6 +80,7 @@ pub enum Work {
     ReadPreferences(ReadPreferences),
     ReadPrompts(ReadPrompts),
     ReadText(ReadText),
+    ReadTokenizer(ReadTokenizer),
     Sft(Sft),
     Smallworld(Smallworld),
     Split(Split),
@@ -100,6 +103,7 @@ impl Work {
             "read_preferences" => Work::ReadPreferences(data::read_preferences_of(&fields)?),
             "read_prompts" => Work::ReadPrompts(data::read_prompts_of(&fields)?),
             "read_text" => Work::ReadText(data::read_text_of(&fields)?),
+            "read_tokenizer" => Work::ReadTokenizer(model::read_tokenizer_of(&fields)?),
             "sft" => Work::Sft(training::sft_of(&fields)?),
             "smallworld.generate" => Work::Smallworld(data::smallworld_of(&fields)?),
             "split" => Work::Split(data::split_of(&fields)?),
@@ -123,6 +127,7 @@ impl Work {
             Work::ReadPreferences(params) => read_preferences::run(params, context),
             Work::ReadPrompts(params) => read_prompts::run(params, context),
             Work::ReadText(params) => read_text::run(params, context),
+            Work::ReadTokenizer(params) => read_tokenizer::run(params, context),
             Work::Sft(params) => sft::run(params, context),
             Work::Smallworld(params) => smallworld::run(params, context),
             Work::Split(params) => split::run(params, context),

@@ -1,8 +1,10 @@
 //! The trainer: against references, against itself cut in other ways, and against broken files.
 
 mod chat;
+mod chat_renders;
 mod command;
 pub mod fixtures;
+mod foreign_tokenizers;
 mod golden_data;
 mod kernels;
 mod mapped;

@@ -9,6 +9,7 @@ use crate::train::kernels::rope::RopeScaling;
 use crate::train::model::ModelConfig;
 use crate::train::stage::Generate;
 use crate::train::stage::read_model::ReadModel;
+use crate::train::stage::read_tokenizer::ReadTokenizer;
 
 pub fn generate_of(fields: &Fields<'_>) -> Result<Generate> {
     Ok(Generate {
@@ -20,6 +21,16 @@ pub fn generate_of(fields: &Fields<'_>) -> Result<Generate> {
         top_k: fields.optional("top_k", Fields::size)?,
         top_p: fields.optional("top_p", Fields::number)?,
         seed: fields.seed("seed")?,
+    })
+}
+
+pub fn read_tokenizer_of(fields: &Fields<'_>) -> Result<ReadTokenizer> {
+    Ok(ReadTokenizer {
+        files: fields.files("files")?,
+        vocab: fields.count("vocab")?,
+        bos: fields.optional("bos", Fields::text)?,
+        eos: fields.optional("eos", Fields::text)?,
+        unknown: fields.optional("unknown", Fields::text)?,
     })
 }
 

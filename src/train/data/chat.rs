@@ -5,9 +5,7 @@
 
 use std::ops::Range;
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, Error, ErrorKind, Value, context};
-
+use super::jinja::{Jinja, Scene, is_blank};
 use super::pack::Example;
 use super::rows::Message;
 use super::tokenizer::{Placed, Special, Tokenizer, find_specials};
@@ -27,14 +25,18 @@ pub struct Template {
 /// A template ready to write.
 pub struct ChatFormat {
     template: Template,
-    environment: Environment<'static>,
+    jinja: Jinja,
 }
 
 /// A rendered dialogue: its text, and where in it the contents of turns stand.
+#[derive(Clone)]
 struct Rendering {
     text: String,
     /// The turn and its place, in order of place.
     contents: Vec<(usize, Range<usize>)>,
+    /// Whether `contents` are only places that no special token reaches across, for the template
+    /// changed what turns say.
+    changed: bool,
 }
 
 /// Contents are rendered as their number between two characters that Unicode keeps free for such
@@ -49,32 +51,28 @@ impl ChatFormat {
             let message = format!("template `{}` names no `bos` or no `eos`", template.name);
             return Err(Failure::input(message).remedy("name those of the tokenizer"));
         }
-        let mut environment = Environment::new();
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.expect("the usual syntax"));
-        environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function("raise_exception", |message: String| -> Result<String, Error> {
-            Err(Error::new(ErrorKind::InvalidOperation, message))
-        });
-        environment.add_template_owned("chat", without_generation_marks(&template.jinja)).map_err(
-            |error| Failure::input(format!("template `{}` is broken: {error}", template.name)),
-        )?;
-        Ok(ChatFormat { template: template.clone(), environment })
+        let jinja = Jinja::new(&template.jinja).map_err(|reason| {
+            Failure::input(format!("template `{}` is broken: {reason}", template.name))
+        })?;
+        Ok(ChatFormat { template: template.clone(), jinja })
     }
 
     /// The dialogue in the stretches between special tokens, as a vocabulary should count it.
     pub fn stretches(&self, row: usize, messages: &[Message]) -> Result<Vec<String>, Failure> {
-        let rendering = self.render(row, messages, false)?;
-        let special = |text: &String| Special { text: text.clone(), id: 0 };
-        let specials = [&self.template.bos, &self.template.eos].map(special);
-        let specials = rendering.specials(|text| find_specials(&specials, text));
+        let framing = self.framing();
+        let rendering = self.render(row, messages, false, &framing)?;
+        let specials = rendering.specials(&framing);
         Ok(rendering.between(&specials).into_iter().map(|at| rendering.text[at].into()).collect())
     }
 
     /// The dialogue as plain text, special tokens written out.
     pub fn text(&self, row: usize, messages: &[Message]) -> Result<String, Failure> {
-        Ok(self.render(row, messages, false)?.text)
+        Ok(self.render(row, messages, false, &self.framing())?.text)
+    }
+
+    /// The dialogue as plain text, up to where an answer is to follow.
+    pub fn prompt_text(&self, row: usize, messages: &[Message]) -> Result<String, Failure> {
+        Ok(self.render(row, messages, true, &self.framing())?.text)
     }
 
     /// Turns that wait for an answer, as the model sees them.
@@ -85,7 +83,8 @@ impl ChatFormat {
         messages: &[Message],
     ) -> Result<Vec<u32>, Failure> {
         self.check_tokenizer(tokenizer)?;
-        let rendering = self.render(row, messages, true)?;
+        self.check_added(row, messages, tokenizer)?;
+        let rendering = self.render(row, messages, true, tokenizer.specials())?;
         Ok(encode(tokenizer, &rendering, &[]).0)
     }
 
@@ -97,7 +96,11 @@ impl ChatFormat {
         messages: &[Message],
     ) -> Result<Example, Failure> {
         self.check_tokenizer(tokenizer)?;
-        let rendering = self.render(row, messages, false)?;
+        self.check_added(row, messages, tokenizer)?;
+        let rendering = self.render(row, messages, false, tokenizer.specials())?;
+        if rendering.changed {
+            return Err(self.fault(row, "it changes what a turn says"));
+        }
         let answers = self.answers(row, messages, &rendering)?;
         let (tokens, learned) = encode(tokenizer, &rendering, &answers);
         let eos = tokenizer.eos().id;
@@ -142,8 +145,8 @@ impl ChatFormat {
         let turns = messages.iter().enumerate().filter(|(_, turn)| turn.role == "assistant");
         let answers: Vec<Range<usize>> = turns
             .map(|(at, _)| {
-                let prompt = self.render(row, &messages[..at], true)?;
-                if !rendering.text.starts_with(&prompt.text) {
+                let prompt = self.write(row, &messages[..at], true)?;
+                if !rendering.text.starts_with(&prompt) {
                     return Err(self.fault(row, "a prompt is not the beginning of its dialogue"));
                 }
                 let place = rendering.contents.iter().find(|(turn, _)| *turn == at);
@@ -155,7 +158,7 @@ impl ChatFormat {
                 let eos = eos.ok_or_else(|| {
                     self.fault(row, &format!("no `{}` follows an answer", self.template.eos))
                 })?;
-                Ok(prompt.text.len()..content.end + eos + self.template.eos.len())
+                Ok(prompt.len()..content.end + eos + self.template.eos.len())
             })
             .collect::<Result<_, Failure>>()?;
         if answers.is_empty() {
@@ -165,30 +168,55 @@ impl ChatFormat {
         Ok(answers)
     }
 
-    fn render(&self, row: usize, turns: &[Message], prompt: bool) -> Result<Rendering, Failure> {
+    /// The special tokens that the template itself names.
+    fn framing(&self) -> Vec<Special> {
+        let special = |text: &String| Special { text: text.clone(), ..Special::default() };
+        [&self.template.bos, &self.template.eos].map(special).to_vec()
+    }
+
+    /// The text, and where in it the template's own special tokens can stand.
+    fn render(
+        &self,
+        row: usize,
+        turns: &[Message],
+        prompt: bool,
+        specials: &[Special],
+    ) -> Result<Rendering, Failure> {
         self.check_contents(row, turns)?;
-        let veiled: Vec<Message> = turns
-            .iter()
-            .enumerate()
-            .map(|(at, turn)| Message::new(&turn.role, veil(at, &turn.content)))
-            .collect();
-        let rendering = Rendering::unveil(&self.write(row, &veiled, prompt)?, turns);
-        match rendering {
-            Some(rendering) if rendering.text == self.write(row, turns, prompt)? => Ok(rendering),
-            _ => Err(self.fault(row, "it changes what a turn says")),
-        }
+        let text = self.write(row, turns, prompt)?;
+        let with = |content: &dyn Fn(usize, &str) -> String| -> Vec<Message> {
+            let turns = turns.iter().enumerate();
+            turns.map(|(at, turn)| Message::new(&turn.role, content(at, &turn.content))).collect()
+        };
+        let veiled = self.write(row, &with(&veil), prompt);
+        let veiled = veiled.ok().and_then(|veiled| Rendering::unveil(&veiled, turns));
+        let rendering = match &veiled {
+            Some(veiled) if veiled.text == text => return Ok(veiled.clone()),
+            // The template looked into contents, or changed them.
+            Some(_) => {
+                let mark = free_mark(&text);
+                let fenced = with(&|_, content| fence(content, specials, mark));
+                Some(Rendering::unfence(&self.write(row, &fenced, prompt)?, mark))
+            }
+            None => None,
+        };
+        let ids = |rendering: &Rendering| -> Vec<u32> {
+            rendering.specials(specials).into_iter().map(|(id, _)| id).collect()
+        };
+        let own = |rendering: &Rendering| {
+            rendering.text == text && veiled.as_ref().is_some_and(|own| ids(own) == ids(rendering))
+        };
+        rendering.filter(own).ok_or_else(|| {
+            let fault = "it changes what a turn says, which might become a special token";
+            self.fault(row, fault)
+        })
     }
 
     fn check_contents(&self, row: usize, turns: &[Message]) -> Result<(), Failure> {
         for turn in turns {
             let found = self.template.forbidden.iter().find(|tag| turn.content.contains(*tag));
             if let Some(tag) = found {
-                let (role, template) = (&turn.role, &self.template.name);
-                return Err(Failure::input(format!(
-                    "row {row}: a turn of the {role} contains `{tag}`, which template `{template}` \
-                     keeps for itself"
-                ))
-                .remedy("remove the row, or the tag from it"));
+                return Err(self.kept(row, turn, tag));
             }
             if turn.role == "assistant" && turn.content.trim().is_empty() {
                 return Err(Failure::input(format!("row {row}: an answer is empty"))
@@ -198,23 +226,38 @@ impl ChatFormat {
         Ok(())
     }
 
+    /// Tokens beside the merges are not special, so that text may hold them; but those that the
+    /// template writes are its own in the mouth of anyone but the model.
+    fn check_added(
+        &self,
+        row: usize,
+        turns: &[Message],
+        tokenizer: &Tokenizer,
+    ) -> Result<(), Failure> {
+        let own = |tag: &&String| self.template.jinja.contains(tag.as_str());
+        for tag in tokenizer.added().iter().filter(own) {
+            let holds = |turn: &&Message| turn.role != "assistant" && turn.content.contains(tag);
+            if let Some(turn) = turns.iter().find(holds) {
+                return Err(self.kept(row, turn, tag));
+            }
+        }
+        Ok(())
+    }
+
+    fn kept(&self, row: usize, turn: &Message, tag: &str) -> Failure {
+        let (role, template) = (&turn.role, &self.template.name);
+        Failure::input(format!(
+            "row {row}: a turn of the {role} contains `{tag}`, which template `{template}` keeps \
+             for itself"
+        ))
+        .remedy("remove the row, or the tag from it")
+    }
+
     fn write(&self, row: usize, messages: &[Message], prompt: bool) -> Result<String, Failure> {
-        let template = self.environment.get_template("chat").expect("it was added");
-        let turn = |turn: &Message| {
-            context! { role => turn.role.as_str(), content => turn.content.as_str() }
-        };
-        let values = context! {
-            messages => messages.iter().map(turn).collect::<Vec<Value>>(),
-            bos_token => self.template.bos.as_str(),
-            eos_token => self.template.eos.as_str(),
-            add_generation_prompt => prompt,
-        };
-        template.render(values).map_err(|error| {
-            let reason = error.detail().map_or_else(|| error.to_string(), str::to_owned);
-            Failure::input(format!(
-                "row {row} does not fit template `{}`: {reason}",
-                self.template.name
-            ))
+        let scene = Scene { bos: &self.template.bos, eos: &self.template.eos, prompt };
+        self.jinja.write(messages, scene).map_err(|reason| {
+            let name = &self.template.name;
+            Failure::input(format!("row {row} does not fit template `{name}`: {reason}"))
         })
     }
 
@@ -225,52 +268,77 @@ impl ChatFormat {
     }
 }
 
-/// Hugging Face templates mark answers with `{% generation %}`, which is no Jinja and not needed.
-fn without_generation_marks(jinja: &str) -> String {
-    let mut text = jinja.to_owned();
-    for (mark, tag) in [("generation", "if true"), ("endgeneration", "endif")] {
-        for (open, close) in [("{%", "%}"), ("{%-", "%}"), ("{%", "-%}"), ("{%-", "-%}")] {
-            let plain = format!("{open} {tag} {close}");
-            text = text.replace(&format!("{open} {mark} {close}"), &plain);
-        }
-    }
-    text
-}
-
 /// The content's number in its place; the blanks around it stay, for templates trim them.
 fn veil(at: usize, content: &str) -> String {
-    let said = content.trim();
+    let (before, said, after) = around(content);
     if said.is_empty() {
         return content.into();
     }
-    let start = said.as_ptr().addr() - content.as_ptr().addr();
-    let (before, after) = (&content[..start], &content[start + said.len()..]);
     format!("{before}{OPEN}{at}{CLOSE}{after}")
+}
+
+/// The blanks before what is said, what is said, and the blanks after it.
+fn around(content: &str) -> (&str, &str, &str) {
+    let from_start = content.trim_start_matches(is_blank);
+    let said = from_start.trim_end_matches(is_blank);
+    let (before, after) = (content.len() - from_start.len(), from_start.len() - said.len());
+    (&content[..before], said, &content[content.len() - after..])
+}
+
+/// A character that does not occur in the text, of those that Unicode keeps free.
+fn free_mark(text: &str) -> char {
+    let free = ('\u{FDD0}'..='\u{FDEF}').find(|mark| !text.contains(*mark));
+    free.unwrap_or('\u{FFFF}')
+}
+
+/// The content with a mark inside whatever spells a special token.
+fn fence(content: &str, specials: &[Special], mark: char) -> String {
+    let mut fenced = String::with_capacity(content.len());
+    for (at, c) in content.char_indices() {
+        fenced.push(c);
+        if specials.iter().any(|special| content[at..].starts_with(&special.text)) {
+            fenced.push(mark);
+        }
+    }
+    fenced
 }
 
 impl Rendering {
     /// Puts the contents back; `None` where the template tore a number apart.
     fn unveil(veiled: &str, turns: &[Message]) -> Option<Rendering> {
-        let mut rendering = Rendering { text: String::new(), contents: Vec::new() };
+        let mut rendering = Rendering { text: String::new(), contents: vec![], changed: false };
         let mut parts = veiled.split(OPEN);
         rendering.text.push_str(parts.next()?);
         for part in parts {
             let (number, after) = part.split_once(CLOSE)?;
             let turn: usize = number.parse().ok()?;
             let start = rendering.text.len();
-            rendering.text.push_str(turns.get(turn)?.content.trim());
+            rendering.text.push_str(around(&turns.get(turn)?.content).1);
             rendering.contents.push((turn, start..rendering.text.len()));
             rendering.text.push_str(after);
         }
         Some(rendering)
     }
 
-    /// Special tokens in the template's own text, found there by `find`.
-    fn specials(&self, find: impl Fn(&str) -> Vec<Placed>) -> Vec<Placed> {
+    /// Takes the marks away; no special token reaches across one.
+    fn unfence(fenced: &str, mark: char) -> Rendering {
+        let mut rendering = Rendering { text: String::new(), contents: vec![], changed: true };
+        for (part, stretch) in fenced.split(mark).enumerate() {
+            if part > 0 {
+                let at = rendering.text.len();
+                rendering.contents.push((part, at..at));
+            }
+            rendering.text.push_str(stretch);
+        }
+        rendering
+    }
+
+    /// Special tokens in the template's own text.
+    fn specials(&self, specials: &[Special]) -> Vec<Placed> {
         let ends = self.contents.iter().map(|(_, at)| at.start).chain([self.text.len()]);
         let starts = [0].into_iter().chain(self.contents.iter().map(|(_, at)| at.end));
         let found = starts.zip(ends).flat_map(|(start, end)| {
-            let places = find(&self.text[start..end]).into_iter();
+            let places = find_specials(specials, &self.text[start..end]).into_iter();
             places.map(move |(id, at)| (id, start + at.start..start + at.end))
         });
         found.collect()
@@ -291,7 +359,7 @@ fn encode(
     rendering: &Rendering,
     answers: &[Range<usize>],
 ) -> (Vec<u32>, Vec<bool>) {
-    let specials = rendering.specials(|text| tokenizer.find_specials(text));
+    let specials = rendering.specials(tokenizer.specials());
     let mut placed = specials.clone();
     for stretch in rendering.between(&specials) {
         let tokens = tokenizer.encode_placed(&rendering.text[stretch.clone()]).into_iter();

@@ -3,8 +3,10 @@
 
 pub mod batch;
 pub mod chat;
+pub mod chat_template;
 pub mod columns;
 pub mod files;
+pub mod jinja;
 pub mod lines;
 pub mod mixture;
 pub mod pack;
@@ -14,8 +16,12 @@ pub mod parquet;
 #[path = "no_parquet.rs"]
 pub mod parquet;
 pub mod parts;
+pub mod protobuf;
 pub mod rows;
+pub mod sentencepiece;
 pub mod shapes;
 pub mod smallworld;
 pub mod tokenizer;
+pub mod tokenizer_files;
+pub mod tokenizer_json;
 pub mod vocabulary;

@@ -1,5 +1,5 @@
-//! A vocabulary with its merges, as the `tokenizer.json` that others read: loading, encoding and
-//! decoding. Text never becomes a special token; only [`Tokenizer::bos`] and its like are. Knows
+//! A vocabulary with its merges, as the `tokenizer.json` that others read: encoding, decoding and
+//! writing. Text never becomes a special token; only [`Tokenizer::bos`] and its like are. Knows
 //! strings and ids; does not know templates, rows or models.
 
 use std::ops::Range;
@@ -7,81 +7,93 @@ use std::path::Path;
 
 use rayon::prelude::*;
 use serde_json::{Value, json};
-use tokenizers::AddedToken;
+use tokenizers::{AddedToken, Encoding, ModelWrapper};
 
+use super::tokenizer_files::{self, Names};
+use super::tokenizer_json;
 use crate::train::progress::Failure;
 
 /// Text to ids and back.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    /// The same, where words that are entries are not taken whole.
+    spelling: Option<Box<tokenizers::Tokenizer>>,
     bos: Special,
     eos: Special,
     unknown: Option<String>,
     specials: Vec<Special>,
+    /// Ids that no text becomes, in order.
+    control: Vec<u32>,
+    /// One more than the highest id.
+    vocab: usize,
 }
 
 /// An entry of the vocabulary that stands for no text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Special {
     pub text: String,
     pub id: u32,
+    /// Blanks before it belong to it where a template writes it.
+    pub takes_left: bool,
+    /// Blanks after it do.
+    pub takes_right: bool,
 }
 
 /// A token with the bytes of the text it stands for.
 pub type Placed = (u32, Range<usize>);
 
 impl Tokenizer {
-    /// From the parts of a tokenizer folder.
+    /// From an encoder that was made here, whose merges spell no special token.
     pub fn new(
         mut inner: tokenizers::Tokenizer,
         bos: &str,
         eos: &str,
         unknown: Option<&str>,
     ) -> Result<Tokenizer, Failure> {
-        let id = |text: &str| match inner.token_to_id(text) {
-            Some(id) => Ok(Special { text: text.into(), id }),
-            None => Err(Failure::input(format!("the tokenizer has no entry for `{text}`"))),
-        };
-        let (bos, eos) = (id(bos)?, id(eos)?);
-        let marked = [&bos.text, &eos.text].map(|text| AddedToken::from(text.clone(), true));
         let broken = |error: &dyn std::fmt::Display| {
             Failure::input(format!("the tokenizer is broken: {error}"))
         };
+        for name in [Some(bos), Some(eos), unknown].into_iter().flatten() {
+            if inner.token_to_id(name).is_none() {
+                return Err(Failure::input(format!("the tokenizer has no entry for `{name}`")));
+            }
+        }
+        let marked = [bos, eos].map(|text| {
+            let decoder = inner.get_added_tokens_decoder();
+            let known = inner.token_to_id(text).and_then(|id| decoder.get(&id).cloned());
+            known.unwrap_or_else(|| AddedToken::from(text, true)).special(true)
+        });
         inner.add_special_tokens(marked).map_err(|error| broken(&error))?;
         inner.set_encode_special_tokens(true);
         // A rare character, so that a model whose unknown token is missing is found out here.
         inner.encode_fast("\u{10FFFD}", false).map_err(|error| broken(&error))?;
-        let decoder = inner.get_added_tokens_decoder();
-        let special = decoder.into_iter().filter(|(_, token)| token.special);
-        let mut specials: Vec<Special> =
-            special.map(|(id, token)| Special { text: token.content, id }).collect();
-        specials.sort_by_key(|special| (std::cmp::Reverse(special.text.len()), special.id));
-        Ok(Tokenizer { inner, bos, eos, unknown: unknown.map(str::to_owned), specials })
+        let specials = specials_of(&inner);
+        let find = |text: &str| specials.iter().find(|special| special.text == text).cloned();
+        let (Some(bos), Some(eos)) = (find(bos), find(eos)) else {
+            return Err(broken(&"a token that frames texts cannot be marked as special"));
+        };
+        let mut control: Vec<u32> = specials.iter().map(|special| special.id).collect();
+        control.retain(|&id| Some(id) != id_of_unknown(&inner));
+        control.sort_unstable();
+        let vocab = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
+        let (spelling, unknown) = (spelling_of(&inner), unknown.map(str::to_owned));
+        Ok(Tokenizer { inner, spelling, bos, eos, unknown, specials, control, vocab })
     }
 
-    /// Reads a folder with `tokenizer.json` and `tokenizer_config.json`.
+    /// From the contents of a `tokenizer.json`, whoever made it.
+    pub fn from_json(
+        json: Value,
+        bos: &str,
+        eos: &str,
+        unknown: Option<&str>,
+    ) -> Result<Tokenizer, Failure> {
+        Tokenizer::new(tokenizer_json::vet(json, &[bos, eos])?.build()?, bos, eos, unknown)
+    }
+
+    /// Reads a folder that holds a tokenizer and names its `bos` and `eos`.
     pub fn load(folder: &Path) -> Result<Tokenizer, Failure> {
-        let read = |name: &str| {
-            let path = folder.join(name);
-            std::fs::read(&path).map_err(Failure::io(&path))
-        };
-        let broken = |name: &str, error: &dyn std::fmt::Display| {
-            Failure::input(format!("`{}` cannot be read: {error}", folder.join(name).display()))
-        };
-        let inner = tokenizers::Tokenizer::from_bytes(read(FILE)?);
-        let inner = inner.map_err(|error| broken(FILE, &error))?;
-        let config: Value = serde_json::from_slice(&read(CONFIG_FILE)?)
-            .map_err(|error| broken(CONFIG_FILE, &error))?;
-        let special = |key: &str| match &config[key] {
-            Value::String(text) => Some(text.clone()),
-            token => token["content"].as_str().map(str::to_owned),
-        };
-        let named = |key: &str| {
-            special(key).ok_or_else(|| broken(CONFIG_FILE, &format!("it names no `{key}`")))
-        };
-        let unknown = special("unk_token");
-        Tokenizer::new(inner, &named("bos_token")?, &named("eos_token")?, unknown.as_deref())
+        tokenizer_files::read(&[folder.to_path_buf()], &Names::default())
     }
 
     /// Writes the two files into an existing folder, in bytes that depend on the contents alone.
@@ -108,9 +120,9 @@ impl Tokenizer {
         Ok(())
     }
 
-    /// Entries of the vocabulary, special ones included.
+    /// One more than the highest id: how many rows the embedding of a model needs.
     pub fn vocab(&self) -> usize {
-        self.inner.get_vocab_size(true)
+        self.vocab
     }
 
     /// An entry of the vocabulary, as the file spells it.
@@ -128,24 +140,47 @@ impl Tokenizer {
         &self.eos
     }
 
+    /// Tokens that text can spell and that stand in the vocabulary beside the merges, such as
+    /// `<think>`.
+    pub fn added(&self) -> Vec<String> {
+        let tokens = self.inner.get_added_tokens_decoder().into_values();
+        let mut added: Vec<String> =
+            tokens.filter(|token| !token.special).map(|token| token.content).collect();
+        added.sort_unstable();
+        added
+    }
+
     /// The ids of a text, taken as words only: `</s>` in it is four characters.
     pub fn encode(&self, text: &str) -> Vec<u32> {
-        let encoding = self.inner.encode_fast(text, false).expect("any text can be encoded");
-        self.assert_plain(encoding.get_ids());
-        encoding.get_ids().to_vec()
+        self.plain(|inner| inner.encode_fast(text, false)).get_ids().to_vec()
     }
 
     /// As [`Tokenizer::encode`], with the bytes that each token stands for.
     pub fn encode_placed(&self, text: &str) -> Vec<Placed> {
-        let encoding = self.inner.encode(text, false).expect("any text can be encoded");
-        self.assert_plain(encoding.get_ids());
+        let encoding = self.plain(|inner| inner.encode(text, false));
         let places = encoding.get_offsets().iter().map(|&(start, end)| start..end);
         encoding.get_ids().iter().copied().zip(places).collect()
     }
 
-    fn assert_plain(&self, ids: &[u32]) {
-        let control = |id: &&u32| **id == self.bos.id || **id == self.eos.id;
-        assert!(!ids.iter().any(|id| control(&id)), "text became a special token");
+    /// An encoding without special tokens. Where a word that is an entry was taken whole and is
+    /// special, the text is spelled by merges instead, which cannot make one.
+    fn plain(
+        &self,
+        encode: impl Fn(&tokenizers::Tokenizer) -> tokenizers::Result<Encoding>,
+    ) -> Encoding {
+        let is_plain = |encoding: &Encoding| {
+            !encoding.get_ids().iter().any(|id| self.control.binary_search(id).is_ok())
+        };
+        let encoding = encode(&self.inner).expect("any text can be encoded");
+        match &self.spelling {
+            Some(spelling) if !is_plain(&encoding) => {
+                encode(spelling).expect("any text can be encoded")
+            }
+            _ => {
+                assert!(is_plain(&encoding), "text became a special token");
+                encoding
+            }
+        }
     }
 
     /// A document as the model sees it: `bos`, the text, `eos`.
@@ -159,6 +194,11 @@ impl Tokenizer {
     /// Documents side by side in `threads` threads, in order.
     pub fn encode_documents(&self, texts: &[String], threads: usize) -> Vec<Vec<u32>> {
         in_threads(threads, || texts.par_iter().map(|text| self.encode_document(text)).collect())
+    }
+
+    /// Every special token, the longest first.
+    pub fn specials(&self) -> &[Special] {
+        &self.specials
     }
 
     /// The special tokens in a text that is trusted, such as a template's own, in order.
@@ -177,19 +217,64 @@ impl Tokenizer {
     }
 }
 
-const FILE: &str = "tokenizer.json";
-const CONFIG_FILE: &str = "tokenizer_config.json";
+/// The file of the vocabulary and its merges.
+pub const FILE: &str = "tokenizer.json";
+
+/// The file that names its special tokens.
+pub const CONFIG_FILE: &str = "tokenizer_config.json";
+
+/// Special tokens, the longest first.
+fn specials_of(inner: &tokenizers::Tokenizer) -> Vec<Special> {
+    let decoder = inner.get_added_tokens_decoder();
+    let special = decoder.into_iter().filter(|(_, token)| token.special);
+    let mut specials: Vec<Special> = special
+        .map(|(id, token)| Special {
+            text: token.content,
+            id,
+            takes_left: token.lstrip,
+            takes_right: token.rstrip,
+        })
+        .collect();
+    specials.sort_by_key(|special| (std::cmp::Reverse(special.text.len()), special.id));
+    specials
+}
+
+/// The one special token that text may become.
+fn id_of_unknown(inner: &tokenizers::Tokenizer) -> Option<u32> {
+    let ModelWrapper::BPE(model) = inner.get_model() else { return None };
+    model.get_unk_token().as_ref().and_then(|text| inner.token_to_id(text))
+}
+
+fn spelling_of(inner: &tokenizers::Tokenizer) -> Option<Box<tokenizers::Tokenizer>> {
+    let ModelWrapper::BPE(model) = inner.get_model() else { return None };
+    model.ignore_merges.then(|| {
+        let mut model = model.clone();
+        model.ignore_merges = false;
+        let mut spelling = inner.clone();
+        spelling.with_model(model);
+        Box::new(spelling)
+    })
+}
 
 /// Where special tokens stand in a text; of those that begin at one place, the longest, which
 /// comes first in `specials`.
 pub fn find_specials(specials: &[Special], text: &str) -> Vec<Placed> {
-    let mut found = Vec::new();
+    let mut found: Vec<Placed> = Vec::new();
     let mut at = 0;
     while at < text.len() {
         match specials.iter().find(|special| text[at..].starts_with(&special.text)) {
             Some(special) => {
-                found.push((special.id, at..at + special.text.len()));
-                at += special.text.len();
+                let (mut place, after) = (at..at + special.text.len(), found.last());
+                if special.takes_left {
+                    let free = after.map_or(0, |(_, place)| place.end);
+                    place.start = free + text[free..at].trim_end().len();
+                }
+                if special.takes_right {
+                    let rest = &text[place.end..];
+                    place.end += rest.len() - rest.trim_start().len();
+                }
+                at = place.end;
+                found.push((special.id, place));
             }
             None => at += text[at..].chars().next().map_or(1, char::len_utf8),
         }

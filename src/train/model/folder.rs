@@ -19,6 +19,7 @@ use super::config::{ModelConfig, SpecialTokens};
 use super::parameters::Parameters;
 use super::tensor::Stored;
 use super::weights;
+use crate::train::data::chat_template;
 use crate::train::progress::Failure;
 
 const CONFIG: &str = "config.json";
@@ -54,8 +55,7 @@ pub fn read_config(folder: &Path) -> Result<(ModelConfig, SpecialTokens), Failur
 
 /// The chat template that the folder carries, if any.
 pub fn read_chat_template(folder: &Path) -> Result<Option<String>, Failure> {
-    let settings = read_tokenizer_config(folder)?;
-    Ok(settings.get("chat_template").and_then(Value::as_str).map(str::to_string))
+    chat_template::read(folder)
 }
 
 /// Writes a model with the files of `tokenizer`, a folder, and for a chat model its template.

@@ -12,6 +12,7 @@ pub mod smallworld;
 pub mod split;
 
 // A vocabulary.
+pub mod read_tokenizer;
 pub mod train_tokenizer;
 
 // The only loop, and what a run costs.
