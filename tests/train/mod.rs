@@ -2,6 +2,7 @@
 
 mod chat;
 mod command;
+mod encoding;
 pub mod fixtures;
 mod golden_data;
 mod kernels;
@@ -11,6 +12,7 @@ mod pipeline;
 mod read;
 mod read_model;
 mod sampling;
+mod shards;
 mod smallworld;
 mod tokenizer;
 mod training;

@@ -2,6 +2,7 @@
 //! mixtures. Knows text and token ids; does not know models or losses.
 
 pub mod batch;
+pub mod bpe;
 pub mod chat;
 pub mod columns;
 pub mod files;
@@ -14,8 +15,11 @@ pub mod parquet;
 #[path = "no_parquet.rs"]
 pub mod parquet;
 pub mod parts;
+pub mod pipeline;
 pub mod rows;
 pub mod shapes;
+pub mod shard;
 pub mod smallworld;
+pub mod tokenise;
 pub mod tokenizer;
 pub mod vocabulary;
