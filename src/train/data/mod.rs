@@ -5,6 +5,8 @@ pub mod batch;
 pub mod chat;
 pub mod columns;
 pub mod files;
+pub mod http;
+pub mod hub;
 pub mod lines;
 pub mod mixture;
 pub mod pack;
