@@ -111,7 +111,9 @@ impl Work {
             "fetch" => Work::Fetch(data::fetch_of(&fields)?),
             "generate" => Work::Generate(model::generate_of(&fields)?),
             "hub_base_model" => Work::HubModel(repositories::hub_model_of(&fields, false)?),
-            "hub_benchmark" => Work::HubBenchmark(repositories::rows_of(&fields, data::benchmark_of)?),
+            "hub_benchmark" => {
+                Work::HubBenchmark(repositories::rows_of(&fields, data::benchmark_of)?)
+            }
             "hub_chat" => Work::HubChat(repositories::rows_of(&fields, data::chat_of)?),
             "hub_chat_model" => Work::HubModel(repositories::hub_model_of(&fields, true)?),
             "hub_preferences" => {

@@ -2,8 +2,12 @@
 
 mod chat;
 mod command;
+#[cfg(feature = "hub")]
+mod fetch;
 pub mod fixtures;
 mod golden_data;
+#[cfg(feature = "hub")]
+pub mod hub;
 mod kernels;
 mod mapped;
 mod oracle;
