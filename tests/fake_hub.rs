@@ -277,6 +277,10 @@ impl Exchange {
         let state = self.state.lock().unwrap();
         let secret = asked.headers.get("authorization").map(String::as_str);
         let open = secret == Some(&format!("Bearer {TOKEN}"));
+        if secret.is_some_and(|secret| secret.contains("invalid")) {
+            let why = "Invalid credentials in Authorization header";
+            return Reply::new(401, "no").with("X-Error-Message", why);
+        }
         let Some(repo) = state.repos.get(&place).filter(|repo| open || !repo.private) else {
             let status = if secret.is_some() { 404 } else { 401 };
             return Reply::refusal(status, "RepoNotFound");

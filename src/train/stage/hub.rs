@@ -1,6 +1,6 @@
 //! `hub_text`, `hub_chat` and the other `hub_…`: what a hub has, as the `read_…` of that name reads
-//! it. Its files are made to lie in the hub's cache and then read like any others. Knows which files
-//! each can read; does not know how a hub is asked.
+//! it. Its files are made to lie in the hub's cache and then read like any others. Knows which
+//! files each can read; does not know how a hub is asked.
 
 use std::path::{Path, PathBuf};
 

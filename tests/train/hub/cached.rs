@@ -12,7 +12,7 @@ fn files_come_into_the_cache_that_others_use_and_are_asked_for_once() {
     let commit = format!("{:040x}", 0xabc0);
     let done = place.read(&all());
     let pin = format!(
-        "`some/text` at `main` is commit {commit} today; to stay with it: `revision: \"{commit}\"`"
+        "`some/text` at `main` is commit {commit}; to stay with it: `revision: \"{commit}\"`"
     );
     assert!(done.log.contains(&pin), "{:?}", done.log);
     assert_eq!(done.texts(), ["one", "two", "large"]);

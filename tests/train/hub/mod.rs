@@ -87,7 +87,7 @@ impl Place {
             rows.into_iter().map(|row| row.text).collect()
         });
         let told = format!("{texts:?}{:?}{hub:?}", progress.log, hub = self.hub);
-        for secret in ["hf_wrong", "hf_two", TOKEN, "s3cret"] {
+        for secret in ["hf_wrong", "hf_invalid", "hf_two", TOKEN, "s3cret"] {
             assert!(!told.contains(secret), "a secret is told: {told}");
         }
         Done { texts, log: progress.log }

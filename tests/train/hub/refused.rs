@@ -23,6 +23,11 @@ fn closed_doors_are_explained_without_a_token_being_told() {
     );
     assert_eq!(private(Some(TOKEN)).read(&all()).texts(), ["one", "two"]);
     assert_eq!(
+        Place::with(&[]).with_token("hf_invalid").refused(&all()),
+        "the hub does not accept a token: the token in `HF_TOKEN` was sent | set `HF_TOKEN` to a \
+         token that is valid, or take it away"
+    );
+    assert_eq!(
         private(Some("hf_two words")).refused(&all()),
         "the token in `HF_TOKEN` is no token | it has to be one word, such as `hf_…`"
     );

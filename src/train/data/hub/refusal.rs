@@ -28,6 +28,10 @@ fn refused(refusal: &Refusal, hub: &Hub, wanted: &Wanted<'_>) -> Failure {
                 .remedy(format!("its branches and tags are at {}", page(hub, wanted)))
         }
         (_, Some("EntryNotFound")) => Failure::input(format!("`{}` does not exist", refusal.url)),
+        (401, None) if refusal.with_secret => {
+            Failure::input(format!("the hub does not accept a token: {}", shown(refusal, hub)))
+                .remedy("set `HF_TOKEN` to a token that is valid, or take it away")
+        }
         (401 | 403, None | Some("RepoNotFound")) | (404, Some("RepoNotFound")) => {
             hidden(refusal, hub, wanted)
         }

@@ -169,7 +169,7 @@ impl Visit<'_> {
             return progress.log(&format!("`{repo}` at commit {commit}"));
         }
         progress.notice(&format!(
-            "`{repo}` at `{revision}` is commit {commit} today; to stay with it: \
+            "`{repo}` at `{revision}` is commit {commit}; to stay with it: \
              `revision: \"{commit}\"`"
         ));
     }
