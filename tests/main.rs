@@ -4,6 +4,8 @@ mod build;
 mod cli;
 mod damaged;
 mod exec;
+#[cfg(feature = "hub")]
+mod fake_hub;
 mod golden;
 mod lang;
 mod ngram;

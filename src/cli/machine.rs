@@ -27,6 +27,7 @@ pub fn executor() -> Result<Local> {
                 format!("`LLAMAKE_CHECKPOINT` is `{text}`, not a number of seconds")
             })?,
         },
+        hub: super::hub::hub()?,
     })
 }
 
@@ -39,7 +40,8 @@ pub fn isa() -> Result<Isa> {
     }
 }
 
-fn variable(name: &str) -> Result<Option<String>> {
+/// A variable of the environment, unless it is empty.
+pub fn variable(name: &str) -> Result<Option<String>> {
     match std::env::var(name) {
         Ok(text) if text.is_empty() => Ok(None),
         Ok(text) => Ok(Some(text)),

@@ -9,6 +9,7 @@ use super::ledger;
 use super::work::{KINDS, Kind, Work};
 use crate::build::action::Action;
 use crate::build::executor::{self, Demand, Executor, Job, JobSink, Keyed, Outcome};
+use crate::train::data::hub::Hub;
 use crate::train::kernels::Isa;
 use crate::train::progress::{self, Attempt, Context};
 
@@ -20,6 +21,8 @@ pub struct Local {
     pub isa: Isa,
     /// The least time between two checkpoints of a stage.
     pub checkpoint_every: Duration,
+    /// Where models and data sets are downloaded from.
+    pub hub: Hub,
 }
 
 fn find(kind: &str) -> Option<&'static Kind> {
@@ -51,6 +54,7 @@ impl Executor for Local {
             threads: job.threads,
             isa: self.isa,
             attempt: Some(attempt),
+            hub: self.hub.clone(),
             out,
             progress: &mut progress,
         };

@@ -5,12 +5,14 @@ use std::ffi::OsStr;
 
 use anyhow::{Result, bail};
 
-use super::decode::{data, eval as examination, model, training};
+use super::decode::{data, eval as examination, hub as repositories, model, training};
 use super::inputs::Fields;
 use crate::build::executor::{Job, Keyed};
 use crate::eval;
 use crate::train::progress::{Context, Failure, Metrics};
 use crate::train::stage::command::{self, Command};
+use crate::train::stage::fetch::{self, Fetch};
+use crate::train::stage::hub::{self, HubModel, Rows};
 use crate::train::stage::read_benchmark::{self, ReadBenchmark};
 use crate::train::stage::read_chat::{self, ReadChat};
 use crate::train::stage::read_model::{self, ReadModel};
@@ -51,7 +53,15 @@ const fn trains(name: &'static str, version: u32) -> Kind {
 pub const KINDS: &[Kind] = &[
     kind("command", 1),
     Kind { name: "eval", version: 1, keyed: Keyed { outside: &[], input_names: true } },
+    kind("fetch", 1),
     kind("generate", 2),
+    kind("hub_base_model", 1),
+    kind("hub_benchmark", 1),
+    kind("hub_chat", 1),
+    kind("hub_chat_model", 1),
+    kind("hub_preferences", 1),
+    kind("hub_prompts", 1),
+    kind("hub_text", 1),
     trains("pretrain", 1),
     kind("read_base_model", 1),
     kind("read_benchmark", 1),
@@ -72,7 +82,14 @@ pub const KINDS: &[Kind] = &[
 pub enum Work {
     Command(Command),
     Eval(eval::run::Params),
+    Fetch(Fetch),
     Generate(Generate),
+    HubBenchmark(Rows<ReadBenchmark>),
+    HubChat(Rows<ReadChat>),
+    HubModel(HubModel),
+    HubPreferences(Rows<ReadPreferences>),
+    HubPrompts(Rows<ReadPrompts>),
+    HubText(Rows<ReadText>),
     Pretrain(Pretrain),
     ReadBenchmark(ReadBenchmark),
     ReadChat(ReadChat),
@@ -94,7 +111,19 @@ impl Work {
         let work = match job.action.kind.as_str() {
             "command" => Work::Command(data::command_of(&fields)?),
             "eval" => Work::Eval(examination::eval_of(&fields)?),
+            "fetch" => Work::Fetch(data::fetch_of(&fields)?),
             "generate" => Work::Generate(model::generate_of(&fields)?),
+            "hub_base_model" => Work::HubModel(repositories::hub_model_of(&fields, false)?),
+            "hub_benchmark" => {
+                Work::HubBenchmark(repositories::rows_of(&fields, data::benchmark_of)?)
+            }
+            "hub_chat" => Work::HubChat(repositories::rows_of(&fields, data::chat_of)?),
+            "hub_chat_model" => Work::HubModel(repositories::hub_model_of(&fields, true)?),
+            "hub_preferences" => {
+                Work::HubPreferences(repositories::rows_of(&fields, data::preferences_of)?)
+            }
+            "hub_prompts" => Work::HubPrompts(repositories::rows_of(&fields, data::prompts_of)?),
+            "hub_text" => Work::HubText(repositories::rows_of(&fields, data::text_of)?),
             "pretrain" => Work::Pretrain(training::pretrain_of(&fields)?),
             "read_benchmark" => Work::ReadBenchmark(data::read_benchmark_of(&fields)?),
             "read_base_model" => Work::ReadModel(model::read_model_of(&fields, false)?),
@@ -119,7 +148,14 @@ impl Work {
         match self {
             Work::Command(params) => command::run(params, search_path, context),
             Work::Eval(params) => eval::run::run(params, context),
+            Work::Fetch(params) => fetch::run(params, context),
             Work::Generate(params) => generate::run(params, context),
+            Work::HubBenchmark(params) => hub::benchmark(params, context),
+            Work::HubChat(params) => hub::chat(params, context),
+            Work::HubModel(params) => hub::model(params, context),
+            Work::HubPreferences(params) => hub::preferences(params, context),
+            Work::HubPrompts(params) => hub::prompts(params, context),
+            Work::HubText(params) => hub::text(params, context),
             Work::Pretrain(params) => pretrain::run(params, context),
             Work::ReadBenchmark(params) => read_benchmark::run(params, context),
             Work::ReadChat(params) => read_chat::run(params, context),

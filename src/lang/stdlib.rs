@@ -9,6 +9,7 @@ pub const PRELUDE: &str = "std/prelude.recipe";
 const FILES: &[(&str, &str)] = &[
     ("std/data.recipe", include_str!("../../stdlib/data.recipe")),
     ("std/eval.recipe", include_str!("../../stdlib/eval.recipe")),
+    ("std/hub.recipe", include_str!("../../stdlib/hub.recipe")),
     ("std/llama2.recipe", include_str!("../../stdlib/llama2.recipe")),
     ("std/model.recipe", include_str!("../../stdlib/model.recipe")),
     (PRELUDE, include_str!("../../stdlib/prelude.recipe")),

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::data::hub::Hub;
 use super::kernels::{Isa, Threads};
 
 /// Hears how far the work is and says whether to go on.
@@ -28,6 +29,7 @@ pub struct Context<'a> {
     pub isa: Isa,
     /// Where unfinished work is kept, if it is to survive its process.
     pub attempt: Option<Attempt>,
+    pub hub: Hub,
     /// An empty folder; result `port` is made at `out/port`.
     pub out: PathBuf,
     pub progress: &'a mut dyn Progress,
@@ -43,9 +45,9 @@ pub struct Attempt {
 }
 
 impl<'a> Context<'a> {
-    /// The fastest instruction set there is; unfinished work is not kept.
+    /// The fastest instruction set there is; unfinished work is not kept, no hub is asked.
     pub fn new(threads: usize, out: PathBuf, progress: &'a mut dyn Progress) -> Context<'a> {
-        Context { threads, isa: Isa::detect(), attempt: None, out, progress }
+        Context { threads, isa: Isa::detect(), attempt: None, hub: Hub::none(), out, progress }
     }
 
     /// Threads for the kernels.

@@ -3,6 +3,8 @@
 mod bad_input;
 mod building;
 mod commands;
+#[cfg(feature = "hub")]
+mod hub;
 mod interrupted;
 
 use std::fs;

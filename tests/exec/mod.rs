@@ -13,12 +13,13 @@ use llamake::exec::work::{KINDS, Work};
 use llamake::lang::compile;
 use llamake::lang::source::{Source, Sources};
 use llamake::lang::value::{Artifact, PathValue, Value};
+use llamake::train::data::hub::Hub;
 use llamake::train::kernels::Isa;
 
 /// An executor that nothing is asked to run on.
 pub fn local() -> Local {
     let (isa, checkpoint_every) = (Isa::Portable, Duration::ZERO);
-    Local { search_path: "".into(), isa, checkpoint_every }
+    Local { search_path: "".into(), isa, checkpoint_every, hub: Hub::none() }
 }
 
 pub fn planned(text: &str) -> Plan {

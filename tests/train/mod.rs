@@ -4,9 +4,13 @@ mod chat;
 mod chat_renders;
 mod command;
 mod encoding;
+#[cfg(feature = "hub")]
+mod fetch;
 pub mod fixtures;
 mod foreign_tokenizers;
 mod golden_data;
+#[cfg(feature = "hub")]
+pub mod hub;
 mod kernels;
 mod mapped;
 mod oracle;

@@ -1,5 +1,7 @@
 //! The parameters of stages that make rows and files. Knows fields; does not know files.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 
 use crate::exec::inputs::Fields;
@@ -8,6 +10,7 @@ use crate::train::data::shapes::preference::PromptColumns;
 use crate::train::data::shapes::tree::Paths;
 use crate::train::data::shapes::{ChatShape, Faulty, PreferenceShape, PromptShape};
 use crate::train::stage::command::Command;
+use crate::train::stage::fetch::Fetch;
 use crate::train::stage::read_benchmark::ReadBenchmark;
 use crate::train::stage::read_chat::ReadChat;
 use crate::train::stage::read_preferences::ReadPreferences;
@@ -25,17 +28,32 @@ pub fn command_of(fields: &Fields<'_>) -> Result<Command> {
     })
 }
 
-pub fn read_benchmark_of(fields: &Fields<'_>) -> Result<ReadBenchmark> {
-    Ok(ReadBenchmark {
-        files: fields.files("files")?,
-        columns: fields.texts("columns")?,
-        ignore: fields.texts("ignore")?,
+pub fn fetch_of(fields: &Fields<'_>) -> Result<Fetch> {
+    Ok(Fetch {
+        url: fields.text("url")?,
+        sha256: fields.optional("sha256", Fields::text)?,
+        blake3: fields.optional("blake3", Fields::text)?,
+        name: fields.optional("name", Fields::text)?,
     })
 }
 
+pub fn read_benchmark_of(fields: &Fields<'_>) -> Result<ReadBenchmark> {
+    benchmark_of(fields.files("files")?, fields)
+}
+
+/// The fields that say how files are read, wherever they come from.
+pub fn benchmark_of(files: Vec<PathBuf>, fields: &Fields<'_>) -> Result<ReadBenchmark> {
+    Ok(ReadBenchmark { files, columns: fields.texts("columns")?, ignore: fields.texts("ignore")? })
+}
+
 pub fn read_chat_of(fields: &Fields<'_>) -> Result<ReadChat> {
+    chat_of(fields.files("files")?, fields)
+}
+
+/// The fields that say how files are read, wherever they come from.
+pub fn chat_of(files: Vec<PathBuf>, fields: &Fields<'_>) -> Result<ReadChat> {
     Ok(ReadChat {
-        files: fields.files("files")?,
+        files,
         shape: fields.within("shape", chat_shape_of)?,
         ignore: fields.texts("ignore")?,
         faulty: faulty_of(fields)?,
@@ -43,8 +61,13 @@ pub fn read_chat_of(fields: &Fields<'_>) -> Result<ReadChat> {
 }
 
 pub fn read_preferences_of(fields: &Fields<'_>) -> Result<ReadPreferences> {
+    preferences_of(fields.files("files")?, fields)
+}
+
+/// The fields that say how files are read, wherever they come from.
+pub fn preferences_of(files: Vec<PathBuf>, fields: &Fields<'_>) -> Result<ReadPreferences> {
     Ok(ReadPreferences {
-        files: fields.files("files")?,
+        files,
         shape: fields.within("shape", preference_shape_of)?,
         ignore: fields.texts("ignore")?,
         faulty: faulty_of(fields)?,
@@ -52,8 +75,13 @@ pub fn read_preferences_of(fields: &Fields<'_>) -> Result<ReadPreferences> {
 }
 
 pub fn read_prompts_of(fields: &Fields<'_>) -> Result<ReadPrompts> {
+    prompts_of(fields.files("files")?, fields)
+}
+
+/// The fields that say how files are read, wherever they come from.
+pub fn prompts_of(files: Vec<PathBuf>, fields: &Fields<'_>) -> Result<ReadPrompts> {
     Ok(ReadPrompts {
-        files: fields.files("files")?,
+        files,
         shape: fields.within("shape", prompt_shape_of)?,
         ignore: fields.texts("ignore")?,
         faulty: faulty_of(fields)?,
@@ -143,8 +171,13 @@ fn prompt_shape_of(record: &str, fields: &Fields<'_>) -> Result<PromptShape> {
 }
 
 pub fn read_text_of(fields: &Fields<'_>) -> Result<ReadText> {
+    text_of(fields.files("files")?, fields)
+}
+
+/// The fields that say how files are read, wherever they come from.
+pub fn text_of(files: Vec<PathBuf>, fields: &Fields<'_>) -> Result<ReadText> {
     Ok(ReadText {
-        files: fields.files("files")?,
+        files,
         documents: match fields.text("documents")?.as_str() {
             "file" => Documents::File,
             "paragraphs" => Documents::Paragraphs,

@@ -2,5 +2,6 @@
 
 pub mod data;
 pub mod eval;
+pub mod hub;
 pub mod model;
 pub mod training;

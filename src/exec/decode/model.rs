@@ -1,6 +1,8 @@
 //! The parameters of stages that use a model, and the records that describe one. Knows fields; does
 //! not know weights.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 
 use crate::exec::inputs::Fields;
@@ -63,8 +65,13 @@ fn scaling_of(fields: &Fields<'_>) -> Result<RopeScaling> {
 }
 
 pub fn read_model_of(fields: &Fields<'_>, chat: bool) -> Result<ReadModel> {
+    declared_of(fields.files("files")?, fields, chat)
+}
+
+/// What is declared of a model, wherever its files come from.
+pub fn declared_of(files: Vec<PathBuf>, fields: &Fields<'_>, chat: bool) -> Result<ReadModel> {
     Ok(ReadModel {
-        files: fields.files("files")?,
+        files,
         is: fields.within("is", |_, fields| architecture_of(fields))?,
         tokenizer: fields.artifact("tokenizer")?,
         template: match chat {

@@ -7,6 +7,8 @@ pub mod chat;
 pub mod chat_template;
 pub mod columns;
 pub mod files;
+pub mod http;
+pub mod hub;
 pub mod jinja;
 pub mod lines;
 pub mod mixture;

@@ -3,6 +3,8 @@
 
 // Rows from what users and programs have.
 pub mod command;
+pub mod fetch;
+pub mod hub;
 pub mod read_benchmark;
 pub mod read_chat;
 pub mod read_preferences;
