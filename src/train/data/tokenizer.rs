@@ -108,6 +108,11 @@ impl Tokenizer {
         Ok(())
     }
 
+    /// All of it as `tokenizer.json` states it.
+    pub fn to_json(&self) -> Value {
+        serde_json::to_value(&self.inner).expect("a tokenizer is JSON")
+    }
+
     /// Entries of the vocabulary, special ones included.
     pub fn vocab(&self) -> usize {
         self.inner.get_vocab_size(true)
@@ -126,6 +131,12 @@ impl Tokenizer {
     /// The token that ends a text.
     pub fn eos(&self) -> &Special {
         &self.eos
+    }
+
+    /// The token that stands for what has no entry.
+    pub fn unknown(&self) -> Option<Special> {
+        let text = self.unknown.clone()?;
+        self.inner.token_to_id(&text).map(|id| Special { text, id })
     }
 
     /// The ids of a text, taken as words only: `</s>` in it is four characters.
