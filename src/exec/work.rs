@@ -20,8 +20,8 @@ use crate::train::stage::read_text::{self, ReadText};
 use crate::train::stage::smallworld::{self, Smallworld};
 use crate::train::stage::split::{self, Split};
 use crate::train::stage::train_tokenizer::{self, TrainTokenizer};
-use crate::train::stage::{Generate, Pretrain, Sft};
-use crate::train::stage::{generate, pretrain, sft};
+use crate::train::stage::{Export, Generate, Pretrain, Sft};
+use crate::train::stage::{export, generate, pretrain, sft};
 
 /// A stage kind: its name in the library, and its semantic version, which is bumped whenever the
 /// bits of its results change.
@@ -50,6 +50,7 @@ const fn trains(name: &'static str, version: u32) -> Kind {
 pub const KINDS: &[Kind] = &[
     kind("command", 1),
     Kind { name: "eval", version: 1, keyed: Keyed { outside: &[], input_names: true } },
+    kind("export", 1),
     kind("generate", 2),
     trains("pretrain", 1),
     kind("read_base_model", 1),
@@ -70,6 +71,7 @@ pub const KINDS: &[Kind] = &[
 pub enum Work {
     Command(Command),
     Eval(eval::run::Params),
+    Export(Export),
     Generate(Generate),
     Pretrain(Pretrain),
     ReadBenchmark(ReadBenchmark),
@@ -91,6 +93,7 @@ impl Work {
         let work = match job.action.kind.as_str() {
             "command" => Work::Command(data::command_of(&fields)?),
             "eval" => Work::Eval(examination::eval_of(&fields)?),
+            "export" => Work::Export(model::export_of(&fields)?),
             "generate" => Work::Generate(model::generate_of(&fields)?),
             "pretrain" => Work::Pretrain(training::pretrain_of(&fields)?),
             "read_benchmark" => Work::ReadBenchmark(data::read_benchmark_of(&fields)?),
@@ -115,6 +118,7 @@ impl Work {
         match self {
             Work::Command(params) => command::run(params, search_path, context),
             Work::Eval(params) => eval::run::run(params, context),
+            Work::Export(params) => export::run(params, context),
             Work::Generate(params) => generate::run(params, context),
             Work::Pretrain(params) => pretrain::run(params, context),
             Work::ReadBenchmark(params) => read_benchmark::run(params, context),
