@@ -141,7 +141,7 @@ fn logits(threads: &Threads, model: ModelFolder, tokens: &[u32]) -> (Vec<f32>, M
 fn compare_folder(folder: &Path, model: &ModelFolder, encoding: Encoding) -> Result<(), Failure> {
     let written = folder::open(folder)?;
     compare_facts(folder, model, &written.config, written.special)?;
-    let pairs = model.weights.tensors().into_iter().zip(written.weights.tensors());
+    let pairs = model.weights.tensors().into_iter().zip(written.weights.in_order());
     for (spec, (before, after)) in table(&model.config).iter().zip(pairs) {
         compare_numbers(&spec.name, &encoding.rounded(before), &after.elements().to_floats())?;
     }
