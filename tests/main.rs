@@ -5,6 +5,7 @@ mod cli;
 mod damaged;
 mod exec;
 mod golden;
+mod golden_export;
 mod lang;
 mod ngram;
 mod snapshot;

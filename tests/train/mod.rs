@@ -2,12 +2,14 @@
 
 mod chat;
 mod command;
+pub mod export;
 pub mod fixtures;
+mod gguf;
 mod golden_data;
 mod kernels;
 mod mapped;
 mod oracle;
-mod pipeline;
+pub mod pipeline;
 mod read;
 mod read_model;
 mod sampling;

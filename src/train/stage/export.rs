@@ -1,7 +1,7 @@
 //! `export`: a model in the form of other programs, a Hugging Face folder or a GGUF file. What was
-//! written is read back: every number must be the model's, rounded once; every text must be cut into
-//! the same tokens; and logits may move no further than the rounding explains. Knows models and
-//! tokenizers; does not know how a file lays out its bytes.
+//! written is read back: every number must be the model's, rounded once; every text must be cut
+//! into the same tokens; and logits may move no further than the rounding explains. Knows models
+//! and tokenizers; does not know how a file lays out its bytes.
 
 use std::path::{Path, PathBuf};
 

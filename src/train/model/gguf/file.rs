@@ -1,5 +1,5 @@
-//! A GGUF file, mapped: its facts, and where each tensor lies. Nothing is allocated by the word of a
-//! header, and a tensor is only handed out where its bytes are. Does not know which facts and
+//! A GGUF file, mapped: its facts, and where each tensor lies. Nothing is allocated by the word of
+//! a header, and a tensor is only handed out where its bytes are. Does not know which facts and
 //! tensors a model needs.
 
 use std::collections::BTreeMap;

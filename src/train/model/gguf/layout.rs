@@ -1,7 +1,7 @@
 //! The tensors of a decoder as llama.cpp names and orders them. Its rotary positions turn
-//! neighbouring elements of a head where Hugging Face's turn element i with i + width/2, so the rows
-//! of queries and keys stand in another order inside each head. Knows names and rows; does not know
-//! files.
+//! neighbouring elements of a head where Hugging Face's turn element i with i + width/2, so the
+//! rows of queries and keys stand in another order inside each head. Knows names and rows; does not
+//! know files.
 
 use crate::train::model::ModelConfig;
 use crate::train::model::encoding::Encoding;

@@ -1,5 +1,5 @@
-//! The shape of a decoder as the facts of a GGUF file, and back. A fact about the arithmetic that is
-//! not computed here is refused. Knows `llama.*`; does not know the tokenizer.
+//! The shape of a decoder as the facts of a GGUF file, and back. A fact about the arithmetic that
+//! is not computed here is refused. Knows `llama.*`; does not know the tokenizer.
 
 use super::facts::{Fact, Value};
 use super::file::Gguf;

@@ -100,8 +100,8 @@ fn specials<'a>(
     Ok((needed("bos")?, needed("eos")?, special(file, entries, "unknown")?))
 }
 
-/// Pieces with their scores. Any two neighbours merge whose joint text is a piece, the highest score
-/// first; control and byte entries are never made from text.
+/// Pieces with their scores. Any two neighbours merge whose joint text is a piece, the highest
+/// score first; control and byte entries are never made from text.
 fn pieces(file: &Gguf<'_>, entries: &[Entry<'_>]) -> Result<Tokenizer, Failure> {
     let scores = file.needed("tokenizer.ggml.scores", Value::as_f32s)?;
     if scores.len() != entries.len() {

@@ -1,7 +1,8 @@
-//! A tokenizer as the facts of a GGUF file. A vocabulary of pieces is written as llama.cpp's `llama`:
-//! it merges neighbours whose joint piece has the highest score, so a score is the rank of the first
-//! merge that makes the piece, negated. A vocabulary of bytes is written as its `gpt2`, merges and
-//! all, under the name that llama.cpp has for the way text is cut first. Does not know weights.
+//! A tokenizer as the facts of a GGUF file. A vocabulary of pieces is written as llama.cpp's
+//! `llama`: it merges neighbours whose joint piece has the highest score, so a score is the rank of
+//! the first merge that makes the piece, negated. A vocabulary of bytes is written as its `gpt2`,
+//! merges and all, under the name that llama.cpp has for the way text is cut first. Does not know
+//! weights.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
-//! A whole model into a GGUF file, one row of numbers after the other: beside the model itself, only
-//! the facts are ever in memory. The bytes depend on the model alone. Does not know what is done with
-//! the file.
+//! A whole model into a GGUF file, one row of numbers after the other: beside the model itself,
+//! only the facts are ever in memory. The bytes depend on the model alone. Does not know what is
+//! done with the file.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
