@@ -12,12 +12,19 @@ use llamake::train::stage::export::{self, Export, GGUF_FILE, Target};
 
 use super::fixtures::{Heard, config, lively, message};
 
-const TEXT: &str = "The cat saw  the dog; the dog   saw the cat.\n\n\tif x == 12345:\n        go()\n\n\n    A naïve café has the best coffee in the town, and Ada's cat likes the coffee there. ";
+const TEXT: &str = "The cat saw the dog; the dog saw the cat.\n\n\tif x == 12345:\n\tgo()\n\n\n\
+    A naïve café has the best coffee in the town, and Ada's cat likes the coffee there. \
+    The farmer's daughter walked slowly towards another village before the winter began, \
+    singing quietly about mountains and rivers which nobody had visited. ";
 
-/// A tokenizer with entries for runs of blanks and lines.
+/// A tokenizer with entries for words and runs of lines.
 pub fn tokenizer(manner: Manner, byte_fallback: bool) -> Tokenizer {
+    tokenizer_of(TEXT, manner, byte_fallback)
+}
+
+fn tokenizer_of(text: &str, manner: Manner, byte_fallback: bool) -> Tokenizer {
     let vocabulary = Vocabulary {
-        size: if byte_fallback { 360 } else { 60 },
+        size: if byte_fallback { 340 } else { 60 },
         manner,
         split_digits: true,
         byte_fallback,
@@ -25,7 +32,7 @@ pub fn tokenizer(manner: Manner, byte_fallback: bool) -> Tokenizer {
         eos: "</s>".into(),
         unknown: "<unk>".into(),
     };
-    vocabulary.train(&vocabulary.count_words(&[TEXT.repeat(7)], 1), 1).unwrap()
+    vocabulary.train(&vocabulary.count_words(&[text.repeat(7)], 1), 1).unwrap()
 }
 
 /// A model whose rows are whole blocks, with a vocabulary of that many rows.
@@ -103,6 +110,18 @@ fn a_gguf_file_becomes_a_folder_again() {
     let read = folder::read(&folder.at("result/out")).unwrap();
     assert_eq!((read.config, read.special), (model.config, model.special));
     assert_eq!(read.weights, model.weights);
+}
+
+/// Our cut parts blanks before they are merged; llama.cpp's merging would join them.
+#[test]
+fn text_that_would_be_cut_differently_is_named() {
+    let blanks = format!("{TEXT}two  blanks   three    four     five  ");
+    let tokenizer = tokenizer_of(&blanks, Manner::SentencePiece, true);
+    assert!((0..340).any(|id| tokenizer.to_json()["model"]["vocab"]["▁▁"] == id));
+    let folder = Folder::of(&model(360), &tokenizer, None);
+    let said = message(folder.export("model", Target::Gguf, Encoding::F32));
+    assert!(said.starts_with("the exported tokenizer cuts \" It's 1,234.50 euros"), "{said}");
+    folder.export("model", Target::Hf, Encoding::F32).unwrap();
 }
 
 #[test]

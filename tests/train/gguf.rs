@@ -32,7 +32,7 @@ fn said(bytes: &[u8]) -> String {
     std::fs::write(&path, bytes).unwrap();
     match gguf::read(&path) {
         Err(Failure::Io { error, .. }) => error.to_string(),
-        other => message(other),
+        other => message(other.map(|_| "it was read")),
     }
 }
 
@@ -197,7 +197,6 @@ fn facts_that_lie_are_named() {
     lie("bos_token_id", &number(360), "outside the vocabulary of 360");
     lie("eos_token_id", &number(u32::MAX), "outside the vocabulary of 360");
     lie("unknown_token_id", &number(400), "outside the vocabulary of 360");
-    lie("bos_token_id", &number(17), "");
     let lie = |key: &str, skip, with: &[u8], expected: &str| {
         let said = said(&patched(&whole, key, skip, with));
         assert!(said.contains(expected), "{key}: {said}");
@@ -206,9 +205,8 @@ fn facts_that_lie_are_named() {
     lie("ggml.token_type", 16, &number(77), "token 0 is of the unknown type 77");
     lie("ggml.model", 12, b"llima", "its tokenizer is of the kind `llima`");
     lie("general.architecture", 12, b"llima", "its architecture is `llima`");
-    lie("ggml.tokens", 24, b"<UNK", "");
     lie("llama.vocab_size", 0, &number(6), "`llama.vocab_size` is of the wrong type");
-    lie("llama.block_c", 0, b"Xount", "`llama.block_cXount` is not supported");
+    lie("llama.block_c", 0, b"_ount", "`llama.block_c_ount` is not supported");
 }
 
 /// Positions that are stretched as Llama 3's.
@@ -231,7 +229,7 @@ fn stretched_positions_come_back() {
         // Other programs' files have the divisors alone.
         let mut foreign = bytes;
         for key in ["factor", "low_freq_factor", "high_freq_factor", "original_context"] {
-            foreign = patched(&foreign, &format!("llamake.rope.{}", &key[..3]), 0, b"XXX");
+            foreign = patched(&foreign, &format!("llamake.rope.{}", &key[..3]), 0, b"???");
         }
         if original == 8192 {
             assert_eq!(read(&foreign).model.config, model.config);

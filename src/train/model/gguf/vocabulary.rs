@@ -112,7 +112,7 @@ pub fn facts_of(
             ggml("model", Fact::Text("llama".into())),
             ggml("pre", Fact::Text("default".into())),
             ggml("tokens", Fact::Texts(texts)),
-            ggml("scores", Fact::F32s(scores(&entries, &merges, &json))),
+            ggml("scores", Fact::F32s(scores(&entries, &merges))),
             ggml("token_type", Fact::I32s(kinds)),
             ggml("add_space_prefix", Fact::Bool(begins_with_blank(&json))),
         ],
@@ -194,26 +194,17 @@ fn merges(json: &Value) -> Vec<(String, String)> {
     json["model"]["merges"].as_array().into_iter().flatten().filter_map(pair).collect()
 }
 
-/// Pieces that no merge makes come last, for they are never made. Where words are cut first, blanks
-/// in a row are a word without the last of them, which belongs to the next; llama.cpp, which does
-/// not cut, does the same where joining blanks comes after all else.
-fn scores(entries: &[(String, EntryKind)], merges: &[(String, String)], json: &Value) -> Vec<f32> {
+/// Pieces that no merge makes come last, for they are never made.
+fn scores(entries: &[(String, EntryKind)], merges: &[(String, String)]) -> Vec<f32> {
     let mut ranks: BTreeMap<String, usize> = BTreeMap::new();
     for (rank, (left, right)) in merges.iter().enumerate() {
         ranks.entry(format!("{left}{right}")).or_insert(rank);
     }
-    let cut_first = find(&json["pre_tokenizer"], "Split").is_some();
-    let late = |text: &str| cut_first && text.chars().all(|c| c == '▁');
     let score = |(id, (text, kind)): (usize, &(String, EntryKind))| {
         if !matches!(kind, EntryKind::Normal | EntryKind::UserDefined) {
             return 0.0;
         }
-        let rank = match ranks.get(text) {
-            Some(rank) if late(text) => merges.len() + rank,
-            Some(rank) => *rank,
-            None => 2 * merges.len() + id,
-        };
-        -(rank as f32)
+        -(ranks.get(text).copied().unwrap_or(merges.len() + id) as f32)
     };
     entries.iter().enumerate().map(score).collect()
 }
