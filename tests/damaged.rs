@@ -19,6 +19,7 @@ fn seeds() -> BTreeMap<&'static str, Vec<Vec<u8>>> {
     let special = llamake::train::model::SpecialTokens { bos: 1, eos: 2 };
     seeds.insert("config", text(&[&targets::shape().to_json(special)]));
     seeds.insert("csv", text(&["a,b\n1,\"x\ny\"\n\"\"\"\",é\n"]));
+    seeds.insert("gguf", small_gguf());
     seeds.insert("gz", vec![zipped(rows.as_bytes())]);
     seeds.insert("json", text(&["[{\"a\": 1}, {\"a\": [\"x\", {\"b\": 1e9}]}]"]));
     seeds.insert("jsonl", text(&[rows]));
@@ -37,6 +38,27 @@ fn seeds() -> BTreeMap<&'static str, Vec<Vec<u8>>> {
 
 /// Parquet files that hold each kind of value.
 const TABLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/train/read/parquet");
+
+/// Pieces, and words of bytes.
+fn small_gguf() -> Vec<Vec<u8>> {
+    use llamake::train::model::encoding::Encoding;
+    use llamake::train::model::gguf::{self, vocabulary};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    let config = llamake::train::model::ModelConfig { vocab: 360, ..targets::shape() };
+    let weights = llamake::train::model::init::untrained(&config, 1);
+    let special = llamake::train::model::SpecialTokens { bos: 1, eos: 2 };
+    let model = llamake::train::model::folder::ModelFolder { config, special, weights };
+    let written = |manner| {
+        let tokenizer = crate::train::export::tokenizer(manner, true);
+        let facts = vocabulary::facts_of(&tokenizer, None, 360).unwrap();
+        let mut heard = crate::train::fixtures::Heard::default();
+        gguf::write(&path, &model, facts, Encoding::F16, &mut heard).unwrap();
+        std::fs::read(&path).unwrap()
+    };
+    use llamake::train::data::vocabulary::Manner;
+    vec![written(Manner::SentencePiece), written(Manner::ByteLevel)]
+}
 
 fn zipped(bytes: &[u8]) -> Vec<u8> {
     use std::io::Write;

@@ -35,7 +35,7 @@ pub enum Command {
     Log(Log),
     /// Answer a prompt with a model that was built
     Generate(Generate),
-    /// Write what a stage made to a folder that other tools read
+    /// Write a model in the form of other tools
     Export(Export),
     /// Look into the store of results
     Cache(Cache),
@@ -201,17 +201,34 @@ pub struct Generate {
 pub struct Export {
     #[command(flatten)]
     pub recipe: Recipe,
-    /// A recipe first if it ends in `.recipe`, then the stage, then the folder to write
-    #[arg(value_name = "STAGE|DIR", required = true)]
+    /// A recipe first if it ends in `.recipe`, then a stage that makes a model, a model folder or a
+    /// `.gguf` file, then the path to write
+    #[arg(value_name = "STAGE|DIR|FILE PATH", required = true)]
     pub stage: Vec<String>,
     #[arg(long = "to", value_enum, default_value_t = Format::Hf)]
     pub format: Format,
+    /// How numbers are written; q8_0 only in GGUF
+    #[arg(long, value_enum, default_value_t = Dtype::F32)]
+    pub dtype: Dtype,
+    #[arg(short = 'j', long = "jobs", value_name = "N")]
+    pub jobs: Option<std::num::NonZeroUsize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// A Hugging Face model folder
     Hf,
+    /// A file for llama.cpp
+    Gguf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Dtype {
+    F32,
+    F16,
+    Bf16,
+    #[value(name = "q8_0")]
+    Q8_0,
 }
 
 #[derive(Debug, Args)]

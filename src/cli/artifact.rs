@@ -1,7 +1,10 @@
 //! Finding what a stage made: the way from a name on the command line to files. Knows plans and the
 //! store; does not know what the files are for.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::Result;
+use tempfile::TempDir;
 
 use super::exit::{fail, tell};
 use super::machine::executor;
@@ -11,6 +14,7 @@ use crate::build::examine::{Examiner, Finding};
 use crate::build::executor::Failure;
 use crate::build::store::ActionResult;
 use crate::build::verdict::Verdict;
+use crate::lang::value::SINGLE_PORT;
 
 /// A stage's result, or what to do about its absence.
 pub fn find(
@@ -37,6 +41,34 @@ pub fn find(
         }
         Err(failure) => Err(fail(&[failure])),
     })
+}
+
+/// A model folder that was named, or the one that a stage made; with what keeps it in place.
+pub fn model(
+    flags: &args::Recipe,
+    words: &[String],
+) -> Result<Result<(PathBuf, Option<TempDir>), Exit>> {
+    if let [only] = words
+        && Path::new(only).join("config.json").is_file()
+    {
+        return Ok(Ok((only.into(), None)));
+    }
+    let (found, result) = match find(flags, words)? {
+        Ok(found) => found,
+        Err(exit) => return Ok(Err(exit)),
+    };
+    let kept = tempfile::tempdir()?;
+    let place = kept.path().join("model");
+    let stage = words.last().cloned().unwrap_or_default();
+    let Some(manifest) = result.ports.get(SINGLE_PORT) else {
+        return Ok(Err(fail(&[Failure::new(format!("`{stage}` makes no model"))])));
+    };
+    let place = found.store.blobs().lay_out(manifest, &place)?;
+    if !place.join("config.json").is_file() {
+        let kinds = "name a stage of kind `pretrain` or `sft`, or a model folder";
+        return Ok(Err(fail(&[Failure::new(format!("`{stage}` makes no model")).remedy(kinds)])));
+    }
+    Ok(Ok((place, Some(kept))))
 }
 
 /// The results of all fresh actions.

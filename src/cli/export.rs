@@ -1,52 +1,114 @@
-//! `llamake export STAGE DIR --to hf`: what a stage made, as a folder of its own.
+//! `llamake export STAGE|DIR|FILE PATH --to hf|gguf`: a model in the form of other programs.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
+use tempfile::TempDir;
 
 use super::exit::fail;
+use super::generate::Quiet;
+use super::machine::{cancel_flag, isa, pool};
 use super::terminal::note;
 use super::{Exit, args, artifact};
-use crate::build::executor::Failure;
-use crate::lang::value::SINGLE_PORT;
+use crate::exec::local::translated;
+use crate::train::model::encoding::Encoding;
+use crate::train::progress::{Context, Failure};
+use crate::train::stage::export::{self, Export, GGUF_FILE, Target};
 
-/// Copies a model folder out of the store; the folder must not exist, or be empty.
+/// Writes a model to a path that does not exist, or a folder to an empty one.
 pub fn run(args: &args::Export) -> Result<Exit> {
-    let args::Format::Hf = args.format;
-    let Some((folder, words)) = args.stage.split_last().filter(|(_, words)| !words.is_empty())
-    else {
-        bail!("name a stage and the folder to write: `llamake export chat DIR`")
+    let Some((path, words)) = args.stage.split_last().filter(|(_, words)| !words.is_empty()) else {
+        bail!("name a stage and where to write: `llamake export chat PATH`")
     };
-    let folder = PathBuf::from(folder);
-    if folder.exists() && !folder.read_dir().is_ok_and(|mut entries| entries.next().is_none()) {
-        bail!("`{}` is there already; name a new folder", folder.display());
-    }
-    let (found, result) = match artifact::find(&args.recipe, words)? {
+    let path = PathBuf::from(path);
+    check_place(&path, args.format)?;
+    let (model, _kept) = match source(args, words)? {
         Ok(found) => found,
         Err(exit) => return Ok(exit),
     };
-    let stage = words.last().cloned().unwrap_or_default();
-    let manifest = result.ports.get(SINGLE_PORT);
-    let is_model = |entry: &crate::build::digest::Entry| entry.path == "config.json";
-    let Some(manifest) = manifest.filter(|one| one.entries().iter().any(is_model)) else {
-        let failure = Failure::new(format!("`{stage}` makes no model"));
-        return Ok(fail(&[failure.remedy("only models have the form of Hugging Face")]));
+    let part = beside(&path)?;
+    let mut quiet = Quiet { cancel: cancel_flag()? };
+    let mut context = Context {
+        isa: isa()?,
+        ..Context::new(pool(args.jobs).threads, part.path().into(), &mut quiet)
     };
-    if folder.exists() {
-        std::fs::remove_dir(&folder)?;
+    let params = Export { model, to: args.format.target(), dtype: args.dtype.encoding() };
+    match export::run(&params, &mut context) {
+        Ok(_) => {}
+        Err(Failure::Interrupted) => return Ok(Exit::Interrupted),
+        Err(failure) => return Ok(fail(&[translated(failure)])),
     }
-    let part = beside(&folder)?;
-    let written = found.store.blobs().copy_out(manifest, &part.path().join("model"));
-    written
-        .and_then(|()| std::fs::rename(part.path().join("model"), &folder))
-        .map_err(|error| anyhow::anyhow!("`{}` cannot be written: {error}", folder.display()))?;
-    note(&format!("wrote {}", folder.display()));
+    put(&part.path().join("out"), &path, args.format)
+        .map_err(|error| anyhow::anyhow!("`{}` cannot be written: {error}", path.display()))?;
+    note(&format!("wrote {}", path.display()));
     Ok(Exit::Done)
 }
 
+fn check_place(path: &Path, format: args::Format) -> Result<()> {
+    let empty = || path.read_dir().is_ok_and(|mut entries| entries.next().is_none());
+    match format {
+        args::Format::Hf if path.exists() && !empty() => {
+            bail!("`{}` is there already; name a new folder", path.display())
+        }
+        args::Format::Gguf if path.exists() => {
+            bail!("`{}` is there already; name a new file", path.display())
+        }
+        args::Format::Gguf if path.extension().is_none_or(|end| end != "gguf") => {
+            bail!("`{}` does not end in `.gguf`", path.display())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A GGUF file or a model folder that was named, or what a stage made.
+fn source(
+    args: &args::Export,
+    words: &[String],
+) -> Result<Result<(PathBuf, Option<TempDir>), Exit>> {
+    match words {
+        [only] if only.ends_with(".gguf") && Path::new(only).is_file() => {
+            Ok(Ok((only.into(), None)))
+        }
+        _ => artifact::model(&args.recipe, words),
+    }
+}
+
+/// Moves what was made to where it belongs.
+fn put(made: &Path, path: &Path, format: args::Format) -> std::io::Result<()> {
+    match format {
+        args::Format::Gguf => std::fs::rename(made.join(GGUF_FILE), path),
+        args::Format::Hf => {
+            if path.exists() {
+                std::fs::remove_dir(path)?;
+            }
+            std::fs::rename(made, path)
+        }
+    }
+}
+
+impl args::Format {
+    fn target(self) -> Target {
+        match self {
+            args::Format::Hf => Target::Hf,
+            args::Format::Gguf => Target::Gguf,
+        }
+    }
+}
+
+impl args::Dtype {
+    fn encoding(self) -> Encoding {
+        match self {
+            args::Dtype::F32 => Encoding::F32,
+            args::Dtype::F16 => Encoding::F16,
+            args::Dtype::Bf16 => Encoding::Bf16,
+            args::Dtype::Q8_0 => Encoding::Q8_0,
+        }
+    }
+}
+
 /// A temporary folder on the same disk, so that the whole appears at once.
-fn beside(folder: &Path) -> Result<tempfile::TempDir> {
-    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+fn beside(path: &Path) -> Result<TempDir> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent)?;
     Ok(tempfile::Builder::new().prefix(".llamake-export").tempdir_in(parent)?)

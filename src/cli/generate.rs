@@ -1,24 +1,20 @@
 //! `llamake generate STAGE|DIR --prompt …`: a model's answer, from the terminal.
 
-use std::path::{Path, PathBuf};
-
 use anyhow::Result;
 
 use super::exit::fail;
 use super::machine::{cancel_flag, isa, pool};
 use super::terminal::{note, out};
 use super::{Exit, args, artifact};
-use crate::build::executor::Failure;
 use crate::eval::examinee::{Examinee, Manner};
 use crate::exec::local::translated;
-use crate::lang::value::SINGLE_PORT;
 use crate::train::kernels::Threads;
 use crate::train::kernels::sample::Sampling;
 use crate::train::progress::Progress;
 
 /// Answers one prompt.
 pub fn run(args: &args::Generate) -> Result<Exit> {
-    let (folder, _kept) = match model_folder(args)? {
+    let (folder, _kept) = match artifact::model(&args.recipe, &args.model)? {
         Ok(found) => found,
         Err(exit) => return Ok(exit),
     };
@@ -53,36 +49,9 @@ pub fn run(args: &args::Generate) -> Result<Exit> {
     }
 }
 
-/// A model folder that was named, or the one that a stage made; with what keeps it in place.
-fn model_folder(
-    args: &args::Generate,
-) -> Result<Result<(PathBuf, Option<tempfile::TempDir>), Exit>> {
-    if let [only] = args.model.as_slice()
-        && Path::new(only).join("config.json").is_file()
-    {
-        return Ok(Ok((only.into(), None)));
-    }
-    let (found, result) = match artifact::find(&args.recipe, &args.model)? {
-        Ok(found) => found,
-        Err(exit) => return Ok(Err(exit)),
-    };
-    let kept = tempfile::tempdir()?;
-    let place = kept.path().join("model");
-    let stage = args.model.last().cloned().unwrap_or_default();
-    let Some(manifest) = result.ports.get(SINGLE_PORT) else {
-        return Ok(Err(fail(&[Failure::new(format!("`{stage}` makes no model"))])));
-    };
-    let place = found.store.blobs().lay_out(manifest, &place)?;
-    if !place.join("config.json").is_file() {
-        let kinds = "name a stage of kind `pretrain` or `sft`, or a model folder";
-        return Ok(Err(fail(&[Failure::new(format!("`{stage}` makes no model")).remedy(kinds)])));
-    }
-    Ok(Ok((place, Some(kept))))
-}
-
 /// Says nothing while it works; hears ctrl-C.
-struct Quiet {
-    cancel: std::sync::Arc<std::sync::atomic::AtomicBool>,
+pub struct Quiet {
+    pub cancel: std::sync::Arc<std::sync::atomic::AtomicBool>,
 }
 
 impl Progress for Quiet {

@@ -17,7 +17,7 @@ use super::decode::training::{batch_of, length_of};
 /// The most threads that a stage kind uses well, and the memory it will need where that is known.
 pub fn demand(action: &Action) -> Demand {
     let threads = match action.kind.as_str() {
-        "pretrain" | "sft" | "eval" | "generate" | "train_tokenizer" => usize::MAX,
+        "pretrain" | "sft" | "eval" | "export" | "generate" | "train_tokenizer" => usize::MAX,
         _ => 1,
     };
     let config = action.params.get("model").and_then(architecture);
@@ -123,7 +123,22 @@ fn quantity(value: &Value) -> Option<Quantity> {
 
 /// What only a stage kind can know to be wrong with its parameters, found without running it.
 pub fn prove(sources: &Sources, module: &Module) -> Vec<Diagnostic> {
-    module.stages.iter().filter_map(|stage| even_heads(sources, stage)).collect()
+    let of_stage = |stage| [even_heads(sources, stage), blocks_in_gguf(sources, stage)];
+    module.stages.iter().flat_map(of_stage).flatten().collect()
+}
+
+/// Safetensors have no blocks of integers.
+fn blocks_in_gguf(sources: &Sources, stage: &Stage) -> Option<Diagnostic> {
+    let is = |name: &str, text: &str| matches!(stage.params.get(name), Some(Value::Text(found)) if found == text);
+    if stage.kind != "export" || !is("to", "hf") || !is("dtype", "q8_0") {
+        return None;
+    }
+    let message = format!("`{}` writes q8_0, which a Hugging Face folder cannot hold", stage.name);
+    Some(
+        Diagnostic::error("export-dtype", message)
+            .label(line_of(sources, stage, "dtype")?, "only GGUF files have q8_0")
+            .note("choose `to: \"gguf\"`, or `dtype: \"bf16\"`"),
+    )
 }
 
 /// Rotary positions turn pairs, so a head must have an even width.

@@ -23,8 +23,8 @@ use crate::train::stage::read_tokenizer::{self, ReadTokenizer};
 use crate::train::stage::smallworld::{self, Smallworld};
 use crate::train::stage::split::{self, Split};
 use crate::train::stage::train_tokenizer::{self, TrainTokenizer};
-use crate::train::stage::{Generate, Pretrain, Sft};
-use crate::train::stage::{generate, pretrain, sft};
+use crate::train::stage::{Export, Generate, Pretrain, Sft};
+use crate::train::stage::{export, generate, pretrain, sft};
 
 /// A stage kind: its name in the library, and its semantic version, which is bumped whenever the
 /// bits of its results change.
@@ -53,6 +53,7 @@ const fn trains(name: &'static str, version: u32) -> Kind {
 pub const KINDS: &[Kind] = &[
     kind("command", 1),
     Kind { name: "eval", version: 1, keyed: Keyed { outside: &[], input_names: true } },
+    kind("export", 1),
     kind("fetch", 1),
     kind("generate", 2),
     kind("hub_base_model", 1),
@@ -82,6 +83,7 @@ pub const KINDS: &[Kind] = &[
 pub enum Work {
     Command(Command),
     Eval(eval::run::Params),
+    Export(Export),
     Fetch(Fetch),
     Generate(Generate),
     HubBenchmark(Rows<ReadBenchmark>),
@@ -111,6 +113,7 @@ impl Work {
         let work = match job.action.kind.as_str() {
             "command" => Work::Command(data::command_of(&fields)?),
             "eval" => Work::Eval(examination::eval_of(&fields)?),
+            "export" => Work::Export(model::export_of(&fields)?),
             "fetch" => Work::Fetch(data::fetch_of(&fields)?),
             "generate" => Work::Generate(model::generate_of(&fields)?),
             "hub_base_model" => Work::HubModel(repositories::hub_model_of(&fields, false)?),
@@ -148,6 +151,7 @@ impl Work {
         match self {
             Work::Command(params) => command::run(params, search_path, context),
             Work::Eval(params) => eval::run::run(params, context),
+            Work::Export(params) => export::run(params, context),
             Work::Fetch(params) => fetch::run(params, context),
             Work::Generate(params) => generate::run(params, context),
             Work::HubBenchmark(params) => hub::benchmark(params, context),

@@ -18,6 +18,7 @@ use llamake::train::model::{ModelConfig, weights};
 pub const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("config", config),
     ("csv", csv),
+    ("gguf", gguf),
     ("gz", gz),
     ("json", json),
     ("jsonl", jsonl),
@@ -61,6 +62,12 @@ pub fn config(bytes: &[u8]) {
 /// A table with a header.
 pub fn csv(bytes: &[u8]) {
     records("rows.csv", bytes);
+}
+
+/// A whole model in one file.
+pub fn gguf(bytes: &[u8]) {
+    let path = in_folder("model.gguf", bytes).join("model.gguf");
+    try_tokenizer(llamake::train::model::gguf::read(&path).map(|read| read.tokenizer));
 }
 
 /// Compressed rows.

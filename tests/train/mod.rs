@@ -4,17 +4,19 @@ mod chat;
 mod chat_renders;
 mod command;
 mod encoding;
+pub mod export;
 #[cfg(feature = "hub")]
 mod fetch;
 pub mod fixtures;
 mod foreign_tokenizers;
+mod gguf;
 mod golden_data;
 #[cfg(feature = "hub")]
 pub mod hub;
 mod kernels;
 mod mapped;
 mod oracle;
-mod pipeline;
+pub mod pipeline;
 mod read;
 mod read_model;
 mod sampling;

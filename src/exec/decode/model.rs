@@ -3,15 +3,33 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::exec::inputs::Fields;
 use crate::train::data::chat::Template;
 use crate::train::kernels::rope::RopeScaling;
 use crate::train::model::ModelConfig;
-use crate::train::stage::Generate;
+use crate::train::model::encoding::Encoding;
+use crate::train::stage::export::Target;
 use crate::train::stage::read_model::ReadModel;
 use crate::train::stage::read_tokenizer::ReadTokenizer;
+use crate::train::stage::{Export, Generate};
+
+pub fn export_of(fields: &Fields<'_>) -> Result<Export> {
+    let dtype = fields.text("dtype")?;
+    Ok(Export {
+        model: fields.artifact("model")?,
+        to: match fields.text("to")?.as_str() {
+            "hf" => Target::Hf,
+            "gguf" => Target::Gguf,
+            other => bail!("`{other}` is no form of a model"),
+        },
+        dtype: match Encoding::named(&dtype) {
+            Some(encoding) => encoding,
+            None => bail!("`{dtype}` is no way to write numbers"),
+        },
+    })
+}
 
 pub fn generate_of(fields: &Fields<'_>) -> Result<Generate> {
     Ok(Generate {

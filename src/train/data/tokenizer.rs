@@ -125,6 +125,11 @@ impl Tokenizer {
         Ok(())
     }
 
+    /// All of it as `tokenizer.json` states it.
+    pub fn to_json(&self) -> Value {
+        serde_json::to_value(&self.inner).expect("a tokenizer is JSON")
+    }
+
     /// One more than the highest id: how many rows the embedding of a model needs.
     pub fn vocab(&self) -> usize {
         self.vocab
@@ -153,6 +158,12 @@ impl Tokenizer {
             tokens.filter(|token| !token.special).map(|token| token.content).collect();
         added.sort_unstable();
         added
+    }
+
+    /// The token that stands for what has no entry.
+    pub fn unknown(&self) -> Option<Special> {
+        let text = self.unknown.clone()?;
+        self.inner.token_to_id(&text).map(|id| Special { text, id })
     }
 
     /// The ids of a text, taken as words only: `</s>` in it is four characters.

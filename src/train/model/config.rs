@@ -90,13 +90,18 @@ impl ModelConfig {
     /// The text of `config.json`, read alike by transformers 4 (`rope_theta`) and 5
     /// (`rope_parameters`).
     pub fn to_json(&self, special: SpecialTokens) -> String {
+        self.to_json_in(special, "float32")
+    }
+
+    /// The same for weights in another dtype, by torch's name.
+    pub fn to_json_in(&self, special: SpecialTokens, dtype: &str) -> String {
         let (parameters, legacy) = rope_json(self.rope, self.rope_scaling);
         let value = json!({
             "architectures": ["LlamaForCausalLM"],
             "attention_bias": false,
             "attention_dropout": 0.0,
             "bos_token_id": special.bos,
-            "dtype": "float32",
+            "dtype": dtype,
             "eos_token_id": special.eos,
             "head_dim": self.head_dim(),
             "hidden_act": "silu",
@@ -115,7 +120,7 @@ impl ModelConfig {
             "rope_scaling": legacy,
             "rope_theta": self.rope,
             "tie_word_embeddings": self.tied,
-            "torch_dtype": "float32",
+            "torch_dtype": dtype,
             "use_cache": true,
             "vocab_size": self.vocab,
         });

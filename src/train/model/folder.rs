@@ -16,6 +16,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::config::{ModelConfig, SpecialTokens};
+use super::encoding::Encoding;
 use super::parameters::Parameters;
 use super::tensor::Stored;
 use super::weights;
@@ -24,6 +25,9 @@ use crate::train::progress::Failure;
 
 const CONFIG: &str = "config.json";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+
+/// Bytes of the weights in one file of a published folder.
+const LARGEST_FILE: usize = 5_000_000_000;
 
 /// A model as its folder holds it.
 #[derive(Debug)]
@@ -65,12 +69,47 @@ pub fn write(
     tokenizer: &Path,
     chat_template: Option<&str>,
 ) -> Result<(), Failure> {
+    write_settings(folder, model, tokenizer, chat_template, "float32")?;
+    weights::save(&folder.join(weights::WHOLE), &model.config, &model.weights)
+}
+
+/// The same as other programs publish it: in any encoding that safetensors have, large models in
+/// several files, and the template also in a file of its own.
+pub fn publish(
+    folder: &Path,
+    model: &ModelFolder,
+    tokenizer: &Path,
+    chat_template: Option<&str>,
+    encoding: Encoding,
+) -> Result<(), Failure> {
+    let dtype = match encoding {
+        Encoding::F32 => "float32",
+        Encoding::F16 => "float16",
+        Encoding::Bf16 => "bfloat16",
+        Encoding::Q8_0 => {
+            return Err(Failure::input("a Hugging Face folder cannot hold q8_0")
+                .remedy("choose `to: \"gguf\"`, or `dtype: \"bf16\"`"));
+        }
+    };
+    write_settings(folder, model, tokenizer, chat_template, dtype)?;
+    if let Some(template) = chat_template {
+        write_text(&folder.join("chat_template.jinja"), template)?;
+    }
+    weights::save_in(folder, &model.config, &model.weights, encoding, LARGEST_FILE)
+}
+
+fn write_settings(
+    folder: &Path,
+    model: &ModelFolder,
+    tokenizer: &Path,
+    chat_template: Option<&str>,
+    dtype: &str,
+) -> Result<(), Failure> {
     fs::create_dir_all(folder).map_err(Failure::io(folder))?;
-    let ModelFolder { config, special, weights } = model;
-    write_text(&folder.join(CONFIG), &config.to_json(*special))?;
+    let ModelFolder { config, special, .. } = model;
+    write_text(&folder.join(CONFIG), &config.to_json_in(*special, dtype))?;
     write_generation(folder, *special)?;
-    write_tokenizer(folder, tokenizer, chat_template)?;
-    weights::save(&folder.join(weights::WHOLE), config, weights)
+    write_tokenizer(folder, tokenizer, chat_template)
 }
 
 /// Writes the configuration of another folder, naming the tokens of this tokenizer.

@@ -15,7 +15,9 @@
 pub mod activations;
 pub mod batch;
 pub mod config;
+pub mod encoding;
 pub mod folder;
+pub mod gguf;
 pub mod init;
 pub mod kv_cache;
 pub mod loaded;

@@ -141,6 +141,17 @@ impl<T: Tensor + Default> Parameters<T> {
         head.elements()
     }
 
+    /// The tensors in the order of the table.
+    pub fn in_order(&self) -> Vec<&T> {
+        let mut tensors = vec![&self.embedding_vd];
+        tensors.extend(self.blocks.iter().flat_map(BlockParameters::in_order));
+        tensors.push(&self.norm_d);
+        if !self.tied {
+            tensors.push(&self.head_vd);
+        }
+        tensors
+    }
+
     /// The same with each tensor turned into another form.
     pub fn map<U: Tensor + Default>(self, form: impl Fn(T) -> U) -> Parameters<U> {
         let form = &form;
@@ -190,15 +201,7 @@ impl Parameters {
 
     /// The buffers in the order of the table.
     pub fn tensors(&self) -> Vec<&[f32]> {
-        let mut tensors: Vec<&[f32]> = vec![&self.embedding_vd];
-        for block in &self.blocks {
-            tensors.extend(block.tensors());
-        }
-        tensors.push(&self.norm_d);
-        if !self.tied {
-            tensors.push(&self.head_vd);
-        }
-        tensors
+        self.in_order().into_iter().map(Vec::as_slice).collect()
     }
 
     /// The buffers in the order of the table, to be changed.
@@ -223,8 +226,8 @@ impl Parameters {
     }
 }
 
-impl BlockParameters {
-    fn tensors(&self) -> [&[f32]; 9] {
+impl<T> BlockParameters<T> {
+    fn in_order(&self) -> [&T; 9] {
         [
             &self.attention_norm_d,
             &self.query_dd,
@@ -237,7 +240,9 @@ impl BlockParameters {
             &self.down_df,
         ]
     }
+}
 
+impl BlockParameters {
     fn tensors_mut(&mut self) -> [&mut [f32]; 9] {
         [
             &mut self.attention_norm_d,

@@ -13,8 +13,10 @@ use memmap2::Mmap;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, Metadata, View};
 use serde::Deserialize;
+use serde_json::{Map, json};
 
 use super::config::ModelConfig;
+use super::encoding::Encoding;
 use super::parameters::{Parameters, TensorSpec, count, table};
 use super::tensor::{self, Stored};
 use crate::train::progress::Failure;
@@ -173,11 +175,23 @@ fn follows_from_config(name: &str, config: &ModelConfig) -> bool {
 struct Saved<'a> {
     spec: &'a TensorSpec,
     values: &'a [f32],
+    encoding: Encoding,
 }
 
-impl View for Saved<'_> {
+impl Saved<'_> {
+    fn bytes(&self) -> usize {
+        self.encoding.bytes(self.values.len())
+    }
+}
+
+impl View for &Saved<'_> {
     fn dtype(&self) -> Dtype {
-        Dtype::F32
+        match self.encoding {
+            Encoding::F32 => Dtype::F32,
+            Encoding::F16 => Dtype::F16,
+            Encoding::Bf16 => Dtype::BF16,
+            Encoding::Q8_0 => panic!("safetensors have no blocks"),
+        }
     }
 
     fn shape(&self) -> &[usize] {
@@ -185,21 +199,75 @@ impl View for Saved<'_> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        self.values.iter().flat_map(|value| value.to_le_bytes()).collect()
+        let mut bytes = Vec::new();
+        self.encoding.encode(self.values, &mut bytes);
+        bytes.into()
     }
 
     fn data_len(&self) -> usize {
-        4 * self.values.len()
+        self.bytes()
     }
 }
 
-/// Writes weights as f32, one tensor at a time, under the mark that transformers asks for.
+/// Writes weights as f32 into one file, one tensor at a time.
 pub fn save(path: &Path, config: &ModelConfig, weights: &Parameters) -> Result<(), Failure> {
     let table = table(config);
-    let tensors = table
-        .iter()
-        .zip(weights.tensors())
-        .map(|(spec, values)| (spec.name.as_str(), Saved { spec, values }));
+    save_tensors(path, &saved(&table, weights, Encoding::F32))
+}
+
+/// Writes weights to a folder: one file, or several of at most `largest` bytes with an index.
+pub fn save_in(
+    folder: &Path,
+    config: &ModelConfig,
+    weights: &Parameters,
+    encoding: Encoding,
+    largest: usize,
+) -> Result<(), Failure> {
+    let table = table(config);
+    let saved = saved(&table, weights, encoding);
+    saved.iter().try_for_each(|one| encoding.check(&one.spec.name, one.values))?;
+    let parts = parts(&saved, largest);
+    if parts.len() == 1 {
+        return save_tensors(&folder.join(WHOLE), &saved);
+    }
+    let mut places = Map::new();
+    for (at, part) in parts.iter().enumerate() {
+        let file = format!("model-{:05}-of-{:05}.safetensors", at + 1, parts.len());
+        save_tensors(&folder.join(&file), part)?;
+        places.extend(part.iter().map(|one| (one.spec.name.clone(), json!(file))));
+    }
+    let total: usize = saved.iter().map(|one| one.bytes()).sum();
+    let index = json!({ "metadata": { "total_size": total }, "weight_map": places });
+    let path = folder.join(INDEX);
+    std::fs::write(&path, format!("{index:#}\n")).map_err(Failure::io(&path))
+}
+
+fn saved<'a>(
+    table: &'a [TensorSpec],
+    weights: &'a Parameters,
+    encoding: Encoding,
+) -> Vec<Saved<'a>> {
+    let tensors = table.iter().zip(weights.tensors());
+    tensors.map(|(spec, values)| Saved { spec, values, encoding }).collect()
+}
+
+/// Tensors in their order, as many to a part as fit; a larger one is a part of its own.
+fn parts<'s, 'a>(saved: &'s [Saved<'a>], largest: usize) -> Vec<&'s [Saved<'a>]> {
+    let (mut parts, mut start, mut bytes) = (Vec::new(), 0, 0);
+    for (at, one) in saved.iter().enumerate() {
+        if at > start && bytes + one.bytes() > largest {
+            parts.push(&saved[start..at]);
+            (start, bytes) = (at, 0);
+        }
+        bytes += one.bytes();
+    }
+    parts.push(&saved[start..]);
+    parts
+}
+
+/// One file, under the mark that transformers asks for.
+fn save_tensors(path: &Path, saved: &[Saved<'_>]) -> Result<(), Failure> {
+    let tensors = saved.iter().map(|one| (one.spec.name.as_str(), one));
     let mark = HashMap::from([("format".to_string(), "pt".to_string())]);
     safetensors::serialize_to_file(tensors, Some(mark), path).map_err(|error| match error {
         safetensors::SafeTensorError::IoError(error) => Failure::io(path)(error),

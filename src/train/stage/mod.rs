@@ -24,11 +24,13 @@ pub mod length;
 pub mod train_loop;
 
 // Models.
+pub mod export;
 pub mod generate;
 pub mod pretrain;
 pub mod read_model;
 pub mod sft;
 
+pub use export::Export;
 pub use generate::Generate;
 pub use length::{BatchSize, Course, Length};
 pub use pretrain::Pretrain;

@@ -1,0 +1,287 @@
+//! `export`: a model in the form of other programs, a Hugging Face folder or a GGUF file. What was
+//! written is read back: every number must be the model's, rounded once; every text must be cut
+//! into the same tokens; and logits may move no further than the rounding explains. Knows models
+//! and tokenizers; does not know how a file lays out its bytes.
+
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::train::data::chat::{ChatFormat, Template};
+use crate::train::data::pack::Row;
+use crate::train::data::rows::Message;
+use crate::train::data::tokenizer::Tokenizer;
+use crate::train::kernels::Threads;
+use crate::train::kernels::gemm::linear;
+use crate::train::model::activations::Activations;
+use crate::train::model::encoding::Encoding;
+use crate::train::model::folder::{self, ModelFolder};
+use crate::train::model::gguf::layout::laid;
+use crate::train::model::gguf::{self, file::Mapped, vocabulary};
+use crate::train::model::parameters::table;
+use crate::train::model::tensor::Tensor;
+use crate::train::model::{Batch, ModelConfig, SpecialTokens, Transformer};
+use crate::train::progress::{Context, Failure, Metrics};
+
+/// Whose form a model is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A folder as Hugging Face lays it out.
+    Hf,
+    /// A file as llama.cpp reads it.
+    Gguf,
+}
+
+/// The parameters of `export`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Export {
+    /// A model's folder, or a GGUF file.
+    pub model: PathBuf,
+    pub to: Target,
+    pub dtype: Encoding,
+}
+
+/// The name of the file inside the result of an export to GGUF.
+pub const GGUF_FILE: &str = "model.gguf";
+
+/// A model with all that goes with it.
+struct Source {
+    model: ModelFolder,
+    tokenizer: Tokenizer,
+    /// Where the tokenizer's files lie.
+    files: PathBuf,
+    chat_template: Option<String>,
+    /// Keeps files that were only made for this.
+    _kept: Option<TempDir>,
+}
+
+impl Source {
+    fn open(path: &Path) -> Result<Source, Failure> {
+        if path.is_dir() {
+            let model = folder::read(path)?;
+            let tokenizer = Tokenizer::load(path)?;
+            let chat_template = folder::read_chat_template(path)?;
+            return Ok(Source { model, tokenizer, files: path.into(), chat_template, _kept: None });
+        }
+        let gguf::GgufModel { model, tokenizer, chat_template } = gguf::read(path)?;
+        let kept = tempfile::tempdir().map_err(Failure::io("a temporary folder"))?;
+        tokenizer.save(kept.path())?;
+        let files = kept.path().to_path_buf();
+        Ok(Source { model, tokenizer, files, chat_template, _kept: Some(kept) })
+    }
+}
+
+/// Writes the model at port `out`: a folder that holds what Hugging Face's would, or `model.gguf`.
+pub fn run(params: &Export, context: &mut Context<'_>) -> Result<Metrics, Failure> {
+    let Source { model, tokenizer, files, chat_template, _kept } = Source::open(&params.model)?;
+    let threads = context.kernels();
+    let tokens = probe(&model.config, model.special);
+    let (before, model) = logits(&threads, model, &tokens);
+    let out = context.out.join("out");
+    std::fs::create_dir_all(&out).map_err(Failure::io(&out))?;
+    let template = chat_template.as_deref();
+    let written = match params.to {
+        Target::Hf => {
+            folder::publish(&out, &model, &files, template, params.dtype)?;
+            compare_folder(&out, &model, params.dtype)?;
+            drop(model);
+            Source::open(&out)?
+        }
+        Target::Gguf => {
+            let path = out.join(GGUF_FILE);
+            let facts = vocabulary::facts_of(&tokenizer, template, model.config.vocab)?;
+            gguf::write(&path, &model, facts, params.dtype, context.progress)?;
+            compare_gguf(&path, &model, params.dtype)?;
+            drop(model);
+            Source::open(&path)?
+        }
+    };
+    compare_texts(&tokenizer, &written.tokenizer)?;
+    compare_template(&tokenizer, template, &written)?;
+    let (after, written) = logits(&threads, written.model, &tokens);
+    let moved = compare_logits(&before, &after, params.dtype, written.config.layers)?;
+    let bytes = size(&out)?;
+    Ok(vec![("bytes".into(), bytes as f64), ("largest_logit_error".into(), moved)])
+}
+
+/// Bytes of the files in a folder.
+fn size(folder: &Path) -> Result<u64, Failure> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder).map_err(Failure::io(folder))? {
+        let metadata = entry.and_then(|entry| entry.metadata());
+        bytes += metadata.map_err(Failure::io(folder))?.len();
+    }
+    Ok(bytes)
+}
+
+/// Tokens from all over the vocabulary.
+fn probe(config: &ModelConfig, special: SpecialTokens) -> Vec<u32> {
+    let count = config.context.min(16);
+    let spread = (1..count).map(|at| (at * config.vocab / count) as u32);
+    [special.bos].into_iter().chain(spread).collect()
+}
+
+/// The logits of every position; gives the model back.
+fn logits(threads: &Threads, model: ModelFolder, tokens: &[u32]) -> (Vec<f32>, ModelFolder) {
+    let ModelFolder { config, special, weights } = model;
+    let model = Transformer::new(config, weights, tokens.len());
+    let segment = 0..tokens.len();
+    let row = Row { tokens: tokens.into(), targets: tokens.into(), segments: vec![segment] };
+    let batch = Batch::of(&[&row]);
+    let mut a = Activations::for_inference(&model.config, tokens.len());
+    model.forward(threads, &batch, &mut a);
+    let (d, v) = (model.config.dim, model.config.vocab);
+    let mut logits_tv = vec![0.0; tokens.len() * v];
+    linear(threads, &a.hidden_td, model.weights.head(), &mut logits_tv, [tokens.len(), d, v]);
+    let Transformer { config, weights, .. } = model;
+    (logits_tv, ModelFolder { config, special, weights })
+}
+
+/// Every number of a folder is the model's, rounded once.
+fn compare_folder(folder: &Path, model: &ModelFolder, encoding: Encoding) -> Result<(), Failure> {
+    let written = folder::open(folder)?;
+    compare_facts(folder, model, &written.config, written.special)?;
+    let pairs = model.weights.tensors().into_iter().zip(written.weights.in_order());
+    for (spec, (before, after)) in table(&model.config).iter().zip(pairs) {
+        compare_numbers(&spec.name, &encoding.rounded(before), &after.elements().to_floats())?;
+    }
+    Ok(())
+}
+
+/// The same for a GGUF file, one tensor at a time.
+fn compare_gguf(path: &Path, model: &ModelFolder, encoding: Encoding) -> Result<(), Failure> {
+    let mapped = Mapped::open(path)?;
+    let file = mapped.parse()?;
+    let config = gguf::shape::config_of(&file)?;
+    compare_facts(path, model, &config, model.special)?;
+    for (laid, before) in laid(&model.config).iter().zip(model.weights.tensors()) {
+        let after = laid.ours(gguf::read::tensor_of(&file, laid)?.numbers());
+        compare_numbers(&laid.spec.name, &laid.encoding(encoding).rounded(before), &after)?;
+    }
+    Ok(())
+}
+
+fn compare_facts(
+    path: &Path,
+    model: &ModelFolder,
+    config: &ModelConfig,
+    special: SpecialTokens,
+) -> Result<(), Failure> {
+    if model.config == *config && model.special == special {
+        return Ok(());
+    }
+    Err(Failure::input(format!(
+        "`{}` does not say the model's shape: {config:?} was read back for {:?}",
+        path.display(),
+        model.config
+    )))
+}
+
+fn compare_numbers(name: &str, expected: &[f32], found: &[f32]) -> Result<(), Failure> {
+    let same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits();
+    if expected.len() == found.len() && expected.iter().zip(found).all(same) {
+        return Ok(());
+    }
+    Err(Failure::input(format!("tensor `{name}` was not read back as it was written")))
+}
+
+/// Texts that are cut in unlike ways by tokenizers that differ at all: scripts, blanks, lines,
+/// digits, marks, what looks like a token and is none.
+const TEXTS: [&str; 16] = [
+    "The quick brown fox jumps over the lazy dog.",
+    " It's 1,234.50 euros; they'll pay, won't they?",
+    "two  blanks   three\tand a tab",
+    "    def f(x):\n        return x ** 2\n\n\n",
+    "\n",
+    " ",
+    "a",
+    "ΑΒΓ где 北京大学 서울 กรุงเทพ שלום مرحبا",
+    "naïve café, e\u{301}, ½, ①, 三",
+    "🙂👩\u{200D}👩\u{200D}👧 🇫🇷",
+    "<s>[INST] <<SYS>>\nBe kind.\n<</SYS>>\n\nHello [/INST] Hi </s>",
+    "<|im_start|>user\nhi<|im_end|>\n<0x0A>",
+    "aaaaaaaaaaaaaaaaaaaaa bbbbbbbbbbb",
+    "http://example.org/?q=1&x=%20#a_b-c",
+    "\u{0}\u{1}\u{7f}\u{FEFF}\u{10FFFD}",
+    "ALL CAPS, snake_case, camelCase, 0x1F, 3.14e-10",
+];
+
+/// Every text and every entry by itself is cut as before and is put together as before.
+fn compare_texts(before: &Tokenizer, after: &Tokenizer) -> Result<(), Failure> {
+    let entries = (0..before.vocab() as u32).map(|id| before.decode(&[id]));
+    for text in TEXTS.iter().map(|text| text.to_string()).chain(entries) {
+        let (expected, found) = (before.encode(&text), after.encode(&text));
+        if expected != found {
+            return Err(Failure::input(format!(
+                "the exported tokenizer cuts {text:?} into {found:?}, and the model's into \
+                 {expected:?}"
+            ))
+            .remedy("export to `hf`, whose files hold the tokenizer as it is"));
+        }
+        if before.decode(&expected) != after.decode(&found) {
+            let fact = format!("the exported tokenizer puts {text:?} together in another way");
+            return Err(Failure::input(fact));
+        }
+    }
+    Ok(())
+}
+
+/// The template is the same, and a dialogue that it writes becomes the same tokens.
+fn compare_template(
+    tokenizer: &Tokenizer,
+    template: Option<&str>,
+    written: &Source,
+) -> Result<(), Failure> {
+    if written.chat_template.as_deref() != template {
+        return Err(Failure::input("the chat template was not read back as it was written"));
+    }
+    let Some(jinja) = template else { return Ok(()) };
+    let turns = [
+        Message::new("user", "What is 2 + 2?"),
+        Message::new("assistant", "It is 4."),
+        Message::new("user", " And in words?\n"),
+    ];
+    let prompt = |tokenizer: &Tokenizer| {
+        ChatFormat::new(&template_of(jinja, tokenizer))
+            .and_then(|format| format.prompt(tokenizer, 1, &turns))
+    };
+    match (prompt(tokenizer), prompt(&written.tokenizer)) {
+        (Ok(before), Ok(after)) if before == after => Ok(()),
+        // A template may have no place for such a dialogue; then both say so.
+        (Err(before), Err(after)) if format!("{before:?}") == format!("{after:?}") => Ok(()),
+        _ => Err(Failure::input("a dialogue becomes other tokens than the model's")),
+    }
+}
+
+fn template_of(jinja: &str, tokenizer: &Tokenizer) -> Template {
+    Template {
+        name: "of the model".into(),
+        jinja: jinja.into(),
+        bos: tokenizer.bos().text.clone(),
+        eos: tokenizer.eos().text.clone(),
+        forbidden: Vec::new(),
+    }
+}
+
+/// How far a logit may move, as a share of the largest: sixteen roundings for each of √(blocks)
+/// independent errors. What is not rounded may not move at all.
+fn compare_logits(
+    before: &[f32],
+    after: &[f32],
+    encoding: Encoding,
+    layers: usize,
+) -> Result<f64, Failure> {
+    let difference = |(a, b): (&f32, &f32)| (f64::from(*a) - f64::from(*b)).abs();
+    let moved = before.iter().zip(after).map(difference).fold(0.0, f64::max);
+    let largest = before.iter().map(|logit| f64::from(logit.abs())).fold(0.0, f64::max);
+    let allowed = 16.0 * encoding.unit() * (layers as f64).sqrt() * largest;
+    let finite = after.iter().all(|logit| logit.is_finite());
+    if finite && moved <= allowed {
+        return Ok(moved);
+    }
+    Err(Failure::input(format!(
+        "in {} a logit moves by {moved:.3}, and rounding explains {allowed:.3}",
+        encoding.name()
+    ))
+    .remedy("choose a wider `dtype`"))
+}
