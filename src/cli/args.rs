@@ -175,7 +175,8 @@ pub struct Log {
 pub struct Generate {
     #[command(flatten)]
     pub recipe: Recipe,
-    /// A recipe first if it ends in `.recipe`, then a stage that makes a model, or a model folder
+    /// A recipe first if it ends in `.recipe`, then a stage that makes a model; or a model folder,
+    /// or a `.gguf` file
     #[arg(value_name = "STAGE|DIR", required = true)]
     pub model: Vec<String>,
     /// What to say to the model

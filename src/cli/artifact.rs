@@ -15,6 +15,7 @@ use crate::build::executor::Failure;
 use crate::build::store::ActionResult;
 use crate::build::verdict::Verdict;
 use crate::lang::value::SINGLE_PORT;
+use crate::train::model::anywhere::is_gguf;
 
 /// A stage's result, or what to do about its absence.
 pub fn find(
@@ -43,13 +44,14 @@ pub fn find(
     })
 }
 
-/// A model folder that was named, or the one that a stage made; with what keeps it in place.
+/// A model folder or GGUF file that was named, or the folder that a stage made; with what keeps it
+/// in place.
 pub fn model(
     flags: &args::Recipe,
     words: &[String],
 ) -> Result<Result<(PathBuf, Option<TempDir>), Exit>> {
     if let [only] = words
-        && Path::new(only).join("config.json").is_file()
+        && (Path::new(only).join("config.json").is_file() || is_gguf(Path::new(only)))
     {
         return Ok(Ok((only.into(), None)));
     }
@@ -65,7 +67,7 @@ pub fn model(
     };
     let place = found.store.blobs().lay_out(manifest, &place)?;
     if !place.join("config.json").is_file() {
-        let kinds = "name a stage of kind `pretrain` or `sft`, or a model folder";
+        let kinds = "name a stage that makes a model, a model folder or a `.gguf` file";
         return Ok(Err(fail(&[Failure::new(format!("`{stage}` makes no model")).remedy(kinds)])));
     }
     Ok(Ok((place, Some(kept))))

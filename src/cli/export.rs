@@ -22,7 +22,7 @@ pub fn run(args: &args::Export) -> Result<Exit> {
     };
     let path = PathBuf::from(path);
     check_place(&path, args.format)?;
-    let (model, _kept) = match source(args, words)? {
+    let (model, _kept) = match artifact::model(&args.recipe, words)? {
         Ok(found) => found,
         Err(exit) => return Ok(exit),
     };
@@ -57,19 +57,6 @@ fn check_place(path: &Path, format: args::Format) -> Result<()> {
             bail!("`{}` does not end in `.gguf`", path.display())
         }
         _ => Ok(()),
-    }
-}
-
-/// A GGUF file or a model folder that was named, or what a stage made.
-fn source(
-    args: &args::Export,
-    words: &[String],
-) -> Result<Result<(PathBuf, Option<TempDir>), Exit>> {
-    match words {
-        [only] if only.ends_with(".gguf") && Path::new(only).is_file() => {
-            Ok(Ok((only.into(), None)))
-        }
-        _ => artifact::model(&args.recipe, words),
     }
 }
 

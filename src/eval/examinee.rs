@@ -1,5 +1,5 @@
-//! A model folder that can be asked in words: weights, tokenizer, and the chat template where it
-//! has one. Does not know what the answers are worth.
+//! A model that can be asked in words: weights, tokenizer, and the chat template where it has one.
+//! Does not know what the answers are worth.
 
 use std::path::Path;
 
@@ -9,9 +9,8 @@ use crate::train::data::rows::Message;
 use crate::train::data::tokenizer::Tokenizer;
 use crate::train::kernels::Threads;
 use crate::train::kernels::sample::Sampling;
-use crate::train::model::LoadedModel;
-use crate::train::model::folder;
 use crate::train::model::sample::GenerateOptions;
+use crate::train::model::{Anywhere, LoadedModel};
 use crate::train::progress::{Failure, Progress};
 
 /// A model ready to be asked.
@@ -40,10 +39,10 @@ pub struct Manner {
 pub const GREEDY: Sampling = Sampling { temperature: 0.0, top_k: None, top_p: 1.0 };
 
 impl Examinee {
+    /// Opens a model's folder, or a GGUF file.
     pub fn open(path: &Path, threads: Threads) -> Result<Examinee, Failure> {
-        let tokenizer = Tokenizer::load(path)?;
-        let template = folder::read_chat_template(path)?;
-        let format = template.map(|jinja| {
+        let Anywhere { model, tokenizer, chat_template } = Anywhere::open(path)?;
+        let format = chat_template.map(|jinja| {
             ChatFormat::new(&Template {
                 name: "chat_template".into(),
                 jinja,
@@ -53,7 +52,7 @@ impl Examinee {
             })
         });
         let format = format.transpose()?;
-        Ok(Examinee { model: LoadedModel::load(path, threads)?, tokenizer, format })
+        Ok(Examinee { model: LoadedModel::of(model, threads), tokenizer, format })
     }
 
     /// Whether it is asked through a chat template; without one the question stands as plain text.

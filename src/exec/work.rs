@@ -12,7 +12,7 @@ use crate::eval;
 use crate::train::progress::{Context, Failure, Metrics};
 use crate::train::stage::command::{self, Command};
 use crate::train::stage::fetch::{self, Fetch};
-use crate::train::stage::hub::{self, HubModel, Rows};
+use crate::train::stage::hub::{self, HubModel, HubTokenizer, Rows};
 use crate::train::stage::read_benchmark::{self, ReadBenchmark};
 use crate::train::stage::read_chat::{self, ReadChat};
 use crate::train::stage::read_model::{self, ReadModel};
@@ -63,6 +63,7 @@ pub const KINDS: &[Kind] = &[
     kind("hub_preferences", 1),
     kind("hub_prompts", 1),
     kind("hub_text", 1),
+    kind("hub_tokenizer", 1),
     trains("pretrain", 1),
     kind("read_base_model", 1),
     kind("read_benchmark", 1),
@@ -92,6 +93,7 @@ pub enum Work {
     HubPreferences(Rows<ReadPreferences>),
     HubPrompts(Rows<ReadPrompts>),
     HubText(Rows<ReadText>),
+    HubTokenizer(HubTokenizer),
     Pretrain(Pretrain),
     ReadBenchmark(ReadBenchmark),
     ReadChat(ReadChat),
@@ -127,6 +129,7 @@ impl Work {
             }
             "hub_prompts" => Work::HubPrompts(repositories::rows_of(&fields, data::prompts_of)?),
             "hub_text" => Work::HubText(repositories::rows_of(&fields, data::text_of)?),
+            "hub_tokenizer" => Work::HubTokenizer(repositories::hub_tokenizer_of(&fields)?),
             "pretrain" => Work::Pretrain(training::pretrain_of(&fields)?),
             "read_benchmark" => Work::ReadBenchmark(data::read_benchmark_of(&fields)?),
             "read_base_model" => Work::ReadModel(model::read_model_of(&fields, false)?),
@@ -160,6 +163,7 @@ impl Work {
             Work::HubPreferences(params) => hub::preferences(params, context),
             Work::HubPrompts(params) => hub::prompts(params, context),
             Work::HubText(params) => hub::text(params, context),
+            Work::HubTokenizer(params) => hub::tokenizer(params, context),
             Work::Pretrain(params) => pretrain::run(params, context),
             Work::ReadBenchmark(params) => read_benchmark::run(params, context),
             Work::ReadChat(params) => read_chat::run(params, context),

@@ -161,7 +161,7 @@ fn a_model_is_pretrained_tuned_and_answers() {
 
     let model = LoadedModel::load(&world.at("chat/out"), Threads::new(1)).unwrap();
     assert_eq!(model.config(), &world.pretrain().model);
-    assert_eq!(folder::read_chat_template(&model.folder).unwrap().as_deref(), Some(JINJA));
+    assert_eq!(folder::read_chat_template(&world.at("chat/out")).unwrap().as_deref(), Some(JINJA));
     let said = message(
         world.run("mute", 1, |context| generate::run(&world.generate("base/out", 1, 0.0), context)),
     );

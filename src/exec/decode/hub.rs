@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::model;
 use crate::exec::inputs::Fields;
-use crate::train::stage::hub::{FromHub, HubModel, Rows};
+use crate::train::stage::hub::{FromHub, HubModel, HubTokenizer, Rows};
 
 /// A stage that reads rows: the files it wants, and its own fields, read by `read`.
 pub fn rows_of<'j, R>(
@@ -21,6 +21,14 @@ pub fn hub_model_of(fields: &Fields<'_>, chat: bool) -> Result<HubModel> {
         repo: fields.text("repo")?,
         revision: fields.text("revision")?,
         read: model::declared_of(Vec::new(), fields, chat)?,
+    })
+}
+
+pub fn hub_tokenizer_of(fields: &Fields<'_>) -> Result<HubTokenizer> {
+    Ok(HubTokenizer {
+        repo: fields.text("repo")?,
+        revision: fields.text("revision")?,
+        read: model::tokenizer_of(Vec::new(), fields)?,
     })
 }
 

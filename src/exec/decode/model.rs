@@ -45,8 +45,13 @@ pub fn generate_of(fields: &Fields<'_>) -> Result<Generate> {
 }
 
 pub fn read_tokenizer_of(fields: &Fields<'_>) -> Result<ReadTokenizer> {
+    tokenizer_of(fields.files("files")?, fields)
+}
+
+/// A tokenizer in these files.
+pub fn tokenizer_of(files: Vec<PathBuf>, fields: &Fields<'_>) -> Result<ReadTokenizer> {
     Ok(ReadTokenizer {
-        files: fields.files("files")?,
+        files,
         vocab: fields.count("vocab")?,
         bos: fields.optional("bos", Fields::text)?,
         eos: fields.optional("eos", Fields::text)?,

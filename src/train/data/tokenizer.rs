@@ -163,7 +163,8 @@ impl Tokenizer {
     /// The token that stands for what has no entry.
     pub fn unknown(&self) -> Option<Special> {
         let text = self.unknown.clone()?;
-        self.inner.token_to_id(&text).map(|id| Special { text, id })
+        let id = self.inner.token_to_id(&text)?;
+        Some(Special { text, id, takes_left: false, takes_right: false })
     }
 
     /// The ids of a text, taken as words only: `</s>` in it is four characters.

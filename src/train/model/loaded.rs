@@ -1,7 +1,7 @@
 //! A finished model opened for use: it scores rows and continues prompts. Knows token ids; text,
 //! and what a score means, are the caller's.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::activations::Activations;
 use super::batch::Batch;
@@ -20,7 +20,6 @@ const TOKENS_AT_ONCE: usize = 4096;
 /// A model read from its folder.
 #[derive(Debug)]
 pub struct LoadedModel {
-    pub folder: PathBuf,
     pub special: SpecialTokens,
     model: Transformer<Stored>,
     threads: Threads,
@@ -29,10 +28,14 @@ pub struct LoadedModel {
 impl LoadedModel {
     /// Opens a model's folder.
     pub fn load(folder: &Path, threads: Threads) -> Result<LoadedModel, Failure> {
-        let ModelFolder { config, special, weights } = folder::open(folder)?;
+        Ok(LoadedModel::of(folder::open(folder)?, threads))
+    }
+
+    /// A model that was opened.
+    pub fn of(model: ModelFolder<Stored>, threads: Threads) -> LoadedModel {
+        let ModelFolder { config, special, weights } = model;
         let positions = config.context;
-        let model = Transformer::new(config, weights, positions);
-        Ok(LoadedModel { folder: folder.to_path_buf(), special, model, threads })
+        LoadedModel { special, model: Transformer::new(config, weights, positions), threads }
     }
 
     /// The shape of the model.

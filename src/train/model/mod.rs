@@ -13,6 +13,7 @@
 //! | v | vocabulary |
 
 pub mod activations;
+pub mod anywhere;
 pub mod batch;
 pub mod config;
 pub mod encoding;
@@ -27,6 +28,7 @@ pub mod tensor;
 pub mod transformer;
 pub mod weights;
 
+pub use anywhere::Anywhere;
 pub use batch::Batch;
 pub use config::{ModelConfig, SpecialTokens};
 pub use loaded::LoadedModel;

@@ -10,6 +10,7 @@ use super::read_model::{self, ReadModel};
 use super::read_preferences::{self, ReadPreferences};
 use super::read_prompts::{self, ReadPrompts};
 use super::read_text::{self, ReadText};
+use super::read_tokenizer::{self, ReadTokenizer};
 use crate::train::data::files::Format;
 use crate::train::data::hub::{RepoKind, Wanted, snapshot};
 use crate::train::progress::{Context, Failure, Metrics};
@@ -99,9 +100,42 @@ pub fn model(params: &HubModel, ctx: &mut Context<'_>) -> Result<Metrics, Failur
     read_model::run(&ReadModel { files, ..params.read.clone() }, ctx)
 }
 
+/// A vocabulary; `read` names no files.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HubTokenizer {
+    pub repo: String,
+    pub revision: String,
+    pub read: ReadTokenizer,
+}
+
+/// Makes `out` as `read_tokenizer` does.
+pub fn tokenizer(params: &HubTokenizer, ctx: &mut Context<'_>) -> Result<Metrics, Failure> {
+    let (repo, revision) = (&params.repo, &params.revision);
+    let kind = RepoKind::Model;
+    let readable = is_of_tokenizer;
+    let wanted = Wanted { kind, repo, revision, folder: None, files: &[], readable };
+    let files = snapshot(&wanted, ctx)?.files;
+    read_tokenizer::run(&ReadTokenizer { files, ..params.read.clone() }, ctx)
+}
+
+/// What a vocabulary and its special tokens are read from.
+const OF_TOKENIZER: [&str; 7] = [
+    "generation_config.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+];
+
+fn is_of_tokenizer(path: &Path) -> bool {
+    path.to_str().is_some_and(|name| OF_TOKENIZER.contains(&name))
+}
+
 /// What a model is read from; the same weights in other formats, which many repositories hold, are
 /// left where they are.
-const OF_MODEL: [&str; 8] = [
+const OF_MODEL: [&str; 9] = [
     "chat_template.jinja",
     "chat_template.json",
     "config.json",
@@ -109,6 +143,7 @@ const OF_MODEL: [&str; 8] = [
     "model.safetensors.index.json",
     "special_tokens_map.json",
     "tokenizer.json",
+    "tokenizer.model",
     "tokenizer_config.json",
 ];
 

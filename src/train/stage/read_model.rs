@@ -8,8 +8,9 @@ use crate::train::data::chat::{ChatFormat, Template};
 use crate::train::data::columns::quoted;
 use crate::train::data::rows::Message;
 use crate::train::data::tokenizer::Tokenizer;
+use crate::train::model::anywhere::is_gguf;
 use crate::train::model::parameters::table;
-use crate::train::model::{ModelConfig, SpecialTokens, folder, weights};
+use crate::train::model::{ModelConfig, SpecialTokens, folder, gguf, weights};
 use crate::train::progress::{Context, Failure, Metrics};
 
 /// The parameters, as `stdlib/model.recipe` states them.
@@ -25,25 +26,73 @@ pub struct ReadModel {
 
 /// Makes the folder `out`.
 pub fn run(params: &ReadModel, context: &mut Context<'_>) -> Result<Metrics, Failure> {
-    let from = folder_of(&params.files)?;
-    let (config, _) = folder::read_config(&from)?;
-    compare_shapes(&from, &params.is, &config)?;
-    let tokenizer = Tokenizer::load(&params.tokenizer)?;
-    compare_tokenizers(&from, &tokenizer)?;
-    if let Some(template) = &params.template {
-        compare_templates(&from, template, &tokenizer)?;
-    }
-    weights::open(&from, &config)?;
-
+    let declared = Declared {
+        shape: &params.is,
+        tokenizer: &Tokenizer::load(&params.tokenizer)?,
+        template: params.template.as_ref(),
+    };
     let out = context.out.join("out");
-    let special = SpecialTokens { bos: tokenizer.bos().id, eos: tokenizer.eos().id };
-    folder::write_config(&out, &from, special)?;
     let jinja = params.template.as_ref().map(|template| template.jinja.as_str());
-    folder::write_tokenizer(&out, &params.tokenizer, jinja)?;
-    let bytes = copy_weights(&from, &out, context)?;
+    match params.files.as_slice() {
+        [file] if is_gguf(file) => {
+            let gguf::GgufModel { mut model, tokenizer, chat_template } = gguf::read(file)?;
+            declared.compare(file, &model.config, Some(&tokenizer), chat_template)?;
+            model.special = declared.special();
+            folder::write(&out, &model, &params.tokenizer, jinja)?;
+        }
+        files => {
+            let from = folder_of(files)?;
+            let (config, _) = folder::read_config(&from)?;
+            let has = |name: &str| from.join(name).is_file();
+            let own = ["tokenizer.json", "tokenizer.model"].into_iter().any(has);
+            let own = own.then(|| Tokenizer::load(&from)).transpose()?;
+            let template = folder::read_chat_template(&from)?;
+            declared.compare(&from, &config, own.as_ref(), template)?;
+            weights::open(&from, &config)?;
+            folder::write_config(&out, &from, declared.special())?;
+            folder::write_tokenizer(&out, &params.tokenizer, jinja)?;
+            copy_weights(&from, &out, context)?;
+        }
+    }
+    // What was written is what will be read.
+    let (config, _) = folder::read_config(&out)?;
     weights::open(&out, &config)?;
     let parameters: usize = table(&config).iter().map(|spec| spec.len()).sum();
-    Ok(vec![("parameters".into(), parameters as f64), ("bytes".into(), bytes as f64)])
+    Ok(vec![("parameters".into(), parameters as f64)])
+}
+
+/// What a recipe says of a model.
+struct Declared<'a> {
+    shape: &'a ModelConfig,
+    tokenizer: &'a Tokenizer,
+    template: Option<&'a Template>,
+}
+
+impl Declared<'_> {
+    /// Compares it with what the files say; what they say nothing of is taken as declared.
+    fn compare(
+        &self,
+        from: &Path,
+        shape: &ModelConfig,
+        tokenizer: Option<&Tokenizer>,
+        chat_template: Option<String>,
+    ) -> Result<(), Failure> {
+        compare_shapes(from, self.shape, shape)?;
+        if let Some(tokenizer) = tokenizer {
+            compare_tokenizers(from, self.tokenizer, tokenizer)?;
+        }
+        match (self.template, chat_template) {
+            (Some(declared), Some(jinja)) => {
+                compare_templates(from, declared, jinja, self.tokenizer)
+            }
+            (Some(declared), None) => ChatFormat::new(declared)?.check_tokenizer(self.tokenizer),
+            (None, _) => Ok(()),
+        }
+    }
+
+    fn special(&self) -> SpecialTokens {
+        SpecialTokens { bos: self.tokenizer.bos().id, eos: self.tokenizer.eos().id }
+    }
 }
 
 /// The folder in which `config.json` lies.
@@ -59,7 +108,7 @@ fn folder_of(files: &[PathBuf]) -> Result<PathBuf, Failure> {
             let names = files.iter().filter_map(|file| file.file_name()).take(8);
             let names = quoted(names.map(|name| name.to_string_lossy()));
             Err(Failure::input(format!("there is no `config.json` among {names}"))
-                .remedy("name a folder as Hugging Face lays models out"))
+                .remedy("name a folder as Hugging Face lays models out, or a `.gguf` file"))
         }
     }
 }
@@ -89,17 +138,12 @@ fn compare_shapes(from: &Path, is: &ModelConfig, found: &ModelConfig) -> Result<
     if wrong.is_empty() {
         return Ok(());
     }
-    let config = from.join("config.json");
-    let message = format!("`{}` is of another shape: {}", config.display(), wrong.join(", "));
+    let message = format!("`{}` is of another shape: {}", from.display(), wrong.join(", "));
     Err(Failure::input(message).remedy("declare in `is` what the model is"))
 }
 
-/// Where the folder has a tokenizer of its own, it must cut text as the declared one does.
-fn compare_tokenizers(from: &Path, declared: &Tokenizer) -> Result<(), Failure> {
-    if !from.join("tokenizer.json").is_file() {
-        return Ok(());
-    }
-    let own = Tokenizer::load(from)?;
+/// Its own tokenizer must cut text as the declared one does.
+fn compare_tokenizers(from: &Path, declared: &Tokenizer, own: &Tokenizer) -> Result<(), Failure> {
     let differ = |what: String| {
         let message =
             format!("the tokenizer of `{}` is not the declared one: {what}", from.display());
@@ -132,15 +176,15 @@ const PROBES: [&str; 6] = [
     "",
 ];
 
-/// Where the folder has a template of its own, it must write what the declared one writes.
+/// Its own template must write what the declared one writes.
 fn compare_templates(
     from: &Path,
     declared: &Template,
+    jinja: String,
     tokenizer: &Tokenizer,
 ) -> Result<(), Failure> {
     let expected = ChatFormat::new(declared)?;
     expected.check_tokenizer(tokenizer)?;
-    let Some(jinja) = folder::read_chat_template(from)? else { return Ok(()) };
     let own = ChatFormat::new(&Template { jinja, ..declared.clone() })?;
     for turns in dialogues() {
         let (found, expected) = (own.text(1, &turns), expected.text(1, &turns));
@@ -172,13 +216,11 @@ fn dialogues() -> [Vec<Message>; 3] {
     ]
 }
 
-/// How many bytes the weights have.
-fn copy_weights(from: &Path, out: &Path, context: &mut Context<'_>) -> Result<u64, Failure> {
+fn copy_weights(from: &Path, out: &Path, context: &mut Context<'_>) -> Result<(), Failure> {
     let mut names = weights::files(from)?;
     if names != [weights::WHOLE] {
         names.push(weights::INDEX.into());
     }
-    let mut bytes = 0;
     for (done, name) in names.iter().enumerate() {
         if context.progress.cancelled() {
             return Err(Failure::Interrupted);
@@ -186,7 +228,6 @@ fn copy_weights(from: &Path, out: &Path, context: &mut Context<'_>) -> Result<u6
         context.progress.at(done as u64, names.len() as u64, "files", &[]);
         let (source, copy) = (from.join(name), out.join(name));
         reflink_copy::reflink_or_copy(&source, &copy).map_err(Failure::io(&copy))?;
-        bytes += std::fs::metadata(&copy).map_err(Failure::io(&copy))?.len();
     }
-    Ok(bytes)
+    Ok(())
 }

@@ -1,0 +1,40 @@
+//! A model wherever it lies: a folder as Hugging Face lays it out, or a GGUF file; with its tokenizer
+//! and the chat template it carries. Knows which is which; does not know what they hold.
+
+use std::path::Path;
+
+use super::folder::{self, ModelFolder};
+use super::gguf;
+use super::tensor::Stored;
+use crate::train::data::tokenizer::Tokenizer;
+use crate::train::progress::Failure;
+
+/// A model with all that goes with it.
+#[derive(Debug)]
+pub struct Anywhere {
+    pub model: ModelFolder<Stored>,
+    pub tokenizer: Tokenizer,
+    pub chat_template: Option<String>,
+}
+
+impl Anywhere {
+    /// Opens a folder, whose weights stay in their files, or reads a GGUF file.
+    pub fn open(path: &Path) -> Result<Anywhere, Failure> {
+        if !is_gguf(path) {
+            return Ok(Anywhere {
+                model: folder::open(path)?,
+                tokenizer: Tokenizer::load(path)?,
+                chat_template: folder::read_chat_template(path)?,
+            });
+        }
+        let gguf::GgufModel { model, tokenizer, chat_template } = gguf::read(path)?;
+        let ModelFolder { config, special, weights } = model;
+        let model = ModelFolder { config, special, weights: weights.map(Stored::Memory) };
+        Ok(Anywhere { model, tokenizer, chat_template })
+    }
+}
+
+/// Whether a path names a GGUF file.
+pub fn is_gguf(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf")) && !path.is_dir()
+}
