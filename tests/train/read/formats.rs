@@ -177,7 +177,7 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
 #[test]
 fn mistakes_in_text_are_named() {
     for (name, bytes, fields, expected) in MISTAKES {
-        assert_eq!(refused(name, bytes, "read_text", fields), expected);
+        assert_eq!(refused(name, bytes, "read_text", fields), *expected);
     }
 }
 
