@@ -18,7 +18,7 @@ fn desk(bytes: impl AsRef<[u8]>) -> Project {
 fn a_missing_file_is_named_with_its_place() {
     let project = Project::of(READ);
     project.write("disk.jsonl", "");
-    project.run("build").ended(3).told(&["desk.jsonl", "a.recipe:1"]);
+    project.run("build").ended(3).told(&["desk.jsonl", "a.recipe:2"]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! What strangers' bytes are given to, a function a parser. Each must come back: no panic, no memory
-//! that the bytes only claim to need. libFuzzer calls them through `run/`, and the test suite on
-//! bytes damaged the same way in every run.
+//! What strangers' bytes are given to, a function a parser. Each must come back: no panic, no
+//! memory that the bytes only claim to need. libFuzzer calls them through `run/`, and the test
+//! suite on bytes damaged the same way in every run.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! `read_preferences`: prompts with two answers from files, in a stated shape. Knows files and rows;
-//! does not know rewards.
+//! `read_preferences`: prompts with two answers from files, in a stated shape. Knows files and
+//! rows; does not know rewards.
 
 use std::path::PathBuf;
 

@@ -181,117 +181,119 @@ fn faulty_rows_can_be_left_out() {
     assert!(told.starts_with("`a.csv` line 2 has no column `output`"), "{told}");
 }
 
+const FITS: &[(&str, &str, &str, &str)] = &[
+    (
+        "read_chat",
+        "alpaca {}",
+        "{\"instruction\": \"Hi\", \"input\": \"\", \"response\": \"Hello\"}",
+        "has no column `output`; its columns are `instruction`, `input`, `response` | \
+         `shape: shapes.alpaca { output: \"response\" }` would fit",
+    ),
+    (
+        "read_chat",
+        "messages {}",
+        "{\"conversations\": [{\"from\": \"human\", \"value\": \"Hi\"}]}",
+        "has no column `messages`; its columns are `conversations` | `shape: \
+         shapes.sharegpt {}` would fit",
+    ),
+    (
+        "read_chat",
+        "sharegpt {}",
+        "{\"log\": [{\"role\": \"user\", \"content\": \"Hi\"}]}",
+        "has no column `conversations`; its columns are `log` | `shape: shapes.messages { \
+         messages: \"log\" }` would fit",
+    ),
+    (
+        "read_chat",
+        "messages {}",
+        "{\"question\": \"Hi\", \"answer\": \"Hello\"}",
+        "has no column `messages`; its columns are `question`, `answer` | `shape: \
+         shapes.prompt_completion { prompt: \"question\", completion: \"answer\" }` would fit",
+    ),
+    (
+        "read_chat",
+        "alpaca {}",
+        "{\"prompt\": {\"text\": \"Hi\", \"replies\": []}}",
+        "has no column `instruction`; its columns are `prompt` | `shape: shapes.oasst {}` \
+         would fit",
+    ),
+    (
+        "read_chat",
+        "alpaca {}",
+        "{\"instruction\": \"Hi\", \"instances\": []}",
+        "has no column `output`; its columns are `instruction`, `instances` | `shape: \
+         shapes.self_instruct {}` would fit",
+    ),
+    (
+        "read_chat",
+        "alpaca {}",
+        "{\"a\": 1}",
+        "has no column `instruction`; its columns are `a` | set the fields of `shape` to the \
+         names of your columns",
+    ),
+    (
+        "read_chat",
+        "messages {}",
+        "{\"chosen\": \"\\n\\nHuman: Hi\", \"rejected\": \"\\n\\nHuman: Hi\"}",
+        "has no column `messages`; its columns are `chosen`, `rejected` | read it with \
+         `read_preferences` and `shape: shapes.hh {}`",
+    ),
+    (
+        "read_chat",
+        "alpaca {}",
+        "{\"instruction\": \"Hi\", \"output\": \"Yo\", \"chosen\": \"Yo\", \"rejected\": \"\"}",
+        "has a column `chosen` that is not used | add it to `ignore: [\"chosen\"]`, or read it \
+         with `read_preferences` and `shape: shapes.alpaca_preference {}`",
+    ),
+    (
+        "read_chat",
+        "sharegpt {}",
+        "{\"turns\": [\"Hi\", \"Ho\"]}",
+        "has no column `conversations`; its columns are `turns` | read it with `read_prompts` \
+         and `shape: shapes.turns {}`",
+    ),
+    (
+        "read_preferences",
+        "preference {}",
+        "{\"question\": \"Hi\", \"chosen\": \"Yo\", \"rejected\": \"No\"}",
+        "has no column `prompt`; its columns are `question`, `chosen`, `rejected` | `shape: \
+         shapes.preference { prompt: \"question\" }` would fit",
+    ),
+    (
+        "read_preferences",
+        "hh {}",
+        "{\"conversations\": [{\"from\": \"human\", \"value\": \"Hi\"}], \"chosen\": \
+         {\"from\": \"gpt\", \"value\": \"Yo\"}, \"rejected\": {\"from\": \"gpt\", \"value\": \
+         \"No\"}}",
+        "has a column `conversations` that is not used | add it to `ignore: \
+         [\"conversations\"]`, or `shape: shapes.sharegpt_preference {}` would fit",
+    ),
+    (
+        "read_preferences",
+        "hh {}",
+        "{\"instruction\": \"Hi\", \"output\": \"Ho\"}",
+        "has no column `chosen`; its columns are `instruction`, `output` | read it with \
+         `read_chat` and `shape: shapes.alpaca {}`",
+    ),
+    (
+        "read_prompts",
+        "prompt {}",
+        "{\"question\": \"Hi\"}",
+        "has no column `prompt`; its columns are `question` | `shape: shapes.prompt { prompt: \
+         \"question\" }` would fit",
+    ),
+    (
+        "read_prompts",
+        "prompt {}",
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}",
+        "has no column `prompt`; its columns are `messages` | read it with `read_chat` and \
+         `shape: shapes.messages {}`",
+    ),
+];
+
 #[test]
 fn a_shape_that_would_fit_is_named() {
-    for (kind, shape, row, expected) in [
-        (
-            "read_chat",
-            "alpaca {}",
-            "{\"instruction\": \"Hi\", \"input\": \"\", \"response\": \"Hello\"}",
-            "has no column `output`; its columns are `instruction`, `input`, `response` | \
-             `shape: shapes.alpaca { output: \"response\" }` would fit",
-        ),
-        (
-            "read_chat",
-            "messages {}",
-            "{\"conversations\": [{\"from\": \"human\", \"value\": \"Hi\"}]}",
-            "has no column `messages`; its columns are `conversations` | `shape: \
-             shapes.sharegpt {}` would fit",
-        ),
-        (
-            "read_chat",
-            "sharegpt {}",
-            "{\"log\": [{\"role\": \"user\", \"content\": \"Hi\"}]}",
-            "has no column `conversations`; its columns are `log` | `shape: shapes.messages { \
-             messages: \"log\" }` would fit",
-        ),
-        (
-            "read_chat",
-            "messages {}",
-            "{\"question\": \"Hi\", \"answer\": \"Hello\"}",
-            "has no column `messages`; its columns are `question`, `answer` | `shape: \
-             shapes.prompt_completion { prompt: \"question\", completion: \"answer\" }` would fit",
-        ),
-        (
-            "read_chat",
-            "alpaca {}",
-            "{\"prompt\": {\"text\": \"Hi\", \"replies\": []}}",
-            "has no column `instruction`; its columns are `prompt` | `shape: shapes.oasst {}` \
-             would fit",
-        ),
-        (
-            "read_chat",
-            "alpaca {}",
-            "{\"instruction\": \"Hi\", \"instances\": []}",
-            "has no column `output`; its columns are `instruction`, `instances` | `shape: \
-             shapes.self_instruct {}` would fit",
-        ),
-        (
-            "read_chat",
-            "alpaca {}",
-            "{\"a\": 1}",
-            "has no column `instruction`; its columns are `a` | set the fields of `shape` to the \
-             names of your columns",
-        ),
-        (
-            "read_chat",
-            "messages {}",
-            "{\"chosen\": \"\\n\\nHuman: Hi\", \"rejected\": \"\\n\\nHuman: Hi\"}",
-            "has no column `messages`; its columns are `chosen`, `rejected` | read it with \
-             `read_preferences` and `shape: shapes.hh {}`",
-        ),
-        (
-            "read_chat",
-            "alpaca {}",
-            "{\"instruction\": \"Hi\", \"output\": \"Yo\", \"chosen\": \"Yo\", \"rejected\": \"\"}",
-            "has a column `chosen` that is not used | add it to `ignore: [\"chosen\"]`, or read it \
-             with `read_preferences` and `shape: shapes.alpaca_preference {}`",
-        ),
-        (
-            "read_chat",
-            "sharegpt {}",
-            "{\"turns\": [\"Hi\", \"Ho\"]}",
-            "has no column `conversations`; its columns are `turns` | read it with `read_prompts` \
-             and `shape: shapes.turns {}`",
-        ),
-        (
-            "read_preferences",
-            "preference {}",
-            "{\"question\": \"Hi\", \"chosen\": \"Yo\", \"rejected\": \"No\"}",
-            "has no column `prompt`; its columns are `question`, `chosen`, `rejected` | `shape: \
-             shapes.preference { prompt: \"question\" }` would fit",
-        ),
-        (
-            "read_preferences",
-            "hh {}",
-            "{\"conversations\": [{\"from\": \"human\", \"value\": \"Hi\"}], \"chosen\": \
-             {\"from\": \"gpt\", \"value\": \"Yo\"}, \"rejected\": {\"from\": \"gpt\", \"value\": \
-             \"No\"}}",
-            "has a column `conversations` that is not used | add it to `ignore: \
-             [\"conversations\"]`, or `shape: shapes.sharegpt_preference {}` would fit",
-        ),
-        (
-            "read_preferences",
-            "hh {}",
-            "{\"instruction\": \"Hi\", \"output\": \"Ho\"}",
-            "has no column `chosen`; its columns are `instruction`, `output` | read it with \
-             `read_chat` and `shape: shapes.alpaca {}`",
-        ),
-        (
-            "read_prompts",
-            "prompt {}",
-            "{\"question\": \"Hi\"}",
-            "has no column `prompt`; its columns are `question` | `shape: shapes.prompt { prompt: \
-             \"question\" }` would fit",
-        ),
-        (
-            "read_prompts",
-            "prompt {}",
-            "{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}",
-            "has no column `prompt`; its columns are `messages` | read it with `read_chat` and \
-             `shape: shapes.messages {}`",
-        ),
-    ] {
+    for (kind, shape, row, expected) in FITS {
         let told = refused("a.jsonl", row, kind, &format!("shape: shapes.{shape}"));
         assert_eq!(told, format!("`a.jsonl` line 1 {expected}"));
     }

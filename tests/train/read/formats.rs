@@ -90,95 +90,94 @@ fn a_folder_stands_for_its_files() {
     assert_eq!(field(&made.rows, "text"), ["a.txt", "b.txt"]);
 }
 
+const BARE: &str = "column: \"text\"";
+const ID: &str = "column: \"text\", ignore: [\"id\"]";
+
+const MISTAKES: &[(&str, &str, &str, &str)] = &[
+    (
+        "a.jsonl",
+        "{\"text\": \"one\"}\n{\"text\": one}\n",
+        BARE,
+        "`a.jsonl` line 2 is not a row that can be read: expected value at column 10",
+    ),
+    (
+        "a.json",
+        "[{\"text\": \"one\"},\n{\"text\" \"two\"}]",
+        BARE,
+        "`a.json` line 2 is not a row that can be read: expected `:` at column 9 | a `.json` \
+         file holds one array of objects",
+    ),
+    (
+        "a.jsonl",
+        "{\"text\": \"one\"}\n[1]\n",
+        BARE,
+        "`a.jsonl` line 2 is a list, not an object with named columns",
+    ),
+    (
+        "a.jsonl",
+        "{\"body\": \"one\", \"id\": 3}\n",
+        ID,
+        "`a.jsonl` line 1 has no column `text`; its columns are `body`, `id`",
+    ),
+    (
+        "a.csv",
+        "text,url\none,two\n",
+        BARE,
+        "`a.csv` line 2 has a column `url` that is not used | add it to `ignore: [\"url\"]`",
+    ),
+    (
+        "a.csv",
+        "text\none\ntwo,three\n",
+        BARE,
+        "`a.csv` line 3 has 2 fields and the first line names 1 columns",
+    ),
+    (
+        "a.csv",
+        "text,text\none,two\n",
+        BARE,
+        "`a.csv` line 1 names the column `text` twice | rename one of the two",
+    ),
+    (
+        "a.jsonl",
+        "{\"text\": 5}\n",
+        BARE,
+        "`a.jsonl` line 1: column `text` holds a number, not a text",
+    ),
+    (
+        "a.jsonl",
+        "{\"text\": \"one\"}\n",
+        ID,
+        "`ignore` names `id`, which no row has | leave `id` out; the columns are `text`",
+    ),
+    (
+        "a.jsonl",
+        "{\"text\": \"one\"}\n",
+        "",
+        "`a.jsonl` line 1 has columns and `column` names none of them | set `column` to the \
+         one that holds the text: `text`",
+    ),
+    ("a.txt", " \n", "", "`a.txt` holds no rows | name files with at least one row"),
+    (
+        "a.xlsx",
+        "PK",
+        "",
+        "`a.xlsx` is in no format that can be read: its name tells none | name it `.txt`, \
+         `.jsonl`, `.json` or `.csv`, with `.gz` or `.zst` if compressed, or `.parquet`",
+    ),
+    (
+        "a.parquet.gz",
+        "PAR1",
+        BARE,
+        "`a.parquet.gz` is compressed twice: a Parquet file is so within | unpack it and name \
+         it `.parquet`",
+    ),
+    ("a.txt", "one", BARE, "`column` is set and text files have no columns | leave `column` out"),
+];
+
 #[test]
 fn mistakes_in_text_are_named() {
-    let (bare, id) = ("column: \"text\"", "column: \"text\", ignore: [\"id\"]");
-    for (name, bytes, fields, expected) in [
-        (
-            "a.jsonl",
-            "{\"text\": \"one\"}\n{\"text\": one}\n",
-            bare,
-            "`a.jsonl` line 2 is not a row that can be read: expected value at column 10",
-        ),
-        (
-            "a.json",
-            "[{\"text\": \"one\"},\n{\"text\" \"two\"}]",
-            bare,
-            "`a.json` line 2 is not a row that can be read: expected `:` at column 9 | a `.json` \
-             file holds one array of objects",
-        ),
-        (
-            "a.jsonl",
-            "{\"text\": \"one\"}\n[1]\n",
-            bare,
-            "`a.jsonl` line 2 is a list, not an object with named columns",
-        ),
-        (
-            "a.jsonl",
-            "{\"body\": \"one\", \"id\": 3}\n",
-            id,
-            "`a.jsonl` line 1 has no column `text`; its columns are `body`, `id`",
-        ),
-        (
-            "a.csv",
-            "text,url\none,two\n",
-            bare,
-            "`a.csv` line 2 has a column `url` that is not used | add it to `ignore: [\"url\"]`",
-        ),
-        (
-            "a.csv",
-            "text\none\ntwo,three\n",
-            bare,
-            "`a.csv` line 3 has 2 fields and the first line names 1 columns",
-        ),
-        (
-            "a.csv",
-            "text,text\none,two\n",
-            bare,
-            "`a.csv` line 1 names the column `text` twice | rename one of the two",
-        ),
-        (
-            "a.jsonl",
-            "{\"text\": 5}\n",
-            bare,
-            "`a.jsonl` line 1: column `text` holds a number, not a text",
-        ),
-        (
-            "a.jsonl",
-            "{\"text\": \"one\"}\n",
-            id,
-            "`ignore` names `id`, which no row has | leave `id` out; the columns are `text`",
-        ),
-        (
-            "a.jsonl",
-            "{\"text\": \"one\"}\n",
-            "",
-            "`a.jsonl` line 1 has columns and `column` names none of them | set `column` to the \
-             one that holds the text: `text`",
-        ),
-        ("a.txt", " \n", "", "`a.txt` holds no rows | name files with at least one row"),
-        (
-            "a.xlsx",
-            "PK",
-            "",
-            "`a.xlsx` is in no format that can be read: its name tells none | name it `.txt`, \
-             `.jsonl`, `.json` or `.csv`, with `.gz` or `.zst` if compressed, or `.parquet`",
-        ),
-        (
-            "a.parquet.gz",
-            "PAR1",
-            bare,
-            "`a.parquet.gz` is compressed twice: a Parquet file is so within | unpack it and name \
-             it `.parquet`",
-        ),
-        (
-            "a.txt",
-            "one",
-            bare,
-            "`column` is set and text files have no columns | leave `column` out",
-        ),
-    ] {
-        assert_eq!(refused(name, bytes, "read_text", fields), expected);
+    for (name, bytes, fields, expected) in MISTAKES {
+        assert_eq!(refused(name, bytes, "read_text", fields), *expected);
     }
 }
 

@@ -78,6 +78,10 @@ fn preferences_come_in_many_shapes() {
     ] {
         assert_eq!(pairs("a.jsonl", &row, &format!("shape: shapes.{shape}")), [expected]);
     }
+}
+
+#[test]
+fn ratings_may_be_texts() {
     assert_eq!(
         pairs(
             "a.csv",
@@ -94,6 +98,13 @@ fn plain(chosen: &str, rejected: &str) -> String {
 
 fn transcripts(chosen: &str, rejected: &str) -> String {
     serde_json::json!({ "chosen": chosen, "rejected": rejected }).to_string()
+}
+
+/// What is said of a row, without its place and the way to leave it out.
+fn fault(row: &str, shape: &str) -> String {
+    let told = refused("a.jsonl", row, "read_preferences", &format!("shape: shapes.{shape}"));
+    let told = told.strip_suffix("; `faulty: \"leave-out\"` leaves such rows out").unwrap();
+    told.strip_prefix("`a.jsonl` line 1").unwrap().trim_start_matches([':', ' ']).into()
 }
 
 #[test]
@@ -163,10 +174,7 @@ fn faulty_preferences_are_named() {
             "column `chosen` is not one turn of the assistant | mend the row",
         ),
     ] {
-        let told = refused("a.jsonl", row, "read_preferences", &format!("shape: shapes.{shape}"));
-        let told = told.replace("line 1 has", "line 1: has");
-        let leave = "; `faulty: \"leave-out\"` leaves such rows out";
-        assert_eq!(told, format!("`a.jsonl` line 1: {expected}{leave}"));
+        assert_eq!(fault(&row, shape), expected);
     }
 }
 
