@@ -81,10 +81,10 @@ fn a_model_answers_and_is_exported() {
 #[test]
 fn blocks_in_a_folder_are_found_before_anything_runs() {
     let project = Project::micro();
-    let text = project.read("micro.recipe");
+    let text = project.read("a.recipe");
     let stage = "stage out = export { model: chat, to: \"hf\", dtype: \"q8_0\" }\noutput out\n";
-    project.write("micro.recipe", &format!("{text}\n{stage}"));
-    project.run("check micro.recipe").ended(1).told(&["export-dtype", "only GGUF files have q8_0"]);
+    project.write("a.recipe", &format!("{text}\n{stage}"));
+    project.run("check a.recipe").ended(1).told(&["export-dtype", "only GGUF files have q8_0"]);
 }
 
 #[test]
