@@ -13,6 +13,7 @@ use llamake::train::kernels::gemm::linear;
 use llamake::train::model::activations::Activations;
 use llamake::train::model::encoding::Encoding;
 use llamake::train::model::folder::{self, ModelFolder};
+use llamake::train::model::gguf::layout::laid;
 use llamake::train::model::gguf::{self, file::Mapped};
 use llamake::train::model::{Batch, Transformer};
 use llamake::train::progress::Context;
@@ -70,9 +71,9 @@ fn check_reading(case: &Case, name: &str, encoding: Encoding, model: &ModelFolde
     let read = gguf::read(&case.folder.join(format!("tiny-{name}.gguf"))).unwrap();
     assert_eq!(read.model.config, model.config);
     assert_eq!(read.model.special, model.special);
-    for (got, want) in read.model.weights.tensors().iter().zip(model.weights.tensors()) {
-        // Norms stay f32, and are ones here.
-        assert_eq!(*got, encoding.rounded(want), "{name}");
+    let pairs = read.model.weights.tensors().into_iter().zip(model.weights.tensors());
+    for (laid, (got, want)) in laid(&model.config).iter().zip(pairs) {
+        assert_eq!(got, laid.encoding(encoding).rounded(want), "{name}: {}", laid.name);
     }
     let tokenizer = Tokenizer::load(&case.folder.join("../tokenizer/tokenizer")).unwrap();
     for text in ["Hello, it's a house!", " two  blanks\n\n", "naïve 123 </s>", "\u{1F642}"] {
