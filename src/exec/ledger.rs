@@ -129,7 +129,10 @@ pub fn prove(sources: &Sources, module: &Module) -> Vec<Diagnostic> {
 
 /// Safetensors have no blocks of integers.
 fn blocks_in_gguf(sources: &Sources, stage: &Stage) -> Option<Diagnostic> {
-    let is = |name: &str, text: &str| matches!(stage.params.get(name), Some(Value::Text(found)) if found == text);
+    let is = |name: &str, text: &str| {
+        let value = stage.params.get(name);
+        matches!(value, Some(Value::Text(found)) if found == text)
+    };
     if stage.kind != "export" || !is("to", "hf") || !is("dtype", "q8_0") {
         return None;
     }

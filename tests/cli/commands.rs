@@ -69,6 +69,22 @@ fn a_model_answers_and_is_exported() {
     }
     let mut command = project.command("generate there --prompt");
     assert_eq!(super::ran(command.arg("Where does Ada live?").output().unwrap()).out, first.out);
+    project.run("export there chat.gguf --to gguf --dtype bf16").ended(0);
+    project.run("export there chat.gguf --to gguf").ended(2).told(&["there already"]);
+    project.run("export there chat.bin --to gguf").ended(2).told(&["does not end in `.gguf`"]);
+    project.run("export chat.gguf again --to hf --dtype bf16").ended(0);
+    assert!(project.path("again/model.safetensors").is_file());
+    project.run("export there no --to hf --dtype q8_0").ended(3).told(&["cannot hold q8_0"]);
+    assert!(!project.path("no").exists());
+}
+
+#[test]
+fn blocks_in_a_folder_are_found_before_anything_runs() {
+    let project = Project::micro();
+    let text = project.read("a.recipe");
+    let stage = "stage out = export { model: chat, to: \"hf\", dtype: \"q8_0\" }\noutput out\n";
+    project.write("a.recipe", &format!("{text}\n{stage}"));
+    project.run("check a.recipe").ended(1).told(&["export-dtype", "only GGUF files have q8_0"]);
 }
 
 #[test]

@@ -206,14 +206,16 @@ fn facts_that_lie_are_named() {
     lie("ggml.model", 12, b"llima", "its tokenizer is of the kind `llima`");
     lie("general.architecture", 12, b"llima", "its architecture is `llima`");
     lie("llama.vocab_size", 0, &number(6), "`llama.vocab_size` is of the wrong type");
-    lie("llama.block_c", 0, b"_ount", "`llama.block_c_ount` is not supported");
+    lie("llama.block_c", 0, b"_unt", "`llama.block_c_unt` is not supported");
 }
 
 /// Positions that are stretched as Llama 3's.
 fn stretched(original_context: usize) -> ModelFolder {
     let scaling =
         RopeScaling { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context };
-    let config = ModelConfig { rope_scaling: Some(scaling), tied: true, ..model(360).config };
+    // As in Llama 3, the slowest frequency is divided by all of the factor.
+    let (rope, rope_scaling) = (500_000.0, Some(scaling));
+    let config = ModelConfig { rope, rope_scaling, tied: true, ..model(360).config };
     let weights: Parameters = init::untrained(&config, 1);
     ModelFolder { config, weights, ..model(360) }
 }
