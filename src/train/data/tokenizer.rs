@@ -2,6 +2,7 @@
 //! writing. Text never becomes a special token; only [`Tokenizer::bos`] and its like are. Knows
 //! strings and ids; does not know templates, rows or models.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ pub struct Tokenizer {
     eos: Special,
     unknown: Option<String>,
     specials: Vec<Special>,
+    added: Vec<String>,
     /// Ids that no text becomes, in order.
     control: Vec<u32>,
     /// One more than the highest id.
@@ -80,10 +82,13 @@ impl Tokenizer {
         let mut control: Vec<u32> = specials.iter().map(|special| special.id).collect();
         control.retain(|&id| Some(id) != id_of_unknown(&inner));
         control.sort_unstable();
+        let added = inner.get_added_tokens_decoder().into_values();
+        let added = added.filter(|token| !token.special).map(|token| token.content);
+        let added: Vec<String> = added.collect::<BTreeSet<_>>().into_iter().collect();
         let vocab = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
         let (spelling, unknown) = (spelling_of(&inner), unknown.map(str::to_owned));
         let bpe = Bpe::of(&inner).map(Arc::new);
-        Ok(Tokenizer { inner, spelling, bpe, bos, eos, unknown, specials, control, vocab })
+        Ok(Tokenizer { inner, spelling, bpe, bos, eos, unknown, specials, added, control, vocab })
     }
 
     /// From the contents of a `tokenizer.json`, whoever made it.
@@ -152,12 +157,8 @@ impl Tokenizer {
 
     /// Tokens that text can spell and that stand in the vocabulary beside the merges, such as
     /// `<think>`.
-    pub fn added(&self) -> Vec<String> {
-        let tokens = self.inner.get_added_tokens_decoder().into_values();
-        let mut added: Vec<String> =
-            tokens.filter(|token| !token.special).map(|token| token.content).collect();
-        added.sort_unstable();
-        added
+    pub fn added(&self) -> &[String] {
+        &self.added
     }
 
     /// The token that stands for what has no entry.
