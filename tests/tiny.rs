@@ -82,8 +82,8 @@ fn five_grams(built: &Path, tokenizer: &Tokenizer) -> NGrams {
     }
     let params = seen_by_base(built);
     let mut silent = Silent::default();
-    let context = Context::new(2, PathBuf::new(), &mut silent);
-    let mut batches = batches(&params, tokenizer, &context).unwrap();
+    let mut context = Context::new(2, PathBuf::new(), &mut silent);
+    let mut batches = batches(&params, tokenizer, &mut context).unwrap();
     let mut grams = NGrams::new(5, tokenizer.vocab());
     for step in 0..2_500_000_u64.div_ceil(512) {
         for row in batches.at(step) {
@@ -110,8 +110,9 @@ fn the_main_job_reaches_its_goals() {
 
     let tokenizer = Tokenizer::load(&built.join("tokenizer")).unwrap();
     let held_out = read_rows::<Text>(&built.join("world/held_out")).unwrap();
-    let documents = held_out.iter().map(|row| tokenizer.encode_document(&row.text));
-    let counted = five_grams(&built, &tokenizer).perplexity(&documents.collect::<Vec<_>>());
+    let texts: Vec<String> = held_out.into_iter().map(|row| row.text).collect();
+    let documents = tokenizer.encode_documents(&texts, 2);
+    let counted = five_grams(&built, &tokenizer).perplexity(&documents);
     let base = score(&report, "held-out text", "base", "perplexity");
     println!("perplexity of base {base:.3}, of 5-grams {counted:.3}: {:.3}", base / counted);
     assert!(base < 0.75 * counted, "{base} is not below three quarters of {counted}");

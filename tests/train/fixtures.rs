@@ -77,7 +77,7 @@ pub fn rows(seed: u64, vocab: usize) -> Vec<Row> {
 }
 
 pub fn batches(rows: Vec<Row>, sequences: usize) -> Batches {
-    Batches::new(vec![Source { percent: 100.0, of: rows }], sequences, 7).unwrap()
+    Batches::new(vec![Source { percent: 100.0, of: Box::new(rows) }], sequences, 7).unwrap()
 }
 
 pub fn adamw() -> AdamW {

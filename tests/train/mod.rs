@@ -3,6 +3,7 @@
 mod chat;
 mod chat_renders;
 mod command;
+mod encoding;
 pub mod fixtures;
 mod foreign_tokenizers;
 mod golden_data;
@@ -13,6 +14,7 @@ mod pipeline;
 mod read;
 mod read_model;
 mod sampling;
+mod shards;
 mod smallworld;
 mod tokenizer;
 mod training;

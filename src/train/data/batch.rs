@@ -7,11 +7,43 @@ use super::pack::Row;
 use crate::train::kernels::rng::Stream;
 use crate::train::progress::Failure;
 
+/// Rows by their number, made when they are drawn.
+pub trait Rows: std::fmt::Debug {
+    /// How many there are.
+    fn len(&self) -> usize;
+
+    /// How many tokens a row has.
+    fn tokens(&self, row: usize) -> usize;
+
+    /// A row itself.
+    fn row(&self, row: usize) -> Row;
+
+    /// Whether there is none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A few rows, held in memory.
+impl Rows for Vec<Row> {
+    fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    fn tokens(&self, row: usize) -> usize {
+        self[row].tokens.len()
+    }
+
+    fn row(&self, row: usize) -> Row {
+        self[row].clone()
+    }
+}
+
 /// Rows in the order they are learned from, `sequences` at a time. A batch is always full: where
 /// an epoch ends inside it, the next begins.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Batches {
-    sources: Vec<Source<Vec<Row>>>,
+    sources: Vec<Source<Box<dyn Rows>>>,
     sequences: usize,
     seed: u64,
     /// The step whose rows come next, and how far each source then is.
@@ -33,7 +65,7 @@ struct Cursor {
 impl Batches {
     /// Fails where a source has no rows or no share.
     pub fn new(
-        sources: Vec<Source<Vec<Row>>>,
+        sources: Vec<Source<Box<dyn Rows>>>,
         sequences: usize,
         seed: u64,
     ) -> Result<Batches, Failure> {
@@ -57,13 +89,13 @@ impl Batches {
 
     /// Tokens of the longest row.
     pub fn longest(&self) -> usize {
-        let rows = self.sources.iter().flat_map(|source| &source.of);
-        rows.map(|row| row.tokens.len()).max().unwrap_or(0)
+        let longest = |rows: &dyn Rows| (0..rows.len()).map(|row| rows.tokens(row)).max();
+        self.sources.iter().filter_map(|source| longest(&*source.of)).max().unwrap_or(0)
     }
 
     /// The rows of `step`, counted from 0. Cheap when steps are asked for in order; any other step
     /// is found by walking there from the first.
-    pub fn at(&mut self, step: u64) -> Vec<&Row> {
+    pub fn at(&mut self, step: u64) -> Vec<Row> {
         if step < self.step {
             (self.step, self.cursors) = (0, cursors(&self.sources, self.seed));
         }
@@ -73,8 +105,11 @@ impl Batches {
             }
         }
         self.step = step + 1;
-        let drawn: Vec<(usize, usize)> = (0..self.sequences).map(|_| self.draw()).collect();
-        drawn.into_iter().map(|(source, row)| &self.sources[source].of[row]).collect()
+        let drawn = (0..self.sequences).map(|_| {
+            let (source, row) = self.draw();
+            self.sources[source].of.row(row)
+        });
+        drawn.collect()
     }
 
     /// The next row, from the source that is furthest behind its share of the tokens.
@@ -92,14 +127,14 @@ impl Batches {
         }
         let row = cursor.order[cursor.done] as usize;
         cursor.done += 1;
-        cursor.tokens += rows[row].tokens.len() as u64;
+        cursor.tokens += rows.tokens(row) as u64;
         (source, row)
     }
 }
 
 /// Every source at its start.
-fn cursors(sources: &[Source<Vec<Row>>], seed: u64) -> Vec<Cursor> {
-    let start = |(at, source): (usize, &Source<Vec<Row>>)| Cursor {
+fn cursors(sources: &[Source<Box<dyn Rows>>], seed: u64) -> Vec<Cursor> {
+    let start = |(at, source): (usize, &Source<Box<dyn Rows>>)| Cursor {
         epoch: 0,
         order: shuffled(source.of.len(), seed, 0, at),
         done: 0,
@@ -120,16 +155,16 @@ fn shuffled(rows: usize, seed: u64, epoch: u64, source: usize) -> Vec<u32> {
 mod tests {
     use super::*;
 
-    fn rows(first: u32, count: u32, length: usize) -> Vec<Row> {
+    fn rows(first: u32, count: u32, length: usize) -> Box<dyn Rows> {
         let row = |at| Row {
             tokens: vec![first + at; length],
             targets: vec![first + at; length],
             segments: std::iter::once(0..length).collect(),
         };
-        (0..count).map(row).collect()
+        Box::new((0..count).map(row).collect::<Vec<Row>>())
     }
 
-    fn names(batch: Vec<&Row>) -> Vec<u32> {
+    fn names(batch: Vec<Row>) -> Vec<u32> {
         batch.into_iter().map(|row| row.tokens[0]).collect()
     }
 
@@ -167,7 +202,7 @@ mod tests {
     #[test]
     fn a_source_of_nothing_is_refused() {
         let source = |percent, rows| Batches::new(vec![Source { percent, of: rows }], 1, 0);
-        assert!(source(100.0, vec![]).is_err());
+        assert!(source(100.0, rows(0, 0, 2)).is_err());
         assert!(source(0.0, rows(0, 1, 2)).is_err());
         assert!(source(100.0, rows(0, 1, 2)).is_ok());
     }

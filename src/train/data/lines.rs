@@ -14,18 +14,25 @@ pub struct Lines {
     pub file: String,
     reader: Box<dyn BufRead>,
     number: usize,
+    /// Bytes of the lines read.
+    bytes: u64,
     buffer: Vec<u8>,
 }
 
 impl Lines {
     /// Reads from the start of `reader`.
     pub fn new(file: impl Into<String>, reader: Box<dyn BufRead>) -> Lines {
-        Lines { file: file.into(), reader, number: 0, buffer: Vec::new() }
+        Lines { file: file.into(), reader, number: 0, bytes: 0, buffer: Vec::new() }
     }
 
     /// The place of the line last read.
     pub fn place(&self) -> String {
         format!("`{}` line {}", self.file, self.number)
+    }
+
+    /// How many bytes the lines read so far have, with their ends.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// The next line without its end; `None` after the last.
@@ -38,6 +45,7 @@ impl Lines {
             return Ok(None);
         }
         self.number += 1;
+        self.bytes += self.buffer.len() as u64;
         for end in [b'\n', b'\r'] {
             if self.buffer.last() == Some(&end) {
                 self.buffer.pop();

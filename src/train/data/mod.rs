@@ -2,6 +2,7 @@
 //! mixtures. Knows text and token ids; does not know models or losses.
 
 pub mod batch;
+pub mod bpe;
 pub mod chat;
 pub mod chat_template;
 pub mod columns;
@@ -16,11 +17,14 @@ pub mod parquet;
 #[path = "no_parquet.rs"]
 pub mod parquet;
 pub mod parts;
+pub mod pipeline;
 pub mod protobuf;
 pub mod rows;
 pub mod sentencepiece;
 pub mod shapes;
+pub mod shard;
 pub mod smallworld;
+pub mod tokenise;
 pub mod tokenizer;
 pub mod tokenizer_files;
 pub mod tokenizer_json;

@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use super::batch::Rows;
+use super::shard::Shard;
 use crate::train::progress::Failure;
 
 /// The target of a position that is not learned from.
@@ -67,20 +69,55 @@ pub enum Packing {
 /// row is the target of the last position before it, so that every token but the first is learned
 /// exactly once. A last row of one token could teach nothing and only serves as that target.
 pub fn pack_documents(documents: &[Vec<u32>], context: usize) -> Vec<Row> {
-    assert!(context > 0, "rows of no tokens");
     let stream: Vec<u32> = documents.concat();
-    let starts = (0..stream.len().saturating_sub(1)).step_by(context);
-    starts
-        .map(|start| {
-            let end = (start + context).min(stream.len());
-            let mut targets = stream[start + 1..(end + 1).min(stream.len())].to_vec();
-            targets.resize(end - start, IGNORE);
-            let segment = 0..end - start;
-            let row = Row { tokens: stream[start..end].to_vec(), targets, segments: vec![segment] };
-            row.assert_sound(context);
-            row
-        })
-        .collect()
+    let windows = (0..).map_while(|row| stream_window(stream.len(), context, row));
+    windows.map(|window| stream_row(&stream[window], context)).collect()
+}
+
+/// What a row of a stream of `tokens` is made from: its own tokens, and the one after them.
+fn stream_window(tokens: usize, context: usize, row: usize) -> Option<Range<usize>> {
+    let start = row * context;
+    (start + 1 < tokens).then(|| start..tokens.min(start + context + 1))
+}
+
+fn stream_row(window: &[u32], context: usize) -> Row {
+    let length = window.len().min(context);
+    let mut targets = window[1..].to_vec();
+    targets.resize(length, IGNORE);
+    let segments = std::iter::once(0..length).collect();
+    let row = Row { tokens: window[..length].to_vec(), targets, segments };
+    row.assert_sound(context);
+    row
+}
+
+/// The rows of a shard of documents, as [`pack_documents`] makes them.
+#[derive(Debug)]
+pub struct DocumentRows {
+    shard: Shard,
+    context: usize,
+}
+
+impl DocumentRows {
+    /// Rows of at most `context` tokens.
+    pub fn new(shard: Shard, context: usize) -> DocumentRows {
+        assert!(context > 0, "rows of no tokens");
+        DocumentRows { shard, context }
+    }
+}
+
+impl Rows for DocumentRows {
+    fn len(&self) -> usize {
+        self.shard.tokens().saturating_sub(1).div_ceil(self.context)
+    }
+
+    fn tokens(&self, row: usize) -> usize {
+        self.context.min(self.shard.tokens() - row * self.context)
+    }
+
+    fn row(&self, row: usize) -> Row {
+        let window = stream_window(self.shard.tokens(), self.context, row);
+        stream_row(&self.shard.read(window.expect("there is such a row")), self.context)
+    }
 }
 
 /// Dialogues in rows of at most `context` tokens. One that is longer is an error, for cutting it
@@ -90,89 +127,200 @@ pub fn pack_examples(
     context: usize,
     packing: Packing,
 ) -> Result<Vec<Row>, Failure> {
-    if let Some(long) = examples.iter().find(|example| example.tokens.len() > context) {
-        return Err(too_long(long, examples, context));
+    let mut sizes = Sizes::within(context);
+    examples.iter().for_each(|example| sizes.add(example.row, example.tokens.len()));
+    sizes.check()?;
+    let length = |at: usize| examples[at].tokens.len();
+    let bins = Bins::new(examples.len(), length, context, packing);
+    let part = |&at: &u32| {
+        let example = &examples[at as usize];
+        (example.tokens.clone(), example.learned.clone())
+    };
+    let rows = (0..bins.len()).map(|row| bins.row(row).iter().map(part));
+    Ok(rows.map(|parts| join(parts, context, packing)).collect())
+}
+
+/// The rows of a shard of dialogues, as [`pack_examples`] makes them.
+#[derive(Debug)]
+pub struct ExampleRows {
+    shard: Shard,
+    bins: Bins,
+    context: usize,
+    packing: Packing,
+}
+
+impl ExampleRows {
+    /// Rows of at most `context` tokens, which no dialogue is beyond.
+    pub fn new(shard: Shard, context: usize, packing: Packing) -> ExampleRows {
+        let bins = Bins::new(shard.texts(), |at| shard.text(at).len(), context, packing);
+        ExampleRows { shard, bins, context, packing }
     }
-    let bins = match packing {
-        Packing::Isolated => best_fit(examples, context),
-        Packing::Wrapped => in_order(examples, context),
-        Packing::Off => (0..examples.len()).map(|at| vec![at]).collect(),
-    };
-    let row_of = |bin: Vec<usize>| {
-        let mut row = join(bin.iter().map(|&at| &examples[at]));
-        if packing == Packing::Wrapped {
-            row.segments = std::iter::once(0..row.tokens.len()).collect();
+}
+
+impl Rows for ExampleRows {
+    fn len(&self) -> usize {
+        self.bins.len()
+    }
+
+    fn tokens(&self, row: usize) -> usize {
+        self.bins.row(row).iter().map(|&at| self.shard.text(at as usize).len()).sum()
+    }
+
+    fn row(&self, row: usize) -> Row {
+        let part = |&at: &u32| {
+            let place = self.shard.text(at as usize);
+            (self.shard.read(place.clone()), self.shard.learned(place))
+        };
+        join(self.bins.row(row).iter().map(part), self.context, self.packing)
+    }
+}
+
+/// The lengths of texts that no row may cut.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    context: usize,
+    longest: usize,
+    /// How many are longer than a row, and the first of them with its length.
+    beyond: usize,
+    first: (usize, usize),
+}
+
+impl Sizes {
+    /// For rows of `context` tokens.
+    pub fn within(context: usize) -> Sizes {
+        Sizes { context, longest: 0, beyond: 0, first: (0, 0) }
+    }
+
+    /// For texts that may be cut.
+    pub fn any() -> Sizes {
+        Sizes::within(usize::MAX)
+    }
+
+    /// Takes note of the text of a row of the data.
+    pub fn add(&mut self, row: usize, tokens: usize) {
+        self.longest = self.longest.max(tokens);
+        if tokens > self.context {
+            if self.beyond == 0 {
+                self.first = (row, tokens);
+            }
+            self.beyond += 1;
         }
-        row.assert_sound(context);
-        row
-    };
-    Ok(bins.into_iter().map(row_of).collect())
+    }
+
+    /// Fails where one is too long.
+    pub fn check(self) -> Result<(), Failure> {
+        let Sizes { context, longest, beyond, first: (row, tokens) } = self;
+        let which = match beyond {
+            0 => return Ok(()),
+            1 => "this row".into(),
+            _ => format!("the {beyond} rows beyond it"),
+        };
+        Err(Failure::input(format!(
+            "row {row} is {tokens} tokens long and the context is {context}; no answer is ever cut"
+        ))
+        .remedy(format!("set `context` to {longest} tokens or more, or shorten {which}")))
+    }
 }
 
-fn too_long(long: &Example, examples: &[Example], context: usize) -> Failure {
-    let longest = examples.iter().map(|example| example.tokens.len()).max().unwrap_or(0);
-    let count = examples.iter().filter(|example| example.tokens.len() > context).count();
-    Failure::input(format!(
-        "row {} is {} tokens long and the context is {context}; no answer is ever cut",
-        long.row,
-        long.tokens.len()
-    ))
-    .remedy(match count {
-        1 => format!("set `context` to {longest} tokens or more, or shorten this row"),
-        _ => format!(
-            "set `context` to {longest} tokens or more, or shorten the {count} rows beyond it"
-        ),
-    })
-}
-
-/// Examples side by side, each its own segment.
-fn join<'a>(examples: impl Iterator<Item = &'a Example>) -> Row {
+/// Texts with marks side by side, each its own segment unless they are to be one.
+fn join(
+    parts: impl Iterator<Item = (Vec<u32>, Vec<bool>)>,
+    context: usize,
+    packing: Packing,
+) -> Row {
     let mut row = Row { tokens: Vec::new(), targets: Vec::new(), segments: Vec::new() };
-    for example in examples {
-        assert_eq!(example.tokens.len(), example.learned.len(), "a mark for each token");
+    for (tokens, learned) in parts {
+        assert_eq!(tokens.len(), learned.len(), "a mark for each token");
         let start = row.tokens.len();
-        row.tokens.extend(&example.tokens);
-        let next = example.tokens.iter().zip(&example.learned).skip(1);
+        let next = tokens.iter().zip(&learned).skip(1);
         row.targets.extend(next.map(|(&token, &learned)| if learned { token } else { IGNORE }));
         row.targets.push(IGNORE);
+        row.tokens.extend(tokens);
         row.segments.push(start..row.tokens.len());
     }
+    if packing == Packing::Wrapped {
+        row.segments = std::iter::once(0..row.tokens.len()).collect();
+    }
+    row.assert_sound(context);
     row
 }
 
-/// Best fit decreasing: the longest first, each into the fullest row that still holds it; of equal
-/// rows the oldest.
-fn best_fit(examples: &[Example], context: usize) -> Vec<Vec<usize>> {
-    let mut order: Vec<usize> = (0..examples.len()).collect();
-    order.sort_by_key(|&at| std::cmp::Reverse(examples[at].tokens.len()));
-    let mut bins: Vec<Vec<usize>> = Vec::new();
-    let mut rooms: BTreeSet<(usize, usize)> = BTreeSet::new();
-    for at in order {
-        let length = examples[at].tokens.len();
-        let (room, bin) = rooms.range((length, 0)..).next().copied().unwrap_or_else(|| {
-            bins.push(Vec::new());
-            (context, bins.len() - 1)
-        });
-        rooms.remove(&(room, bin));
-        rooms.insert((room - length, bin));
-        bins[bin].push(at);
-    }
-    bins
+/// Which texts share each row.
+#[derive(Clone, Debug)]
+struct Bins {
+    /// Row after row.
+    texts: Vec<u32>,
+    /// Where each row ends in them.
+    ends: Vec<u32>,
 }
 
-/// The next row begins where a dialogue no longer fits.
-fn in_order(examples: &[Example], context: usize) -> Vec<Vec<usize>> {
-    let mut bins: Vec<Vec<usize>> = Vec::new();
-    let mut room = 0;
-    for (at, example) in examples.iter().enumerate() {
-        if bins.is_empty() || example.tokens.len() > room {
-            bins.push(Vec::new());
-            room = context;
-        }
-        room -= example.tokens.len();
-        bins.last_mut().expect("a row was begun").push(at);
+impl Bins {
+    fn new(
+        texts: usize,
+        length: impl Fn(usize) -> usize,
+        context: usize,
+        packing: Packing,
+    ) -> Bins {
+        let count = u32::try_from(texts).expect("fewer than 2^32 texts");
+        let length = |text: u32| length(text as usize);
+        let mut placed = match packing {
+            Packing::Isolated => best_fit(count, length, context),
+            Packing::Wrapped => in_order(count, length, context),
+            Packing::Off => (0..count).map(|text| (text, text)).collect(),
+        };
+        // Stable: in a row, texts stand as they were placed.
+        placed.sort_by_key(|(bin, _)| *bin);
+        let last = |(at, (bin, _)): (usize, &(u32, u32))| {
+            let ends = placed.get(at + 1).is_none_or(|(next, _)| next != bin);
+            ends.then_some(at as u32 + 1)
+        };
+        let ends = placed.iter().enumerate().filter_map(last).collect();
+        Bins { ends, texts: placed.into_iter().map(|(_, text)| text).collect() }
     }
-    bins
+
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn row(&self, row: usize) -> &[u32] {
+        let start = if row == 0 { 0 } else { self.ends[row - 1] };
+        &self.texts[start as usize..self.ends[row] as usize]
+    }
+}
+
+/// Best fit decreasing: the longest first, each into the fullest row that still holds it; of equal
+/// rows the oldest. Gives each text with its row before it.
+fn best_fit(texts: u32, length: impl Fn(u32) -> usize, context: usize) -> Vec<(u32, u32)> {
+    let mut order: Vec<u32> = (0..texts).collect();
+    order.sort_by_cached_key(|&text| std::cmp::Reverse(length(text)));
+    let mut bins = 0;
+    let mut rooms: BTreeSet<(usize, u32)> = BTreeSet::new();
+    let place = |text: u32| {
+        let length = length(text);
+        let (room, bin) = rooms.range((length, 0)..).next().copied().unwrap_or_else(|| {
+            bins += 1;
+            (context, bins - 1)
+        });
+        rooms.remove(&(room, bin));
+        if room > length {
+            rooms.insert((room - length, bin));
+        }
+        (bin, text)
+    };
+    order.into_iter().map(place).collect()
+}
+
+/// The next row begins where a text no longer fits.
+fn in_order(texts: u32, length: impl Fn(u32) -> usize, context: usize) -> Vec<(u32, u32)> {
+    let (mut bin, mut room) = (0, context);
+    let place = |text: u32| {
+        if length(text) > room {
+            (bin, room) = (bin + 1, context);
+        }
+        room -= length(text);
+        (bin, text)
+    };
+    (0..texts).map(place).collect()
 }
 
 #[cfg(test)]

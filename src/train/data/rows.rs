@@ -98,6 +98,11 @@ impl<T: DeserializeOwned> Reader<T> {
         let lines = Lines::new(path.display().to_string(), reader);
         Ok(Reader { lines, row: PhantomData })
     }
+
+    /// How many bytes of the file were read.
+    pub fn bytes(&self) -> u64 {
+        self.lines.bytes()
+    }
 }
 
 impl<T: DeserializeOwned> Iterator for Reader<T> {

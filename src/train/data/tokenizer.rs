@@ -4,11 +4,13 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use serde_json::{Value, json};
 use tokenizers::{AddedToken, Encoding, ModelWrapper};
 
+use super::bpe::{self, Bpe};
 use super::tokenizer_files::{self, Names};
 use super::tokenizer_json;
 use crate::train::progress::Failure;
@@ -19,6 +21,8 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     /// The same, where words that are entries are not taken whole.
     spelling: Option<Box<tokenizers::Tokenizer>>,
+    /// The same vocabulary, where texts can be encoded without the crate.
+    bpe: Option<Arc<Bpe>>,
     bos: Special,
     eos: Special,
     unknown: Option<String>,
@@ -78,7 +82,8 @@ impl Tokenizer {
         control.sort_unstable();
         let vocab = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
         let (spelling, unknown) = (spelling_of(&inner), unknown.map(str::to_owned));
-        Ok(Tokenizer { inner, spelling, bos, eos, unknown, specials, control, vocab })
+        let bpe = Bpe::of(&inner).map(Arc::new);
+        Ok(Tokenizer { inner, spelling, bpe, bos, eos, unknown, specials, control, vocab })
     }
 
     /// From the contents of a `tokenizer.json`, whoever made it.
@@ -152,7 +157,21 @@ impl Tokenizer {
 
     /// The ids of a text, taken as words only: `</s>` in it is four characters.
     pub fn encode(&self, text: &str) -> Vec<u32> {
-        self.plain(|inner| inner.encode_fast(text, false)).get_ids().to_vec()
+        let mut ids = Vec::new();
+        let bpe = self.bpe.as_deref().map(bpe::Encoder::once);
+        Encoder { tokenizer: self, bpe }.encode(text, &mut ids);
+        ids
+    }
+
+    /// Encodes many texts in a row faster, with the same ids.
+    pub fn encoder(&self) -> Encoder<'_> {
+        Encoder { tokenizer: self, bpe: self.bpe.as_deref().map(bpe::Encoder::new) }
+    }
+
+    /// All that decides on ids, as text.
+    pub fn identity(&self) -> String {
+        let tokenizer = self.inner.to_string(false).expect("a tokenizer is JSON");
+        json!([tokenizer, self.bos.text, self.eos.text]).to_string()
     }
 
     /// As [`Tokenizer::encode`], with the bytes that each token stands for.
@@ -162,15 +181,17 @@ impl Tokenizer {
         encoding.get_ids().iter().copied().zip(places).collect()
     }
 
+    fn is_plain(&self, ids: &[u32]) -> bool {
+        !ids.iter().any(|id| self.control.binary_search(id).is_ok())
+    }
+
     /// An encoding without special tokens. Where a word that is an entry was taken whole and is
     /// special, the text is spelled by merges instead, which cannot make one.
     fn plain(
         &self,
         encode: impl Fn(&tokenizers::Tokenizer) -> tokenizers::Result<Encoding>,
     ) -> Encoding {
-        let is_plain = |encoding: &Encoding| {
-            !encoding.get_ids().iter().any(|id| self.control.binary_search(id).is_ok())
-        };
+        let is_plain = |encoding: &Encoding| self.is_plain(encoding.get_ids());
         let encoding = encode(&self.inner).expect("any text can be encoded");
         match &self.spelling {
             Some(spelling) if !is_plain(&encoding) => {
@@ -183,17 +204,21 @@ impl Tokenizer {
         }
     }
 
-    /// A document as the model sees it: `bos`, the text, `eos`.
-    pub fn encode_document(&self, text: &str) -> Vec<u32> {
-        let mut ids = vec![self.bos.id];
-        ids.extend(self.encode(text));
-        ids.push(self.eos.id);
-        ids
-    }
-
-    /// Documents side by side in `threads` threads, in order.
+    /// Documents as the model sees them, `bos`, the text, `eos`; side by side in `threads` threads,
+    /// in order.
     pub fn encode_documents(&self, texts: &[String], threads: usize) -> Vec<Vec<u32>> {
-        in_threads(threads, || texts.par_iter().map(|text| self.encode_document(text)).collect())
+        let documents = |texts: &[String]| {
+            let mut encoder = self.encoder();
+            let document = |text: &String| {
+                let mut ids = vec![self.bos.id];
+                encoder.encode(text, &mut ids);
+                ids.push(self.eos.id);
+                ids
+            };
+            texts.iter().map(document).collect::<Vec<_>>()
+        };
+        let at_once = texts.len().div_ceil(threads.max(1)).max(1);
+        in_threads(threads, || texts.par_chunks(at_once).flat_map_iter(documents).collect())
     }
 
     /// Every special token, the longest first.
@@ -214,6 +239,29 @@ impl Tokenizer {
     /// The text of ids, with special tokens as they are named.
     pub fn decode_with_specials(&self, ids: &[u32]) -> String {
         self.inner.decode(ids, false).expect("ids of this vocabulary")
+    }
+}
+
+/// Encodes one text after another, and remembers the words it met.
+pub struct Encoder<'t> {
+    tokenizer: &'t Tokenizer,
+    bpe: Option<bpe::Encoder<'t>>,
+}
+
+impl Encoder<'_> {
+    /// Adds the ids of a text, taken as words only.
+    pub fn encode(&mut self, text: &str, ids: &mut Vec<u32>) {
+        let before = ids.len();
+        match &mut self.bpe {
+            Some(bpe) => {
+                bpe.encode(text, ids);
+                assert!(self.tokenizer.is_plain(&ids[before..]), "text became a special token");
+            }
+            None => {
+                let encoding = self.tokenizer.plain(|inner| inner.encode_fast(text, false));
+                ids.extend(encoding.get_ids());
+            }
+        }
     }
 }
 

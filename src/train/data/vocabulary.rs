@@ -179,7 +179,6 @@ impl Vocabulary {
     }
 
     fn pipeline(&self) -> Pipeline {
-        let digits = json!({ "type": "Digits", "individual_digits": true });
         let (normalizer, words, decoder) = match self.manner {
             Manner::SentencePiece => {
                 (sentencepiece_normalizer(), pieces(), sentencepiece_decoder())
@@ -190,7 +189,7 @@ impl Vocabulary {
         if self.split_digits {
             // Byte-level words are bytes afterwards, so their digits are cut off first.
             let at = if self.manner == Manner::ByteLevel { 0 } else { 1 };
-            steps.insert(at, digits);
+            steps.insert(at, digits());
         }
         let sequence = json!({ "type": "Sequence", "pretokenizers": steps });
         Pipeline {
@@ -202,7 +201,7 @@ impl Vocabulary {
 }
 
 /// Text begins with `▁`, and blanks become it.
-fn sentencepiece_normalizer() -> Value {
+pub(super) fn sentencepiece_normalizer() -> Value {
     json!({ "type": "Sequence", "normalizers": [
         { "type": "Prepend", "prepend": "▁" },
         { "type": "Replace", "pattern": { "String": " " }, "content": "▁" },
@@ -210,11 +209,16 @@ fn sentencepiece_normalizer() -> Value {
 }
 
 /// Words with the blank before them; longer blanks and line ends by themselves.
-fn pieces() -> Value {
+pub(super) fn pieces() -> Value {
     let pattern = r"▁+(?=▁)|▁?[^▁\n]+|▁|\n+";
     json!({
         "type": "Split", "pattern": { "Regex": pattern }, "behavior": "Isolated", "invert": false,
     })
+}
+
+/// Each digit by itself.
+pub(super) fn digits() -> Value {
+    json!({ "type": "Digits", "individual_digits": true })
 }
 
 fn sentencepiece_decoder() -> Value {
@@ -226,7 +230,8 @@ fn sentencepiece_decoder() -> Value {
     ] })
 }
 
-fn byte_level() -> Value {
+/// GPT-2's words, written in letters that stand for bytes.
+pub(super) fn byte_level() -> Value {
     json!({
         "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true,
     })

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use super::length::BatchSize;
 use super::train_loop::{Training, train};
-use crate::train::data::batch::Batches;
+use crate::train::data::batch::{Batches, Rows};
 use crate::train::data::mixture::Mix;
-use crate::train::data::pack::pack_documents;
-use crate::train::data::rows::{Text, read_rows};
+use crate::train::data::pack::DocumentRows;
+use crate::train::data::tokenise::{Part, documents};
 use crate::train::data::tokenizer::Tokenizer;
 use crate::train::model::folder::{self, ModelFolder};
 use crate::train::model::{ModelConfig, SpecialTokens, Transformer, init};
@@ -53,15 +53,13 @@ pub fn run(params: &Pretrain, context: &mut Context<'_>) -> Result<Metrics, Fail
 pub fn batches(
     params: &Pretrain,
     tokenizer: &Tokenizer,
-    context: &Context<'_>,
+    context: &mut Context<'_>,
 ) -> Result<Batches, Failure> {
+    let mut numbers = 0..;
     let sources = params.data.sources(|paths| {
-        let mut texts = Vec::new();
-        for path in paths {
-            texts.extend(read_rows::<Text>(path)?.into_iter().map(|row| row.text));
-        }
-        let documents = tokenizer.encode_documents(&texts, context.threads);
-        Ok(pack_documents(&documents, params.context))
+        let part = Part { paths, number: numbers.next().expect("there is no last number") };
+        let shard = documents(part, tokenizer, context)?;
+        Ok(Box::new(DocumentRows::new(shard, params.context)) as Box<dyn Rows>)
     })?;
     let sequences = params.batch.sequences(params.context as u64).map_err(Failure::input)?;
     Batches::new(sources, sequences as usize, params.training.seed)

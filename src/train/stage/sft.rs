@@ -1,16 +1,16 @@
 //! `sft`: supervised fine-tuning on dialogues, in which only the answers are learnt. Llama 2,
 //! section 3.1. Knows dialogues and a template; does not know how rows are packed or learnt from.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::length::BatchSize;
 use super::pretrain::fit;
 use super::train_loop::{Training, train};
-use crate::train::data::batch::Batches;
-use crate::train::data::chat::{ChatFormat, Template};
+use crate::train::data::batch::{Batches, Rows};
+use crate::train::data::chat::Template;
 use crate::train::data::mixture::Mix;
-use crate::train::data::pack::{Example, Packing, pack_examples};
-use crate::train::data::rows::{Chat, read_rows};
+use crate::train::data::pack::{ExampleRows, Packing};
+use crate::train::data::tokenise::{Part, dialogues};
 use crate::train::data::tokenizer::Tokenizer;
 use crate::train::model::Transformer;
 use crate::train::model::folder::{self, ModelFolder};
@@ -34,7 +34,7 @@ pub fn run(params: &Sft, context: &mut Context<'_>) -> Result<Metrics, Failure> 
     let ModelFolder { config, special, weights } = folder::read(&params.init)?;
     let tokenizer = Tokenizer::load(&params.init)?;
     fit(&tokenizer, &config, params.context)?;
-    let mut batches = batches(params, &tokenizer)?;
+    let mut batches = batches(params, &tokenizer, context)?;
     let rows = Some(batches.rows() as u64);
     let course = training.length.course(params.batch, params.context as u64, rows);
     let course = course.map_err(Failure::input)?.expect("the rows are known");
@@ -50,26 +50,17 @@ pub fn run(params: &Sft, context: &mut Context<'_>) -> Result<Metrics, Failure> 
     Ok(metrics)
 }
 
-fn batches(params: &Sft, tokenizer: &Tokenizer) -> Result<Batches, Failure> {
-    let format = ChatFormat::new(&params.template)?;
+fn batches(
+    params: &Sft,
+    tokenizer: &Tokenizer,
+    context: &mut Context<'_>,
+) -> Result<Batches, Failure> {
+    let mut numbers = 0..;
     let sources = params.data.sources(|paths| {
-        let mut examples = Vec::new();
-        for path in paths {
-            examples.extend(read_examples(path, &format, tokenizer)?);
-        }
-        pack_examples(&examples, params.context, params.packing)
+        let part = Part { paths, number: numbers.next().expect("there is no last number") };
+        let shard = dialogues(part, tokenizer, &params.template, params.context, context)?;
+        Ok(Box::new(ExampleRows::new(shard, params.context, params.packing)) as Box<dyn Rows>)
     })?;
     let sequences = params.batch.sequences(params.context as u64).map_err(Failure::input)?;
     Batches::new(sources, sequences as usize, params.training.seed)
-}
-
-/// The dialogues of a file; their rows count from 1.
-fn read_examples(
-    path: &Path,
-    format: &ChatFormat,
-    tokenizer: &Tokenizer,
-) -> Result<Vec<Example>, Failure> {
-    let dialogues = read_rows::<Chat>(path)?;
-    let numbered = (1..).zip(&dialogues);
-    numbered.map(|(row, chat)| format.example(tokenizer, row, &chat.messages)).collect()
 }

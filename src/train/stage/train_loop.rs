@@ -99,6 +99,7 @@ pub fn train(
         }
         let step = at.step + 1;
         let rows = batches.at(step - 1);
+        let rows: Vec<&Row> = rows.iter().collect();
         let report = state.gradients_of(&t, model, &rows, micro_batch);
         if step == 1 {
             check_alive(model, &state.gradients)?;
