@@ -1,6 +1,8 @@
 //! The stages one after another, on a handful of texts: tokenizer, `pretrain`, `sft`, `generate`.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use llamake::train::data::chat::Template;
 use llamake::train::data::mixture::Mix;
@@ -9,13 +11,13 @@ use llamake::train::data::rows::{Chat, Message, Prompt, Text, Writer, read_rows}
 use llamake::train::data::vocabulary::{Manner, Vocabulary};
 use llamake::train::kernels::Threads;
 use llamake::train::model::{LoadedModel, ModelConfig, folder};
-use llamake::train::progress::{Context, Failure, Metrics};
+use llamake::train::progress::{Attempt, Context, Failure, Metrics};
 use llamake::train::stage::{
     BatchSize, Generate, Length, Pretrain, Sft, Training, generate, pretrain, sft,
 };
 use serde::Serialize;
 
-use super::fixtures::{Heard, message, training};
+use super::fixtures::{End, Heard, message, training};
 
 const NAMES: [&str; 4] = ["Ada", "Ben", "Kurt", "Mia"];
 const PETS: [&str; 4] = ["cat", "dog", "duck", "goat"];
@@ -164,6 +166,34 @@ fn a_model_is_pretrained_tuned_and_answers() {
         world.run("mute", 1, |context| generate::run(&world.generate("base/out", 1, 0.0), context)),
     );
     assert!(said.ends_with("has no chat template"), "{said}");
+}
+
+/// Kills fall into the tokens of the first source and of the second, and into training.
+#[test]
+fn a_stage_killed_anywhere_ends_with_the_folder_of_one_never_killed() {
+    let world = World::new();
+    let params = Pretrain { training: training(8, 4), ..world.pretrain() };
+    let attempt = Attempt { folder: world.at("attempt"), every: Duration::ZERO };
+    let run = |name: &str, attempt: Option<Attempt>, end: Option<End>| {
+        let out = world.at(name);
+        std::fs::create_dir(&out).unwrap();
+        let mut heard = Heard { end, ..Heard::default() };
+        let mut context = Context { attempt, ..Context::new(2, out.clone(), &mut heard) };
+        let done =
+            catch_unwind(AssertUnwindSafe(|| pretrain::run(&params, &mut context).map(drop)));
+        let read = |file: &str| std::fs::read(out.join("out").join(file)).unwrap();
+        done.is_ok().then(|| ["config.json", "model.safetensors"].map(read))
+    };
+    let never = run("never", None, None);
+    assert!(never.is_some());
+    for (at, after) in [1, 2, 2, 3].into_iter().enumerate() {
+        let killed = run(&format!("killed {at}"), Some(attempt.clone()), Some(End::Kill(after)));
+        assert!(killed.is_none(), "{at}");
+    }
+    for kept in ["shard-0", "shard-1", "checkpoint"] {
+        assert!(attempt.folder.join(kept).is_file(), "{kept}");
+    }
+    assert!(run("last", Some(attempt), None) == never);
 }
 
 /// The whole folder, bytes for bytes.

@@ -1,5 +1,5 @@
 //! Byte-pair encoding by hand, for the pipelines that most vocabularies for Llamas have: the ids
-//! are those of the `tokenizers` crate, at a tenth of its time. What is not recognised here goes
+//! are those of the `tokenizers` crate, in a fraction of its time. What is not recognised here goes
 //! through the crate. Knows words, merges and ids; does not know files, special tokens or rows.
 
 pub use encoder::{Bpe, Encoder};
