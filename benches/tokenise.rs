@@ -1,6 +1,6 @@
-//! Tokenising 100 MB: ours from a file of rows to a verified shard, beside `encode_batch_fast` of the
-//! `tokenizers` crate on the same documents, which are in memory already and whose ids are thrown
-//! away. `cargo bench --bench tokenise` takes documents of the small world; with `-- THREADS PATH`
+//! Tokenising 100 MB: ours from a file of rows to rows of a shard, beside `encode_batch_fast` of
+//! the `tokenizers` crate on the same documents, which are in memory already and whose ids are
+//! thrown away. `cargo bench --bench tokenise` takes documents of the small world; with `-- THREADS PATH`
 //! it repeats the text files at PATH. Alternating; medians. Then the peak of anonymous memory of
 //! ours, in processes of their own, for 25 MB and for 100 MB.
 
@@ -150,8 +150,8 @@ fn compare(name: &str, data: &Path, folder: &Path, threads: usize) {
         bytes as f64 / MEGABYTE as f64 / times[ROUNDS / 2]
     });
     println!(
-        "{name:<12} {:.1} MB, {} tokens, {threads} threads: ours {mine:.1} MB/s, tokenizers {peers:.1} \
-         MB/s, ratio {:.2}",
+        "{name:<12} {:.1} MB, {} tokens, {threads} threads: ours {mine:.1} MB/s, \
+         tokenizers {peers:.1} MB/s, ratio {:.2}",
         bytes as f64 / MEGABYTE as f64,
         tokens[0],
         mine / peers
