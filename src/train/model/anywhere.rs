@@ -1,5 +1,5 @@
-//! A model wherever it lies: a folder as Hugging Face lays it out, or a GGUF file; with its tokenizer
-//! and the chat template it carries. Knows which is which; does not know what they hold.
+//! A model wherever it lies: a folder as Hugging Face lays it out, or a GGUF file; with its
+//! tokenizer and the chat template it carries. Knows which is which; does not know what they hold.
 
 use std::path::Path;
 

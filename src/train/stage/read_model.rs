@@ -8,6 +8,7 @@ use crate::train::data::chat::{ChatFormat, Template};
 use crate::train::data::columns::quoted;
 use crate::train::data::rows::Message;
 use crate::train::data::tokenizer::Tokenizer;
+use crate::train::data::tokenizer_files::{self, Names};
 use crate::train::model::anywhere::is_gguf;
 use crate::train::model::parameters::table;
 use crate::train::model::{ModelConfig, SpecialTokens, folder, gguf, weights};
@@ -45,7 +46,7 @@ pub fn run(params: &ReadModel, context: &mut Context<'_>) -> Result<Metrics, Fai
             let (config, _) = folder::read_config(&from)?;
             let has = |name: &str| from.join(name).is_file();
             let own = ["tokenizer.json", "tokenizer.model"].into_iter().any(has);
-            let own = own.then(|| Tokenizer::load(&from)).transpose()?;
+            let own = own.then(|| declared.tokenizer_of(&from)).transpose()?;
             let template = folder::read_chat_template(&from)?;
             declared.compare(&from, &config, own.as_ref(), template)?;
             weights::open(&from, &config)?;
@@ -88,6 +89,16 @@ impl Declared<'_> {
             (Some(declared), None) => ChatFormat::new(declared)?.check_tokenizer(self.tokenizer),
             (None, _) => Ok(()),
         }
+    }
+
+    /// A folder's own tokenizer; where it names no special tokens, they are those declared.
+    fn tokenizer_of(&self, folder: &Path) -> Result<Tokenizer, Failure> {
+        let names = Names {
+            bos: Some(self.tokenizer.bos().text.clone()),
+            eos: Some(self.tokenizer.eos().text.clone()),
+            unknown: None,
+        };
+        tokenizer_files::read(&[folder.to_path_buf()], &names)
     }
 
     fn special(&self) -> SpecialTokens {
