@@ -53,7 +53,8 @@ fn main() {
         let model = LoadedModel::load(folder.path(), Threads::new(2)).expect("it is a model");
         let tokens: Vec<u32> = (1..=TOKENS).collect();
         let targets = (2..=TOKENS + 1).collect();
-        let row = Row { tokens, targets, segments: vec![0..TOKENS as usize] };
+        let segment = 0..TOKENS as usize;
+        let row = Row { tokens, targets, segments: vec![segment] };
         let scores = model.score(&[row], &mut Silent).expect("it can be scored");
         over.store(true, Ordering::Relaxed);
         let loss = scores[0].iter().sum::<f32>() / TOKENS as f32;

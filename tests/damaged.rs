@@ -28,6 +28,7 @@ fn seeds() -> BTreeMap<&'static str, Vec<Vec<u8>>> {
     seeds.insert("parquet", ["gzip", "lz4", "none", "snappy", "zstd"].map(table).to_vec());
     seeds.insert("recipe", text(&[include_str!("../recipes/llama2_tiny.recipe")]));
     seeds.insert("safetensors", vec![small_model()]);
+    seeds.insert("sentencepiece", vec![small_sentencepiece()]);
     let turns =
         "{% for m in messages %}{{ bos_token + m['content'] | trim + eos_token }}{% endfor %}";
     seeds.insert("template", text(&[turns]));
@@ -93,6 +94,27 @@ fn small_tokenizer() -> Vec<u8> {
     std::fs::read(folder.path().join("tokenizer.json")).unwrap()
 }
 
+/// SentencePiece's own format: pieces with a text, a score and a kind; then how it was trained.
+fn small_sentencepiece() -> Vec<u8> {
+    let field = |tag: u8, bytes: &[u8]| [&[tag, bytes.len() as u8], bytes].concat();
+    let piece = |text: &str, score: f32, kind: u8| {
+        let score = score.to_le_bytes();
+        let parts = [&field(0x0A, text.as_bytes())[..], &[0x15], &score, &[0x18, kind]].concat();
+        field(0x0A, &parts)
+    };
+    let (normal, unknown, control, byte) = (1, 2, 3, 6);
+    let mut model = [("<unk>", unknown), ("<s>", control), ("</s>", control)]
+        .map(|(text, kind)| piece(text, 0.0, kind))
+        .concat();
+    model.extend((0..=255).flat_map(|at| piece(&format!("<0x{at:02X}>"), 0.0, byte)));
+    for (at, text) in ["▁t", "he", "▁the", "▁", "t", "h", "e", "</"].into_iter().enumerate() {
+        model.extend(piece(text, -(at as f32), normal));
+    }
+    let bpe_with_byte_fallback = [0x18, 2, 0x98, 0x02, 1];
+    model.extend(field(0x12, &bpe_with_byte_fallback));
+    model
+}
+
 /// One to four changes: a bit, a byte, a number of eight bytes, a cut, a repetition, a swap.
 fn damaged(seed: &[u8], dice: &mut Walk) -> Vec<u8> {
     let mut bytes = seed.to_vec();
@@ -139,7 +161,7 @@ fn no_target_falls_over_damaged_bytes() {
 }
 
 /// Calls a target; where it panics, the bytes are kept and named.
-fn survives(name: &str, target: fn(&[u8]), bytes: &[u8]) {
+fn survives(name: &str, target: targets::Target, bytes: &[u8]) {
     if std::panic::catch_unwind(|| target(bytes)).is_err() {
         let path = std::env::temp_dir().join(format!("llamake-damaged-{name}"));
         std::fs::write(&path, bytes).unwrap();

@@ -19,7 +19,6 @@ use llamake::train::model::{Batch, Transformer};
 use llamake::train::progress::Context;
 use llamake::train::stage::export::{self, Export, GGUF_FILE, Target};
 use llamake::train::stage::{pretrain, sft};
-use serde_json::Value;
 
 use crate::golden::{Case, cases, rows_of};
 use crate::train::fixtures::{Heard, assert_close};
@@ -59,10 +58,7 @@ fn whole_folder(case: &Case, model: &str, folder: &Path) -> ModelFolder {
             std::fs::write(to, std::fs::read(path).unwrap()).unwrap();
         }
     }
-    let path = folder.join("tokenizer_config.json");
-    let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    config["chat_template"] = template(case).into();
-    std::fs::write(path, config.to_string()).unwrap();
+    std::fs::write(folder.join("chat_template.jinja"), template(case)).unwrap();
     folder::read(folder).unwrap()
 }
 

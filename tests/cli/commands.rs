@@ -86,7 +86,7 @@ fn blocks_in_a_folder_are_found_before_anything_runs() {
     let project = Project::micro();
     let text = project.read("a.recipe");
     let stage = "stage out = export { model: chat, to: \"hf\", dtype: \"q8_0\" }\noutput out\n";
-    project.write("a.recipe", &format!("{text}\n{stage}"));
+    project.write("a.recipe", format!("{text}\n{stage}"));
     project.run("check a.recipe").ended(1).told(&["export-dtype", "only GGUF files have q8_0"]);
 }
 

@@ -12,10 +12,14 @@ use llamake::train::data::chat::{ChatFormat, Template};
 use llamake::train::data::files;
 use llamake::train::data::rows::Message;
 use llamake::train::data::tokenizer::Tokenizer;
+use llamake::train::data::tokenizer_files::{self, Names};
 use llamake::train::model::{ModelConfig, weights};
 
+/// What is done with bytes.
+pub type Target = fn(&[u8]);
+
 /// Every target by name.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Target)] = &[
     ("config", config),
     ("csv", csv),
     ("gguf", gguf),
@@ -26,6 +30,7 @@ pub const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("parquet", parquet),
     ("recipe", recipe),
     ("safetensors", safetensors),
+    ("sentencepiece", sentencepiece),
     ("template", template),
     ("tokenizer_json", tokenizer_json),
     ("zst", zst),
@@ -133,6 +138,12 @@ pub fn shape() -> ModelConfig {
         rope_scaling: None,
         tied: false,
     }
+}
+
+/// SentencePiece's `tokenizer.model`, alone in its folder.
+pub fn sentencepiece(bytes: &[u8]) {
+    let path = in_folder("tokenizer.model", bytes).join("tokenizer.model");
+    try_tokenizer(tokenizer_files::read(&[path], &Names::default()));
 }
 
 /// A chat template.

@@ -213,7 +213,7 @@ impl JsonStyle {
 
 /// Hugging Face templates mark answers with `{% generation %}`, which is no Jinja and not needed.
 /// An `if` in its place takes the same blanks away.
-fn without_generation_marks(template: &str) -> String {
+pub fn without_generation_marks(template: &str) -> String {
     let mut plain = String::with_capacity(template.len());
     let mut rest = template;
     while let Some(at) = rest.find("{%") {

@@ -3,7 +3,7 @@
 //! model are cut from them.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
@@ -213,7 +213,7 @@ fn read<T: DeserializeOwned>(
 
 /// False once no more is wanted.
 fn read_file<T: DeserializeOwned>(
-    path: &PathBuf,
+    path: &Path,
     give: &mut dyn FnMut(Result<Batch<T>, Failure>) -> bool,
 ) -> Result<bool, Failure> {
     let mut reader = Reader::<T>::open(path)?;

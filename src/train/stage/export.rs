@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::train::data::chat::{ChatFormat, Template};
+use crate::train::data::jinja::without_generation_marks;
 use crate::train::data::pack::Row;
 use crate::train::data::rows::Message;
 use crate::train::data::tokenizer::Tokenizer;
@@ -79,6 +80,11 @@ pub fn run(params: &Export, context: &mut Context<'_>) -> Result<Metrics, Failur
     let (before, model) = logits(&threads, model, &tokens);
     let out = context.out.join("out");
     std::fs::create_dir_all(&out).map_err(Failure::io(&out))?;
+    // Only transformers knows its marks; where there are none the template stays as it is.
+    let chat_template = match params.to {
+        Target::Hf => chat_template,
+        Target::Gguf => chat_template.as_deref().map(without_generation_marks),
+    };
     let template = chat_template.as_deref();
     let written = match params.to {
         Target::Hf => {

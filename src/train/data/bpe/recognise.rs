@@ -51,7 +51,7 @@ fn words(
         (sentencepiece, Cut::Pieces, true, is(&[pieces.clone(), digits.clone()])),
         (sentencepiece, Cut::Pieces, false, is(&[pieces])),
         (normalizer.is_none(), Cut::ByteLevel, true, is(&[digits, level.clone()])),
-        (normalizer.is_none(), Cut::ByteLevel, false, is(&[level.clone()])),
+        (normalizer.is_none(), Cut::ByteLevel, false, is(std::slice::from_ref(&level))),
         (normalizer.is_none(), Cut::ByteLevel, false, same(Some(pre_tokenizer), &level)),
     ];
     let found = known.into_iter().find(|(normalized, _, _, cut)| *normalized && *cut);

@@ -67,7 +67,7 @@ impl Visit<'_> {
             false => self.cache.commit_of(revision),
         };
         let Some(api) = &self.api else {
-            return self.from_cache(known, "`HF_HUB_OFFLINE` is set", progress);
+            return self.listed_in_cache(known, "`HF_HUB_OFFLINE` is set", progress);
         };
         let asked = self.ask(api, known.as_deref(), progress);
         match (asked, known) {
@@ -75,7 +75,7 @@ impl Visit<'_> {
             (Err(Unanswered::Unreachable(what)), Some(known)) if self.is_cached(&known) => {
                 self.api = None;
                 let why = format!("the hub at `{}` cannot be reached ({what})", self.hub.endpoint);
-                self.from_cache(Some(known), &why, progress)
+                self.listed_in_cache(Some(known), &why, progress)
             }
             (Err(unanswered), _) => Err(explained(unanswered, self.hub, self.wanted)),
         }
@@ -136,7 +136,7 @@ impl Visit<'_> {
     }
 
     /// What the cache knows, and that nobody was asked.
-    fn from_cache(
+    fn listed_in_cache(
         &self,
         commit: Option<String>,
         why: &str,
