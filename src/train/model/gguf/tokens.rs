@@ -217,9 +217,7 @@ impl Model<'_> {
                 "ignore_merges": self.ignore_merges, "vocab": vocab, "merges": self.merges,
             },
         });
-        let broken = |error| file.fault(format!("its tokenizer is broken: {error}"));
-        let inner = tokenizers::Tokenizer::from_bytes(json.to_string()).map_err(broken)?;
-        Tokenizer::new(inner, bos, eos, unknown)
+        Tokenizer::from_json(json, bos, eos, unknown)
             .map_err(|failure| failure.of(&format!("`{}`", file.name)))
     }
 }
