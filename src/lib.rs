@@ -29,6 +29,9 @@
 //!   is written out beside its forward, and candle's differentiable slow operations are the tests'
 //!   oracle.
 //! - Only the doors (`cli`) print, read the environment or look at the terminal.
+//! - Only `train/data/http` opens a connection, and only for stages whose kind says so (`fetch`,
+//!   `hub_…`); what comes is checked against a digest before anything reads it.
+//! - No number in a stranger's file is believed before the file's own length bears it out.
 //!
 //! # Invariants
 //!
