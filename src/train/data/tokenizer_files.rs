@@ -54,6 +54,14 @@ pub fn read(paths: &[PathBuf], given: &Names) -> Result<Tokenizer, Failure> {
         .map_err(|failure| failure.of(&format!("`{}`", source.path().display())))
 }
 
+fn none_among(paths: &[PathBuf]) -> Failure {
+    let place = paths.first().and_then(|path| path.parent());
+    let place = place.map_or("an empty folder".into(), |place| format!("`{}`", place.display()));
+    Failure::input(format!("there is no tokenizer in {place}")).remedy(
+        "name a `tokenizer.json`, a `tokenizer.model`, or a `vocab.json` with its `merges.txt`",
+    )
+}
+
 /// The files that may belong to a tokenizer.
 struct Files(Vec<PathBuf>);
 
@@ -207,10 +215,7 @@ impl<'f> Source<'f> {
         match files.0.as_slice() {
             [path] if path.extension().is_some_and(|end| end == "json") => Ok(Source::Json(path)),
             [path] if path.is_file() => Ok(Source::SentencePiece(path)),
-            _ => Err(Failure::input("there is no tokenizer among the files").remedy(
-                "name a `tokenizer.json`, a `tokenizer.model`, or a `vocab.json` with its \
-                 `merges.txt`",
-            )),
+            paths => Err(none_among(paths)),
         }
     }
 

@@ -137,8 +137,8 @@ pub fn write_tokenizer(
     tokenizer: &Path,
     chat_template: Option<&str>,
 ) -> Result<(), Failure> {
-    let from = tokenizer.join("tokenizer.json");
-    fs::copy(&from, folder.join("tokenizer.json")).map_err(Failure::io(from))?;
+    // Not `copy`, which takes a store's write protection along.
+    write_text(&folder.join("tokenizer.json"), &read_text(&tokenizer.join("tokenizer.json"))?)?;
     let mut settings = read_tokenizer_config(tokenizer)?;
     if let (Some(object), Some(template)) = (settings.as_object_mut(), chat_template) {
         object.insert("chat_template".into(), template.into());

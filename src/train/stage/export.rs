@@ -58,13 +58,20 @@ struct Source {
 
 impl Source {
     fn open(path: &Path) -> Result<Source, Failure> {
-        if path.is_dir() {
-            let model = folder::read(path)?;
-            let tokenizer = Tokenizer::load(path)?;
-            let chat_template = folder::read_chat_template(path)?;
+        let (model, tokenizer, chat_template) = match path.is_dir() {
+            true => {
+                (folder::read(path)?, Tokenizer::load(path)?, folder::read_chat_template(path)?)
+            }
+            false => {
+                let gguf::GgufModel { model, tokenizer, chat_template } = gguf::read(path)?;
+                (model, tokenizer, chat_template)
+            }
+        };
+        let has = |name: &&str| path.join(name).is_file();
+        if ["tokenizer.json", "tokenizer_config.json"].iter().all(has) {
             return Ok(Source { model, tokenizer, files: path.into(), chat_template, _kept: None });
         }
-        let gguf::GgufModel { model, tokenizer, chat_template } = gguf::read(path)?;
+        // A tokenizer in another form is written in ours.
         let kept = tempfile::tempdir().map_err(Failure::io("a temporary folder"))?;
         tokenizer.save(kept.path())?;
         let files = kept.path().to_path_buf();
