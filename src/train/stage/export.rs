@@ -67,6 +67,15 @@ impl Source {
                 (model, tokenizer, chat_template)
             }
         };
+        let (entries, rows) = (tokenizer.vocab(), model.config.vocab);
+        if entries > rows {
+            let path = path.display();
+            let fact =
+                format!("the tokenizer of `{path}` has {entries} entries and the model {rows}");
+            return Err(
+                Failure::input(fact).remedy("give the model the tokenizer it was made with")
+            );
+        }
         let has = |name: &&str| path.join(name).is_file();
         if ["tokenizer.json", "tokenizer_config.json"].iter().all(has) {
             return Ok(Source { model, tokenizer, files: path.into(), chat_template, _kept: None });
