@@ -30,7 +30,7 @@
 //!   oracle.
 //! - Only the doors (`cli`) print, read the environment or look at the terminal.
 //! - Only `train/data/http` opens a connection, and only for stages whose kind says so (`fetch`,
-//!   `hub_…`); what comes is checked against a digest before anything reads it.
+//!   `hub_…`); what comes is checked against the digest that the recipe or the hub states.
 //! - No number in a stranger's file is believed before the file's own length bears it out.
 //!
 //! # Invariants

@@ -23,6 +23,17 @@ fn seeds() -> BTreeMap<&'static str, Vec<Vec<u8>>> {
     seeds.insert("gz", vec![zipped(rows.as_bytes())]);
     seeds.insert("json", text(&["[{\"a\": 1}, {\"a\": [\"x\", {\"b\": 1e9}]}]"]));
     seeds.insert("jsonl", text(&[rows]));
+    let map = "{\"weight_map\": {\"model.norm.weight\": \"a.safetensors\"}}";
+    seeds.insert("index", text(&[map]));
+    seeds.insert("merges", text(&["#version: 0.2\na b\n"]));
+    let reply = "{\"text\": \"b\", \"role\": \"assistant\", \"rank\": 0, \"replies\": []}";
+    let replies = format!("[{reply}, {reply}]");
+    let root = "{\"prompt\": {\"text\": \"a\", \"role\": \"prompter\", \"replies\": ";
+    let tree = format!("{root}{replies}}}}}\n");
+    seeds.insert("oasst", text(&[&tree]));
+    let said = |answer| format!("\\n\\nHuman: a\\n\\nAssistant: {answer}");
+    let pair = format!("{{\"chosen\": \"{}\", \"rejected\": \"{}\"}}\n", said("b"), said("c"));
+    seeds.insert("transcripts", text(&[&pair]));
     seeds.insert("lockfile", text(&[include_str!("../recipes/llama2_tiny.lock")]));
     let table = |name: &str| std::fs::read(format!("{TABLES}/{name}.parquet")).unwrap();
     seeds.insert("parquet", ["gzip", "lz4", "none", "snappy", "zstd"].map(table).to_vec());

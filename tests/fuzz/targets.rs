@@ -11,9 +11,15 @@ use llamake::lang::source::{Source, Sources};
 use llamake::train::data::chat::{ChatFormat, Template};
 use llamake::train::data::files;
 use llamake::train::data::rows::Message;
+use llamake::train::data::shapes::preference::PromptColumns;
+use llamake::train::data::shapes::{ChatShape, Faulty, PreferenceShape, tree::Paths};
 use llamake::train::data::tokenizer::Tokenizer;
 use llamake::train::data::tokenizer_files::{self, Names};
+use llamake::train::data::tokenizer_json::byte_character;
 use llamake::train::model::{ModelConfig, weights};
+use llamake::train::progress::{Context, Progress};
+use llamake::train::stage::read_chat::{self, ReadChat};
+use llamake::train::stage::read_preferences::{self, ReadPreferences};
 
 /// What is done with bytes.
 pub type Target = fn(&[u8]);
@@ -24,15 +30,19 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("csv", csv),
     ("gguf", gguf),
     ("gz", gz),
+    ("index", index),
     ("json", json),
     ("jsonl", jsonl),
     ("lockfile", lockfile),
+    ("merges", merges),
+    ("oasst", oasst),
     ("parquet", parquet),
     ("recipe", recipe),
     ("safetensors", safetensors),
     ("sentencepiece", sentencepiece),
     ("template", template),
     ("tokenizer_json", tokenizer_json),
+    ("transcripts", transcripts),
     ("zst", zst),
 ];
 
@@ -93,6 +103,64 @@ pub fn jsonl(bytes: &[u8]) {
 /// Rows compressed in the other way.
 pub fn zst(bytes: &[u8]) {
     records("rows.jsonl.zst", bytes);
+}
+
+/// The index of a model in several files, which are not there.
+pub fn index(bytes: &[u8]) {
+    let folder = in_folder(weights::INDEX, bytes);
+    let _ = std::fs::remove_file(folder.join(weights::WHOLE));
+    let _ = weights::load(&folder, &shape());
+}
+
+/// GPT-2's merges beside a sound vocabulary.
+pub fn merges(bytes: &[u8]) {
+    let bytes_and_a_pair = (0..=255u8).map(byte_character).chain(["ab".into()]);
+    let vocab = bytes_and_a_pair.chain(["<|endoftext|>".into()]).zip(0u32..);
+    let vocab: std::collections::BTreeMap<String, u32> = vocab.collect();
+    let vocab = serde_json::to_vec(&vocab).expect("names and numbers");
+    let vocab = in_folder("vocab.json", &vocab).join("vocab.json");
+    let merges = in_folder("merges.txt", bytes).join("merges.txt");
+    try_tokenizer(tokenizer_files::read(&[vocab, merges], &Names::default()));
+}
+
+/// Trees of replies.
+pub fn oasst(bytes: &[u8]) {
+    let shape = ChatShape::Oasst { tree: "prompt".into(), paths: Paths::All };
+    let files = vec![in_folder("trees.jsonl", bytes).join("trees.jsonl")];
+    let read = ReadChat { files, shape, ignore: Vec::new(), faulty: Faulty::LeaveOut };
+    in_context(|context| drop(read_chat::run(&read, context)));
+}
+
+/// Anthropic's transcripts.
+pub fn transcripts(bytes: &[u8]) {
+    let [chosen, rejected] = ["chosen", "rejected"].map(String::from);
+    let prompt = PromptColumns::Transcript;
+    let shape = PreferenceShape { prompt, chosen, rejected, rating: None };
+    let files = vec![in_folder("pairs.jsonl", bytes).join("pairs.jsonl")];
+    let read = ReadPreferences { files, shape, ignore: Vec::new(), faulty: Faulty::LeaveOut };
+    in_context(|context| drop(read_preferences::run(&read, context)));
+}
+
+/// Calls a stage whose results nobody wants.
+fn in_context(stage: impl FnOnce(&mut Context<'_>)) {
+    let out = in_folder("made.txt", b"").join("made");
+    let _ = std::fs::remove_dir_all(&out);
+    std::fs::create_dir(&out).expect("a folder");
+    stage(&mut Context::new(1, out, &mut Unheard));
+}
+
+struct Unheard;
+
+impl Progress for Unheard {
+    fn at(&mut self, _: u64, _: u64, _: &'static str, _: &[(&str, f64)]) {}
+
+    fn log(&mut self, _: &str) {}
+
+    fn notice(&mut self, _: &str) {}
+
+    fn cancelled(&self) -> bool {
+        false
+    }
 }
 
 /// A lockfile.
