@@ -53,7 +53,7 @@ pub struct Prompt {
 }
 
 /// Two answers to a prompt, one of them preferred.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preference {
     #[serde(deserialize_with = "turns")]
@@ -66,6 +66,15 @@ pub struct Preference {
     /// Whether an answer can do harm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub safety: Option<bool>,
+    /// Whether the chosen answer is harmless, as whoever rated it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chosen_safe: Option<bool>,
+    /// Whether the rejected answer is harmless.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected_safe: Option<bool>,
+    /// What sort of pair it is, for reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
 }
 
 /// Named columns of a task.

@@ -90,7 +90,7 @@ impl PreferenceShape {
                 .into());
         }
         let rating = self.rating(place, record)?;
-        Ok(Preference { prompt, chosen, rejected, rating, safety: None })
+        Ok(Preference { prompt, chosen, rejected, rating, ..Preference::default() })
     }
 
     /// Answers that are texts need a prompt of its own column.

@@ -55,7 +55,14 @@ fn pair(
     safety: bool,
 ) -> Preference {
     let prompt = vec![Message::new("user", question)];
-    Preference { prompt, chosen, rejected, rating: Some(rating), safety: Some(safety) }
+    Preference {
+        prompt,
+        chosen,
+        rejected,
+        rating: Some(rating),
+        safety: Some(safety),
+        ..Preference::default()
+    }
 }
 
 /// How a rejected answer to a question for a fact fails.
