@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use llamake::train::data::pack::Row;
 use llamake::train::kernels::Threads;
 use llamake::train::model::parameters::{TensorSpec, table};
-use llamake::train::model::{LoadedModel, ModelConfig, SpecialTokens, weights};
+use llamake::train::model::{Head, LoadedModel, ModelConfig, SpecialTokens, weights};
 use llamake::train::progress::Progress;
 use serde_json::{Map, Value, json};
 
@@ -33,6 +33,7 @@ fn main() {
         rope: 10_000.0,
         rope_scaling: None,
         tied: false,
+        head: Head::Language,
     };
     let place = std::env::args().skip(1).find(|word| !word.starts_with("--"));
     let place = place.map_or_else(std::env::temp_dir, Into::into);

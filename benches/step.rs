@@ -9,7 +9,7 @@ use llamake::train::data::pack::Row;
 use llamake::train::kernels::Threads;
 use llamake::train::kernels::rng::Stream;
 use llamake::train::model::activations::Keep;
-use llamake::train::model::{ModelConfig, Transformer, init};
+use llamake::train::model::{Head, ModelConfig, Transformer, init};
 use llamake::train::optim::{AdamW, clip};
 use llamake::train::stage::ledger::training_memory;
 use llamake::train::stage::train_loop::TrainState;
@@ -38,6 +38,7 @@ fn main() {
         rope: 10_000.0,
         rope_scaling: None,
         tied: false,
+        head: Head::Language,
     };
     let t = Threads::new(threads);
     let mut model = Transformer::new(config.clone(), init::untrained(&config, 0), CONTEXT);

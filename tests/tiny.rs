@@ -8,8 +8,8 @@ use std::process::Command;
 use llamake::train::data::mixture::Mix;
 use llamake::train::data::rows::{Text, read_rows};
 use llamake::train::data::tokenizer::Tokenizer;
-use llamake::train::model::ModelConfig;
 use llamake::train::model::activations::Keep;
+use llamake::train::model::{Head, ModelConfig};
 use llamake::train::optim::{AdamW, Schedule, WarmUp};
 use llamake::train::progress::Context;
 use llamake::train::stage::pretrain::{Pretrain, batches};
@@ -50,6 +50,7 @@ fn seen_by_base(built: &Path) -> Pretrain {
         rope: 10_000.0,
         rope_scaling: None,
         tied: false,
+        head: Head::Language,
     };
     let world = built.join("world");
     let shares = vec![(90.0, world.join("corpus")), (10.0, world.join("arithmetic"))];

@@ -8,8 +8,8 @@ use crate::build::executor::Demand;
 use crate::lang::diagnostic::Diagnostic;
 use crate::lang::source::{Place, Sources, Span};
 use crate::lang::value::{Module, Quantity, Stage, Value};
-use crate::train::model::ModelConfig;
 use crate::train::model::activations::Keep;
+use crate::train::model::{Head, ModelConfig};
 use crate::train::stage::ledger::{MemoryLedger, training_flops_per_token, training_memory};
 
 use super::decode::training::{batch_of, length_of};
@@ -102,6 +102,7 @@ fn architecture(value: &Value) -> Option<ModelConfig> {
         // No cost depends on it.
         rope_scaling: None,
         tied: fields.get("tied") == Some(&Value::Bool(true)),
+        head: Head::Language,
     })
 }
 

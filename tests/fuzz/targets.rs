@@ -16,7 +16,7 @@ use llamake::train::data::shapes::{ChatShape, Faulty, PreferenceShape, tree::Pat
 use llamake::train::data::tokenizer::Tokenizer;
 use llamake::train::data::tokenizer_files::{self, Names};
 use llamake::train::data::tokenizer_json::byte_character;
-use llamake::train::model::{ModelConfig, weights};
+use llamake::train::model::{Head, ModelConfig, weights};
 use llamake::train::progress::{Context, Progress};
 use llamake::train::stage::read_chat::{self, ReadChat};
 use llamake::train::stage::read_preferences::{self, ReadPreferences};
@@ -205,6 +205,7 @@ pub fn shape() -> ModelConfig {
         rope: 10_000.0,
         rope_scaling: None,
         tied: false,
+        head: Head::Language,
     }
 }
 

@@ -5,7 +5,7 @@ use llamake::train::data::mixture::Source;
 use llamake::train::data::pack::{IGNORE, Row};
 use llamake::train::kernels::rng::Stream;
 use llamake::train::model::activations::Keep;
-use llamake::train::model::{ModelConfig, Parameters, Transformer, init};
+use llamake::train::model::{Head, ModelConfig, Parameters, Transformer, init};
 use llamake::train::optim::{AdamW, Schedule, WarmUp};
 use llamake::train::progress::{Context, Failure, Metrics, Progress};
 use llamake::train::stage::{BatchSize, Length, Numerics, Training, train_loop};
@@ -24,6 +24,7 @@ pub fn config() -> ModelConfig {
         rope: 10_000.0,
         rope_scaling: None,
         tied: false,
+        head: Head::Language,
     }
 }
 

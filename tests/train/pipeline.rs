@@ -10,7 +10,7 @@ use llamake::train::data::pack::Packing;
 use llamake::train::data::rows::{Chat, Message, Prompt, Text, Writer, read_rows};
 use llamake::train::data::vocabulary::{Manner, Vocabulary};
 use llamake::train::kernels::Threads;
-use llamake::train::model::{LoadedModel, ModelConfig, folder};
+use llamake::train::model::{Head, LoadedModel, ModelConfig, folder};
 use llamake::train::progress::{Attempt, Context, Failure, Metrics};
 use llamake::train::stage::{
     BatchSize, Generate, Length, Pretrain, Sft, Training, generate, pretrain, sft,
@@ -100,6 +100,7 @@ impl World {
                 rope: 10_000.0,
                 rope_scaling: None,
                 tied: false,
+                head: Head::Language,
             },
             tokenizer: self.at("tokenizer"),
             data: Mix::Shares(vec![(75.0, self.at("corpus")), (25.0, self.at("corpus"))]),

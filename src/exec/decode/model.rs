@@ -8,8 +8,8 @@ use anyhow::{Result, bail};
 use crate::exec::inputs::Fields;
 use crate::train::data::chat::Template;
 use crate::train::kernels::rope::RopeScaling;
-use crate::train::model::ModelConfig;
 use crate::train::model::encoding::Encoding;
+use crate::train::model::{Head, ModelConfig};
 use crate::train::stage::export::Target;
 use crate::train::stage::read_model::ReadModel;
 use crate::train::stage::read_tokenizer::ReadTokenizer;
@@ -75,6 +75,7 @@ pub fn architecture_of(fields: &Fields<'_>) -> Result<ModelConfig> {
             fields.within(name, |_, fields| scaling_of(fields))
         })?,
         tied: fields.flag("tied")?,
+        head: Head::Language,
     })
 }
 

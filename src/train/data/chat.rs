@@ -115,6 +115,30 @@ impl ChatFormat {
         Ok(Example { tokens, learned, row })
     }
 
+    /// A prompt with one more answer, the only one to learn from. The answer may be empty: then the
+    /// model ended at once.
+    pub fn reply(
+        &self,
+        tokenizer: &Tokenizer,
+        row: usize,
+        prompt: &[Message],
+        answer: &str,
+    ) -> Result<Example, Failure> {
+        if answer.trim().is_empty() {
+            let mut tokens = self.prompt(tokenizer, row, prompt)?;
+            let mut learned = vec![false; tokens.len()];
+            tokens.push(tokenizer.eos().id);
+            learned.push(true);
+            return Ok(Example { tokens, learned, row });
+        }
+        let mut messages = prompt.to_vec();
+        messages.push(Message::new("assistant", answer));
+        let mut example = self.example(tokenizer, row, &messages)?;
+        let earlier = example.learned.iter().rposition(|learned| !learned).unwrap_or(0);
+        example.learned[..earlier].fill(false);
+        Ok(example)
+    }
+
     /// The model stops at the tokenizer's `eos`, so the template must write that one.
     pub fn check_tokenizer(&self, tokenizer: &Tokenizer) -> Result<(), Failure> {
         let pairs = [

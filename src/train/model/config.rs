@@ -24,6 +24,18 @@ pub struct ModelConfig {
     pub rope_scaling: Option<RopeScaling>,
     /// Whether the head is the embedding.
     pub tied: bool,
+    pub head: Head,
+}
+
+/// What stands on top of the decoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Head {
+    /// The logits of the next token.
+    Language,
+    /// One number, which scores the text up to a token: a reward model.
+    Score,
+    /// The logits, and beside them the value of each position, while PPO trains.
+    LanguageAndValue,
 }
 
 /// The entries of the vocabulary that begin and end a text.
@@ -32,6 +44,9 @@ pub struct SpecialTokens {
     pub bos: u32,
     pub eos: u32,
 }
+
+/// How Hugging Face calls a decoder with a head that scores.
+const SCORER: &str = "LlamaForSequenceClassification";
 
 /// No size of a decoder is larger, so that products of three of them fit in 128 bits and no file
 /// can ask for absurd memory.
@@ -48,6 +63,19 @@ impl ModelConfig {
     /// Width of all keys, or of all values, of a token.
     pub fn kv_dim(&self) -> usize {
         self.kv_heads * self.head_dim()
+    }
+
+    /// How many numbers the head gives a token.
+    pub fn outputs(&self) -> usize {
+        match self.head {
+            Head::Language | Head::LanguageAndValue => self.vocab,
+            Head::Score => 1,
+        }
+    }
+
+    /// Whether the head has numbers of its own.
+    pub fn has_own_head(&self) -> bool {
+        !self.tied || self.head == Head::Score
     }
 
     /// What makes the sizes impossible, if anything.
@@ -96,7 +124,7 @@ impl ModelConfig {
     /// The same for weights in another dtype, by torch's name.
     pub fn to_json_in(&self, special: SpecialTokens, dtype: &str) -> String {
         let (parameters, legacy) = rope_json(self.rope, self.rope_scaling);
-        let value = json!({
+        let mut value = json!({
             "architectures": ["LlamaForCausalLM"],
             "attention_bias": false,
             "attention_dropout": 0.0,
@@ -124,6 +152,12 @@ impl ModelConfig {
             "use_cache": true,
             "vocab_size": self.vocab,
         });
+        if self.head == Head::Score {
+            value["architectures"] = json!([SCORER]);
+            value["id2label"] = json!({ "0": "score" });
+            value["label2id"] = json!({ "score": 0 });
+            value["problem_type"] = json!("regression");
+        }
         format!("{value:#}\n")
     }
 
@@ -168,6 +202,7 @@ fn read_sizes(object: &Map<String, Value>) -> Result<ModelConfig, String> {
         rope: rope_base(object)?,
         rope_scaling: rope_scaling(object)?,
         tied: tied(object)?,
+        head: head(object)?,
     };
     if given("head_dim") && size(object, "head_dim")?.checked_mul(heads) != Some(config.dim) {
         return Err("`head_dim` times `num_attention_heads` is not `hidden_size`".into());
@@ -255,6 +290,19 @@ fn rope_json(theta: f64, scaling: Option<RopeScaling>) -> (Value, Value) {
     let mut parameters = legacy.clone();
     parameters["rope_theta"] = json!(theta);
     (parameters, legacy)
+}
+
+/// A language model, unless the file says that it scores texts, and then by one number.
+fn head(object: &Map<String, Value>) -> Result<Head, String> {
+    let names = object.get("architectures").and_then(Value::as_array);
+    if !names.is_some_and(|names| names.iter().any(|name| name == SCORER)) {
+        return Ok(Head::Language);
+    }
+    // Without labels Hugging Face means two.
+    match object.get("id2label").and_then(Value::as_object).map_or(2, Map::len) {
+        1 => Ok(Head::Score),
+        labels => Err(format!("it gives a text {labels} scores; only one is supported")),
+    }
 }
 
 fn tied(object: &Map<String, Value>) -> Result<bool, String> {

@@ -15,7 +15,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::config::{ModelConfig, SpecialTokens};
+use super::config::{Head, ModelConfig, SpecialTokens};
 use super::encoding::Encoding;
 use super::parameters::Parameters;
 use super::tensor::Stored;
@@ -37,16 +37,31 @@ pub struct ModelFolder<T = Vec<f32>> {
     pub weights: Parameters<T>,
 }
 
-/// Reads shape and weights.
+/// Reads shape and weights of a language model.
 pub fn read(folder: &Path) -> Result<ModelFolder, Failure> {
-    let (config, special) = read_config(folder)?;
-    let weights = weights::load(folder, &config)?;
-    Ok(ModelFolder { config, special, weights })
+    let ModelFolder { config, special, weights } = open(folder)?;
+    Ok(ModelFolder { config, special, weights: weights.map(Stored::into_floats) })
 }
 
-/// Opens a folder for use: shape and weights, which stay in their files.
+/// Opens a language model for use: shape and weights, which stay in their files.
 pub fn open(folder: &Path) -> Result<ModelFolder<Stored>, Failure> {
+    open_under(Head::Language, folder)
+}
+
+/// Opens a reward model.
+pub fn open_scorer(folder: &Path) -> Result<ModelFolder<Stored>, Failure> {
+    open_under(Head::Score, folder)
+}
+
+fn open_under(head: Head, folder: &Path) -> Result<ModelFolder<Stored>, Failure> {
     let (config, special) = read_config(folder)?;
+    if config.head != head {
+        let place = folder.display();
+        return Err(Failure::input(match head {
+            Head::Score => format!("`{place}` holds a language model, not a reward model"),
+            _ => format!("`{place}` holds a reward model, which scores texts and writes none"),
+        }));
+    }
     let weights = weights::open(folder, &config)?;
     Ok(ModelFolder { config, special, weights })
 }

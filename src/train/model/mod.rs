@@ -20,6 +20,7 @@ pub mod encoding;
 pub mod folder;
 pub mod gguf;
 pub mod init;
+pub mod judge;
 pub mod kv_cache;
 pub mod loaded;
 pub mod parameters;
@@ -30,7 +31,7 @@ pub mod weights;
 
 pub use anywhere::Anywhere;
 pub use batch::Batch;
-pub use config::{ModelConfig, SpecialTokens};
+pub use config::{Head, ModelConfig, SpecialTokens};
 pub use loaded::LoadedModel;
 pub use parameters::Parameters;
 pub use transformer::Transformer;

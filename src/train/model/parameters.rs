@@ -1,7 +1,7 @@
 //! Every parameter of a decoder: its name, its shape, its part in the network, and a place for its
 //! numbers. The same places hold weights, gradients or moments. Knows no files and no arithmetic.
 
-use super::config::ModelConfig;
+use super::config::{Head, ModelConfig};
 use super::tensor::Tensor;
 use crate::train::kernels::Elements;
 
@@ -63,9 +63,14 @@ pub struct Parameters<T = Vec<f32>> {
     pub embedding_vd: T,
     pub blocks: Vec<BlockParameters<T>>,
     pub norm_d: T,
-    /// Empty where the head is the embedding; among gradients never, see [`Parameters::tie`].
+    /// Of a reward model one row. Empty where the head is the embedding; among gradients never, see
+    /// [`Parameters::tie`].
     pub head_vd: T,
-    tied: bool,
+    /// Empty but under PPO.
+    pub value_d: T,
+    /// Whether the head is a parameter of its own.
+    own_head: bool,
+    valued: bool,
 }
 
 /// The table of parameters, in the order in which a token meets them.
@@ -77,8 +82,12 @@ pub fn table(config: &ModelConfig) -> Vec<TensorSpec> {
         table.extend(block_table(config, layer));
     }
     table.push(TensorSpec::new("model.norm.weight", &[dim], Role::Norm));
-    if !config.tied {
-        table.push(TensorSpec::new("lm_head.weight", &[vocab, dim], Role::Head));
+    if config.has_own_head() {
+        let name = if config.head == Head::Score { "score.weight" } else { "lm_head.weight" };
+        table.push(TensorSpec::new(name, &[config.outputs(), dim], Role::Head));
+    }
+    if config.head == Head::LanguageAndValue {
+        table.push(TensorSpec::new("v_head.weight", &[1, dim], Role::Head));
     }
     assert_eq!(table.len(), count(config));
     table
@@ -86,7 +95,8 @@ pub fn table(config: &ModelConfig) -> Vec<TensorSpec> {
 
 /// How many tensors a decoder has.
 pub fn count(config: &ModelConfig) -> usize {
-    9 * config.layers + if config.tied { 2 } else { 3 }
+    let heads = [config.has_own_head(), config.head == Head::LanguageAndValue];
+    9 * config.layers + 2 + heads.into_iter().filter(|has| *has).count()
 }
 
 fn block_table(config: &ModelConfig, layer: usize) -> [TensorSpec; 9] {
@@ -132,12 +142,16 @@ impl<T: Tensor + Default> Parameters<T> {
                 down_df: next(),
             })
             .collect();
-        Parameters { embedding_vd, blocks, norm_d: next(), head_vd: next(), tied: config.tied }
+        let norm_d = next();
+        let own_head = config.has_own_head();
+        let head_vd = if own_head { next() } else { T::default() };
+        let valued = config.head == Head::LanguageAndValue;
+        Parameters { embedding_vd, blocks, norm_d, head_vd, value_d: next(), own_head, valued }
     }
 
-    /// What turns the last hidden state into logits.
+    /// What turns the last hidden state into logits, or into a score.
     pub fn head(&self) -> Elements<'_> {
-        let head = if self.tied { &self.embedding_vd } else { &self.head_vd };
+        let head = if self.own_head { &self.head_vd } else { &self.embedding_vd };
         head.elements()
     }
 
@@ -146,9 +160,8 @@ impl<T: Tensor + Default> Parameters<T> {
         let mut tensors = vec![&self.embedding_vd];
         tensors.extend(self.blocks.iter().flat_map(BlockParameters::in_order));
         tensors.push(&self.norm_d);
-        if !self.tied {
-            tensors.push(&self.head_vd);
-        }
+        tensors.extend(self.own_head.then_some(&self.head_vd));
+        tensors.extend(self.valued.then_some(&self.value_d));
         tensors
     }
 
@@ -171,8 +184,24 @@ impl<T: Tensor + Default> Parameters<T> {
             blocks: self.blocks.into_iter().map(block).collect(),
             norm_d: form(self.norm_d),
             head_vd: form(self.head_vd),
-            tied: self.tied,
+            value_d: form(self.value_d),
+            own_head: self.own_head,
+            valued: self.valued,
         }
+    }
+}
+
+impl<T: Tensor + Default> Parameters<T> {
+    /// The same decoder with the heads of another shape; empty is a head that this shape lacks.
+    pub fn under(self, config: &ModelConfig, head_vd: T, value_d: T) -> Parameters<T> {
+        let own_head = config.has_own_head();
+        let valued = config.head == Head::LanguageAndValue;
+        let sizes =
+            [(own_head, config.outputs() * config.dim, &head_vd), (valued, config.dim, &value_d)];
+        for (has, size, tensor) in sizes {
+            assert_eq!(tensor.elements().len(), if has { size } else { 0 }, "the size of a head");
+        }
+        Parameters { head_vd, value_d, own_head, valued, ..self }
     }
 }
 
@@ -186,14 +215,14 @@ impl Parameters {
     /// Room for gradients: the head has its own, also where it is the embedding.
     pub fn gradients(config: &ModelConfig) -> Parameters {
         let mut gradients = Parameters::zeros(config);
-        gradients.head_vd.resize(config.vocab * config.dim, 0.0);
+        gradients.head_vd.resize(config.outputs() * config.dim, 0.0);
         gradients
     }
 
     /// Where the head is the embedding, adds the head's gradient, whole, to the embedding's: once a
     /// step, so that the parts of a batch do not show in the sum.
     pub fn tie(&mut self) {
-        if self.tied {
+        if !self.own_head {
             let pairs = self.embedding_vd.iter_mut().zip(&self.head_vd);
             pairs.for_each(|(embedding, head)| *embedding += head);
         }
@@ -211,8 +240,11 @@ impl Parameters {
             tensors.extend(block.tensors_mut());
         }
         tensors.push(&mut self.norm_d);
-        if !self.tied {
+        if self.own_head {
             tensors.push(&mut self.head_vd);
+        }
+        if self.valued {
+            tensors.push(&mut self.value_d);
         }
         tensors
     }

@@ -79,6 +79,7 @@ mod tests {
             rope: 10_000.0,
             rope_scaling: None,
             tied: false,
+            head: crate::train::model::Head::Language,
         };
         assert_eq!(parameters(&config), 6_738_415_616);
         let big = ModelConfig {

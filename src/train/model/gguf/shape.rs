@@ -5,7 +5,7 @@ use super::facts::{Fact, Value};
 use super::file::Gguf;
 use super::layout::ROPE_FREQUENCIES;
 use crate::train::kernels::rope::{RopeScaling, inverse_frequencies};
-use crate::train::model::ModelConfig;
+use crate::train::model::{Head, ModelConfig};
 use crate::train::progress::Failure;
 
 /// Facts about the arithmetic that are read.
@@ -70,6 +70,7 @@ pub fn config_of(file: &Gguf<'_>) -> Result<ModelConfig, Failure> {
         rope: file.fact("llama.rope.freq_base", Value::as_number)?.unwrap_or(10_000.0),
         rope_scaling: None,
         tied: !file.tensors.contains_key("output.weight"),
+        head: Head::Language,
     };
     config.validate().map_err(|fact| file.fault(fact))?;
     refuse_other_heads(file, &config)?;

@@ -1,0 +1,208 @@
+//! What an answer is worth to reward models. A judge is one reward model, or a gate of two: the
+//! safety model decides where the prompt is one of safety or where it finds the answer unsafe,
+//! the helpfulness model elsewhere. Llama 2, section 3.2.3:
+//!
+//! ```text
+//! R_c = R_s  if the prompt is one of safety, or R_s < 0.15
+//!       R_h  otherwise
+//! ```
+//!
+//! with R = σ(score). Scores here are before the sigmoid, which is monotone. A text is scored at its
+//! last token, found by length. Knows token ids; does not know where answers came from.
+//!
+//! The folder of a gate:
+//!
+//! ```text
+//! gate.json    { "below": 0.15 }
+//! helpful/     a reward model
+//! safe/        a reward model
+//! ```
+
+use std::ops::Range;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::activations::Activations;
+use super::batch::Batch;
+use super::folder::{self, ModelFolder};
+use super::tensor::{Stored, Tensor};
+use super::transformer::Transformer;
+use crate::train::data::pack::{IGNORE, Row};
+use crate::train::kernels::Threads;
+use crate::train::kernels::gemm::linear;
+use crate::train::kernels::math::sigmoid;
+use crate::train::progress::{Failure, Progress};
+
+/// What makes a folder a gate.
+pub const GATE: &str = "gate.json";
+/// The two models of a gate.
+pub const MEMBERS: [&str; 2] = ["helpful", "safe"];
+
+/// Tokens that are scored at once, unless one text is longer.
+const TOKENS_AT_ONCE: usize = 4096;
+
+/// A dialogue to be scored: prompt, answer, and `eos` where the answer ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    pub tokens: Vec<u32>,
+    /// Whether the prompt is one of safety.
+    pub safety: bool,
+}
+
+/// Scores before the sigmoid.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Verdict {
+    /// Of the helpfulness model, or of the only one.
+    pub helpful: f32,
+    /// Of the safety model of a gate.
+    pub safe: Option<f32>,
+    /// The one that counts.
+    pub combined: f32,
+}
+
+/// Settings of a gate.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gate {
+    /// The safety model decides on an answer whose σ(score) is below this.
+    pub below: f64,
+}
+
+/// Reward models, opened.
+#[derive(Debug)]
+pub struct Judge {
+    helpful: Scorer,
+    safe: Option<(Scorer, Gate)>,
+    threads: Threads,
+}
+
+/// One reward model.
+#[derive(Debug)]
+struct Scorer {
+    model: Transformer<Stored>,
+}
+
+impl Judge {
+    /// Opens a reward model, or a gate of two.
+    pub fn open(folder: &Path, threads: Threads) -> Result<Judge, Failure> {
+        let path = folder.join(GATE);
+        if !path.is_file() {
+            return Ok(Judge { helpful: Scorer::open(folder)?, safe: None, threads });
+        }
+        let text = std::fs::read_to_string(&path).map_err(Failure::io(&path))?;
+        let gate: Gate = serde_json::from_str(&text)
+            .map_err(|error| Failure::input(format!("`{}`: {error}", path.display())))?;
+        let [helpful, safe] = MEMBERS.map(|name| Scorer::open(&folder.join(name)));
+        Ok(Judge { helpful: helpful?, safe: Some((safe?, gate)), threads })
+    }
+
+    /// Whether a prompt of safety is judged otherwise than another.
+    pub fn is_gate(&self) -> bool {
+        self.safe.is_some()
+    }
+
+    /// What each text is worth, in order.
+    pub fn score(
+        &self,
+        texts: &[Judged],
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<Verdict>, Failure> {
+        let helpful = self.helpful.score(&self.threads, texts, progress)?;
+        let Some((safe, gate)) = &self.safe else {
+            let alone = |score| Verdict { helpful: score, safe: None, combined: score };
+            return Ok(helpful.into_iter().map(alone).collect());
+        };
+        let safe = safe.score(&self.threads, texts, progress)?;
+        let verdict = |((text, helpful), safe): ((&Judged, f32), f32)| {
+            let combined = if gate.picks_safe(text.safety, safe) { safe } else { helpful };
+            Verdict { helpful, safe: Some(safe), combined }
+        };
+        Ok(texts.iter().zip(helpful).zip(safe).map(verdict).collect())
+    }
+}
+
+impl Gate {
+    /// Whether the safety model decides, whose score this is.
+    pub fn picks_safe(self, safety_prompt: bool, safe: f32) -> bool {
+        safety_prompt || f64::from(sigmoid(safe)) < self.below
+    }
+}
+
+impl Scorer {
+    fn open(folder: &Path) -> Result<Scorer, Failure> {
+        let ModelFolder { config, weights, .. } = folder::open_scorer(folder)?;
+        let positions = config.context;
+        Ok(Scorer { model: Transformer::new(config, weights, positions) })
+    }
+
+    fn score(
+        &self,
+        t: &Threads,
+        texts: &[Judged],
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<f32>, Failure> {
+        let mut a = Activations::for_inference(&self.model.config, 0);
+        let mut scores = Vec::with_capacity(texts.len());
+        while scores.len() < texts.len() {
+            if progress.cancelled() {
+                return Err(Failure::Interrupted);
+            }
+            let rows = self.rows_at_once(&texts[scores.len()..], scores.len())?;
+            let batch = Batch::of(&rows.iter().collect::<Vec<_>>());
+            self.model.forward(t, &batch, &mut a);
+            scores.extend(last_scores(t, &self.model, &batch, &a));
+        }
+        Ok(scores)
+    }
+
+    /// The first rows of what is left; `done` texts came before.
+    fn rows_at_once(&self, texts: &[Judged], done: usize) -> Result<Vec<Row>, Failure> {
+        let (mut rows, mut tokens) = (Vec::new(), 0);
+        for (at, text) in texts.iter().enumerate() {
+            let length = text.tokens.len();
+            tokens += length;
+            if at > 0 && tokens > TOKENS_AT_ONCE {
+                break;
+            }
+            self.check(done + at + 1, &text.tokens)?;
+            let segments = std::iter::once(0..length).collect();
+            let targets = vec![IGNORE; length];
+            rows.push(Row { tokens: text.tokens.clone(), targets, segments });
+        }
+        Ok(rows)
+    }
+
+    fn check(&self, row: usize, tokens: &[u32]) -> Result<(), Failure> {
+        let (context, vocab) = (self.model.config.context, self.model.config.vocab);
+        let length = tokens.len();
+        if length == 0 || length > context {
+            return Err(Failure::input(format!(
+                "text {row} is {length} tokens long, outside 1..={context}, the reward model's \
+                 context"
+            )));
+        }
+        match tokens.iter().find(|id| **id as usize >= vocab) {
+            Some(id) => Err(Failure::input(format!(
+                "text {row} holds token {id}, outside the reward model's vocabulary of {vocab}"
+            ))
+            .remedy("train the reward model with the tokenizer of the policy")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The score of each row of a batch after a forward pass: the head at the row's last token.
+pub fn last_scores<T: Tensor + Default>(
+    t: &Threads,
+    model: &Transformer<T>,
+    batch: &Batch,
+    a: &Activations,
+) -> Vec<f32> {
+    let d = model.config.dim;
+    let last = |row: &Range<usize>| &a.hidden_td[(row.end - 1) * d..row.end * d];
+    let last_bd: Vec<f32> = batch.rows.iter().flat_map(last).copied().collect();
+    let mut scores = vec![0.0; batch.rows.len()];
+    linear(t, &last_bd, model.weights.head(), &mut scores, [batch.rows.len(), d, 1]);
+    scores
+}
