@@ -5,11 +5,14 @@
 
 use std::time::Instant;
 
+use llamake::train::data::batch::{Batches, Rows};
+use llamake::train::data::mixture::Source;
 use llamake::train::data::pack::Row;
 use llamake::train::kernels::Threads;
 use llamake::train::kernels::rng::Stream;
 use llamake::train::model::activations::Keep;
 use llamake::train::model::{Head, ModelConfig, Transformer, init};
+use llamake::train::objective::next_token::NextToken;
 use llamake::train::optim::{AdamW, clip};
 use llamake::train::stage::ledger::training_memory;
 use llamake::train::stage::train_loop::TrainState;
@@ -58,8 +61,12 @@ fn main() {
                 }
             })
             .collect();
+        let source: Vec<Source<Box<dyn Rows>>> =
+            vec![Source { percent: 100.0, of: Box::new(rows.clone()) }];
+        let mut objective = NextToken::new(Batches::new(source, ROWS, 0).expect("there are rows"));
+        let rows: Vec<&Row> = rows.iter().collect();
         let began = Instant::now();
-        let report = state.gradients_of(&t, &model, &rows.iter().collect::<Vec<_>>(), ROWS);
+        let (report, _) = state.gradients_of(&t, &model, &mut objective, &rows, ROWS);
         let scale = clip::factor(report.norm, Some(1.0));
         state.optimizer.step(&t, &mut model.weights, &state.gradients, 1e-3, scale);
         times.push(began.elapsed().as_secs_f64());

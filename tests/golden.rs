@@ -23,7 +23,7 @@ use llamake::train::optim::{AdamW, Schedule, WarmUp};
 use llamake::train::stage::train_loop::TrainState;
 use serde_json::Value;
 
-use crate::train::fixtures::{Heard, assert_close};
+use crate::train::fixtures::{Heard, assert_close, gradients_of};
 
 /// Kinds with a test below.
 const COVERED: [&str; 7] =
@@ -309,7 +309,7 @@ fn check_first_gradients(case: &Case) {
     let (t, model) = (Threads::new(2), base(case));
     let mut state = TrainState::new(&model.config, settings(case).0, 64, Keep::Activations);
     let rows = rows_at(case, 0);
-    let report = state.gradients_of(&t, &model, &rows.iter().collect::<Vec<_>>(), 3);
+    let report = gradients_of(&mut state, &t, &model, &rows, 3);
     gradients_close(
         case,
         &model.config,
@@ -329,7 +329,7 @@ fn check_run(case: &Case, all: bool) {
     let log = if all { "log_decay_all" } else { "log_hf_decay_groups" };
     for (step, want) in case.json["expected"][log].as_array().unwrap().iter().enumerate() {
         let rows = rows_at(case, step);
-        let report = state.gradients_of(&t, &model, &rows.iter().collect::<Vec<_>>(), 2);
+        let report = gradients_of(&mut state, &t, &model, &rows, 2);
         let early = step < 3;
         let loss_atol = if early { case.tolerance("loss").0 } else { 1e-4 };
         let wrong = (report.loss - want["loss"].as_f64().unwrap()).abs();
@@ -399,7 +399,7 @@ fn check_accumulation(case: &Case) {
     let rows: Vec<Row> =
         ids.iter().zip(&labels).map(|(ids, labels)| labelled(ids, labels)).collect();
     let mut state = TrainState::new(&model.config, settings(case).0, 256, Keep::Activations);
-    let report = state.gradients_of(&t, &model, &rows.iter().collect::<Vec<_>>(), 1);
+    let report = gradients_of(&mut state, &t, &model, &rows, 1);
     let (loss, norm) = ("/expected/accumulation/loss", "/expected/accumulation/grad_norm");
     assert!((report.loss - case.number(loss)).abs() <= case.tolerance("loss").0);
     assert!((report.norm / case.number(norm) - 1.0).abs() <= case.tolerance("grad_norm").1);

@@ -3,11 +3,14 @@
 use llamake::train::data::batch::Batches;
 use llamake::train::data::mixture::Source;
 use llamake::train::data::pack::{IGNORE, Row};
+use llamake::train::kernels::Threads;
 use llamake::train::kernels::rng::Stream;
 use llamake::train::model::activations::Keep;
 use llamake::train::model::{Head, ModelConfig, Parameters, Transformer, init};
+use llamake::train::objective::next_token::NextToken;
 use llamake::train::optim::{AdamW, Schedule, WarmUp};
 use llamake::train::progress::{Context, Failure, Metrics, Progress};
+use llamake::train::stage::train_loop::{StepReport, TrainState};
 use llamake::train::stage::{BatchSize, Length, Numerics, Training, train_loop};
 
 /// Every size differs, groups of queries included, so that no two can be mistaken.
@@ -160,10 +163,24 @@ pub fn train_in(
     training: &Training,
     context: &mut Context<'_>,
 ) -> Result<Metrics, Failure> {
-    let mut batches = batches(rows, sequences);
+    let batches = batches(rows, sequences);
     let size = BatchSize::Sequences(sequences as u64);
     let course = training.length.course(size, 32, Some(batches.rows() as u64));
-    train_loop::train(model, &mut batches, course.unwrap().unwrap(), training, context)
+    let steps = course.unwrap().unwrap().steps;
+    train_loop::train(model, &mut NextToken::new(batches), steps, training, context)
+}
+
+/// The gradients of the next token over these rows, `at_once` of them at once.
+pub fn gradients_of(
+    state: &mut TrainState,
+    t: &Threads,
+    model: &Transformer,
+    rows: &[Row],
+    at_once: usize,
+) -> StepReport {
+    let mut objective = NextToken::new(batches(rows.to_vec(), rows.len()));
+    let rows: Vec<&Row> = rows.iter().collect();
+    state.gradients_of(t, model, &mut objective, &rows, at_once).0
 }
 
 /// The bits of all weights.

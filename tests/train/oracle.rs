@@ -10,7 +10,7 @@ use llamake::train::model::parameters::table;
 use llamake::train::model::{ModelConfig, Parameters};
 use llamake::train::stage::train_loop::TrainState;
 
-use super::fixtures::{adamw, assert_close, config, model, rows};
+use super::fixtures::{adamw, assert_close, config, gradients_of, model, rows};
 
 /// Loss and gradients in the order of the table.
 fn reference(
@@ -122,7 +122,7 @@ fn loss_and_gradients_are_those_of_candles_autograd() {
     let (loss, gradients) = reference(&config, &model.weights, &rows).unwrap();
     let t = Threads::new(2);
     let mut state = TrainState::new(&config, adamw(), 64, Keep::Activations);
-    let report = state.gradients_of(&t, &model, &rows.iter().collect::<Vec<_>>(), 3);
+    let report = gradients_of(&mut state, &t, &model, &rows, 3);
     assert!((report.loss - loss).abs() < 1e-5, "loss {} against {loss}", report.loss);
     for (spec, (got, want)) in
         table(&config).iter().zip(state.gradients.tensors().into_iter().zip(&gradients))

@@ -87,6 +87,11 @@ impl Batches {
         self.sources.iter().map(|source| source.of.len()).sum()
     }
 
+    /// Rows of a step.
+    pub fn sequences(&self) -> usize {
+        self.sequences
+    }
+
     /// Tokens of the longest row.
     pub fn longest(&self) -> usize {
         let longest = |rows: &dyn Rows| (0..rows.len()).map(|row| rows.tokens(row)).max();

@@ -3,27 +3,79 @@
 //! same gradient however it is split (transformers PR 34191 is what happens otherwise). Knows no
 //! optimizer. Left out: label smoothing, z-loss.
 
-use crate::train::kernels::cross_entropy::{Gradients, cross_entropy};
-use crate::train::kernels::{Elements, Threads};
-use crate::train::model::Batch;
-use crate::train::model::activations::Activations;
+use std::ops::Range;
 
-/// The losses of a part of a batch, written to `nll_t`, and their gradient at the head, written to
-/// `dhidden_td` and added to `dhead_vd`; of the whole batch `supervised` positions are learnt from.
-pub fn losses_and_gradient(
-    t: &Threads,
-    batch: &Batch,
+use super::{Figures, Objective};
+use crate::train::data::batch::Batches;
+use crate::train::data::pack::Row;
+use crate::train::kernels::Threads;
+use crate::train::kernels::cross_entropy::{Gradients, cross_entropy};
+use crate::train::model::activations::Activations;
+use crate::train::model::{Batch, Parameters, Transformer};
+use crate::train::progress::{Context, Failure};
+
+/// Pretraining and supervised fine-tuning.
+#[derive(Debug)]
+pub struct NextToken {
+    batches: Batches,
+    /// Positions of the step that are learnt from, and the sum of their losses so far.
     supervised: u64,
-    head_vd: Elements<'_>,
-    a: &mut Activations,
-    dhead_vd: &mut [f32],
-) {
-    assert!(supervised > 0, "nothing to learn from");
-    let gradients = Gradients {
-        scale: (1.0 / supervised as f64) as f32,
-        dhidden: &mut a.dhidden_td,
-        dhead: Some(dhead_vd),
-    };
-    let (hidden_td, targets) = (&a.hidden_td, &batch.targets);
-    cross_entropy(t, hidden_td, head_vd, targets, &batch.rows, &mut a.nll_t, Some(gradients));
+    loss: f64,
+}
+
+impl NextToken {
+    /// Learns from these batches, one a step.
+    pub fn new(batches: Batches) -> NextToken {
+        NextToken { batches, supervised: 0, loss: 0.0 }
+    }
+}
+
+impl Objective for NextToken {
+    fn rows(
+        &mut self,
+        step: u64,
+        _model: &Transformer,
+        _context: &mut Context<'_>,
+    ) -> Result<Vec<Row>, Failure> {
+        Ok(self.batches.at(step))
+    }
+
+    fn sequences(&self) -> usize {
+        self.batches.sequences()
+    }
+
+    fn longest(&self) -> usize {
+        self.batches.longest()
+    }
+
+    fn begin(&mut self, rows: &[&Row]) {
+        self.supervised = rows.iter().map(|row| row.supervised() as u64).sum();
+        self.loss = 0.0;
+        assert!(self.supervised > 0, "nothing to learn from");
+    }
+
+    fn learn(
+        &mut self,
+        t: &Threads,
+        _part: Range<usize>,
+        batch: &Batch,
+        model: &Transformer,
+        a: &mut Activations,
+        gradients: &mut Parameters,
+    ) {
+        let towards = Gradients {
+            scale: (1.0 / self.supervised as f64) as f32,
+            dhidden: &mut a.dhidden_td,
+            dhead: Some(&mut gradients.head_vd),
+        };
+        let (hidden_td, head_vd, targets) = (&a.hidden_td, model.weights.head(), &batch.targets);
+        let nll_t = &mut a.nll_t;
+        cross_entropy(t, hidden_td, head_vd, targets, &batch.rows, nll_t, Some(towards));
+        // One by one, so that no division into parts changes the sum.
+        a.nll_t.iter().for_each(|nll| self.loss += f64::from(*nll));
+    }
+
+    fn figures(&mut self) -> Figures {
+        vec![("loss", self.loss / self.supervised as f64)]
+    }
 }

@@ -1,12 +1,14 @@
-//! Unfinished training on disk: weights, moments and how far it came. The order of rows, random
-//! numbers and the schedule follow from the step and the seed, so nothing else is needed to go on
-//! with the same bits. Knows a file; does not know when it is worth writing.
+//! Unfinished training on disk: weights, moments, how far it came and what the objective remembers.
+//! The order of rows, random numbers and the schedule follow from the step and the seed, so nothing
+//! else is needed to go on with the same bits. Knows a file; does not know when it is worth writing.
 //!
 //! ```text
 //! magic       16 bytes, with the version of this layout
-//! progress    8 numbers of 8 bytes: steps done, steps in all, tokens, supervised tokens, and as
-//!             f64 loss, β₁^t, β₂^t; then how many floats follow
-//! floats      weights, first moments, second moments, each in the order of the table, f32
+//! progress    9 numbers of 8 bytes: steps done, steps in all, tokens, supervised tokens, and as
+//!             f64 loss, β₁^t, β₂^t; then how many floats follow, and how many f64 after them
+//! floats      weights, first moments, second moments, each in the order of the table, and those
+//!             that the objective keeps, f32
+//! memory      the objective's numbers, f64
 //! checksum    blake3 of all before it, 32 bytes
 //! ```
 //!
@@ -19,10 +21,11 @@ use std::path::{Path, PathBuf};
 
 use super::train_loop::Position;
 use crate::train::model::Parameters;
+use crate::train::objective::Objective;
 use crate::train::optim::AdamWState;
 use crate::train::progress::Failure;
 
-const MAGIC: &[u8; 16] = b"llamake train 1\n";
+const MAGIC: &[u8; 16] = b"llamake train 2\n";
 /// Floats that are read or written at once.
 const CHUNK: usize = 1 << 14;
 
@@ -36,6 +39,7 @@ pub struct Checkpoint {
 pub struct Trained<'a> {
     pub weights: &'a mut Parameters,
     pub optimizer: &'a mut AdamWState,
+    pub objective: &'a mut dyn Objective,
 }
 
 /// What was found where a checkpoint may lie.
@@ -113,6 +117,7 @@ impl Trained<'_> {
         let mut tensors = self.weights.tensors_mut();
         tensors.extend(self.optimizer.first.tensors_mut());
         tensors.extend(self.optimizer.second.tensors_mut());
+        tensors.extend(self.objective.memory().1);
         tensors
     }
 
@@ -147,23 +152,29 @@ fn write(path: &Path, at: &Position, of: &mut Trained<'_>) -> io::Result<()> {
         file.put(&number.to_le_bytes())?;
     }
     file.put(&of.floats().to_le_bytes())?;
+    let memory = of.objective.memory().0;
+    file.put(&(memory.len() as u64).to_le_bytes())?;
     for tensor in of.tensors() {
         for chunk in tensor.chunks(CHUNK) {
             let bytes: Vec<u8> = chunk.iter().flat_map(|x| x.to_le_bytes()).collect();
             file.put(&bytes)?;
         }
     }
+    for number in memory {
+        file.put(&number.to_bits().to_le_bytes())?;
+    }
     let checksum = file.hasher.finalize();
     file.to.write_all(checksum.as_bytes())?;
     file.to.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
 }
 
-const HEADER: usize = MAGIC.len() + 8 * 8;
+const HEADER: usize = MAGIC.len() + 9 * 8;
 
 /// Whether the file is whole and of this shape.
 fn verify(file: &File, of: &mut Trained<'_>) -> Result<(), Fault> {
-    let length = HEADER as u64 + 4 * of.floats() + 32;
-    if file.metadata()?.len() != length {
+    let length = file.metadata()?.len();
+    let least = HEADER as u64 + 4 * of.floats() + 32;
+    if length < least || !(length - least).is_multiple_of(8) {
         return Err(Fault::Unusable("it is cut off, or of a model of another shape".into()));
     }
     let mut hasher = blake3::Hasher::new();
@@ -190,8 +201,10 @@ fn read(path: &Path, run: u64, into: &mut Trained<'_>) -> Result<Position, Fault
     let [step, steps, tokens, supervised] = [number()?, number()?, number()?, number()?];
     let loss = f64::from_bits(number()?);
     let powers = [f64::from_bits(number()?), f64::from_bits(number()?)];
-    let floats = number()?;
-    if magic != *MAGIC || floats != into.floats() {
+    let (floats, numbers) = (number()?, number()?);
+    let length = HEADER as u128 + 4 * u128::from(floats) + 8 * u128::from(numbers) + 32;
+    let whole = length == u128::from(std::fs::metadata(path)?.len());
+    if magic != *MAGIC || floats != into.floats() || !whole {
         return Err(Fault::Unusable("it has another layout".into()));
     }
     if steps != run || step > steps {
@@ -209,5 +222,12 @@ fn read(path: &Path, run: u64, into: &mut Trained<'_>) -> Result<Position, Fault
             }
         }
     }
+    let mut memory = Vec::new();
+    for _ in 0..numbers {
+        let mut bytes = [0; 8];
+        file.read_exact(&mut bytes)?;
+        memory.push(f64::from_bits(u64::from_le_bytes(bytes)));
+    }
+    into.objective.recall(memory);
     Ok(Position { step, steps, tokens, supervised, loss })
 }

@@ -13,6 +13,7 @@ use crate::train::data::tokenise::{Part, documents};
 use crate::train::data::tokenizer::Tokenizer;
 use crate::train::model::folder::{self, ModelFolder};
 use crate::train::model::{ModelConfig, SpecialTokens, Transformer, init};
+use crate::train::objective::next_token::NextToken;
 use crate::train::progress::{Context, Failure, Metrics};
 
 /// The parameters of `pretrain`; artifacts are the paths where they lie.
@@ -32,7 +33,7 @@ pub fn run(params: &Pretrain, context: &mut Context<'_>) -> Result<Metrics, Fail
     config.validate().map_err(Failure::input)?;
     let tokenizer = Tokenizer::load(&params.tokenizer)?;
     fit(&tokenizer, config, params.context)?;
-    let mut batches = batches(params, &tokenizer, context)?;
+    let batches = batches(params, &tokenizer, context)?;
     let rows = Some(batches.rows() as u64);
     let course = training.length.course(params.batch, params.context as u64, rows);
     let course = course.map_err(Failure::input)?.expect("the rows are known");
@@ -40,7 +41,8 @@ pub fn run(params: &Pretrain, context: &mut Context<'_>) -> Result<Metrics, Fail
 
     let weights = init::untrained(config, training.seed);
     let mut model = Transformer::new(config.clone(), weights, params.context);
-    let metrics = train(&mut model, &mut batches, course, training, context)?;
+    let mut objective = NextToken::new(batches);
+    let metrics = train(&mut model, &mut objective, course.steps, training, context)?;
 
     let special = SpecialTokens { bos: tokenizer.bos().id, eos: tokenizer.eos().id };
     let Transformer { config, weights, .. } = model;

@@ -14,6 +14,7 @@ use crate::train::data::tokenise::{Part, dialogues};
 use crate::train::data::tokenizer::Tokenizer;
 use crate::train::model::Transformer;
 use crate::train::model::folder::{self, ModelFolder};
+use crate::train::objective::next_token::NextToken;
 use crate::train::progress::{Context, Failure, Metrics};
 
 /// The parameters of `sft`; artifacts are the paths where they lie.
@@ -34,14 +35,15 @@ pub fn run(params: &Sft, context: &mut Context<'_>) -> Result<Metrics, Failure> 
     let ModelFolder { config, special, weights } = folder::read(&params.init)?;
     let tokenizer = Tokenizer::load(&params.init)?;
     fit(&tokenizer, &config, params.context)?;
-    let mut batches = batches(params, &tokenizer, context)?;
+    let batches = batches(params, &tokenizer, context)?;
     let rows = Some(batches.rows() as u64);
     let course = training.length.course(params.batch, params.context as u64, rows);
     let course = course.map_err(Failure::input)?.expect("the rows are known");
     context.progress.log(&format!("{course}, {} rows an epoch", batches.rows()));
 
     let mut model = Transformer::new(config, weights, params.context);
-    let metrics = train(&mut model, &mut batches, course, training, context)?;
+    let mut objective = NextToken::new(batches);
+    let metrics = train(&mut model, &mut objective, course.steps, training, context)?;
 
     let Transformer { config, weights, .. } = model;
     let made = ModelFolder { config, special, weights };

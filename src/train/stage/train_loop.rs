@@ -1,18 +1,17 @@
 //! The training loop, the only one. It reads top to bottom: draw a batch, go forward and backward
-//! through its parts, clip, step; now and then save how far it is. Knows batches and a next-token
-//! loss; does not know which stage it serves or where rows came from.
+//! through its parts, clip, step; now and then save how far it is. Knows steps; does not know
+//! what is learnt, which stage it serves or where rows came from.
 
 use std::time::{Duration, Instant};
 
 use super::checkpoint::{Checkpoint, Found, Trained};
-use super::length::{Course, Length};
-use crate::train::data::batch::Batches;
+use super::length::Length;
 use crate::train::data::pack::Row;
 use crate::train::kernels::Threads;
 use crate::train::model::activations::{Activations, Keep};
 use crate::train::model::parameters::table;
 use crate::train::model::{Batch, ModelConfig, Parameters, Transformer};
-use crate::train::objective::next_token;
+use crate::train::objective::{Figures, Objective};
 use crate::train::optim::{AdamW, AdamWState, Schedule, clip};
 use crate::train::progress::{Attempt, Context, Failure, Metrics};
 
@@ -72,35 +71,38 @@ pub struct StepReport {
     pub supervised: u64,
 }
 
-/// Trains `model` in place for the whole course.
+/// Trains `model` in place for so many steps, or until the objective has enough.
 pub fn train(
     model: &mut Transformer,
-    batches: &mut Batches,
-    course: Course,
+    objective: &mut dyn Objective,
+    steps: u64,
     training: &Training,
     context: &mut Context<'_>,
 ) -> Result<Metrics, Failure> {
     let Numerics::ExactF32 = training.numerics;
     let t = context.kernels();
-    let micro_batch = training.micro_batch.min(course.sequences as usize);
-    let most_tokens = micro_batch * batches.longest();
-    let mut state = TrainState::new(&model.config, training.optimizer, most_tokens, training.keep);
+    let at_once = at_once(objective, training.micro_batch);
+    let tokens = at_once * objective.longest();
+    let mut state = TrainState::new(&model.config, training.optimizer, tokens, training.keep);
     let mut saver = context.attempt.clone().map(Saver::new);
-    let mut at = Position { steps: course.steps, ..Position::default() };
+    let mut at = Position { steps, ..Position::default() };
     if let Some(saver) = &saver {
-        at = saver.restored(at, model, &mut state, context)?;
+        at = saver.restored(at, model, &mut state, objective, context)?;
     }
-    while at.step < at.steps {
-        if context.progress.cancelled() {
-            if let Some(saver) = &mut saver {
-                saver.save(&at, model, &mut state, context);
-            }
-            return Err(Failure::Interrupted);
+    let (unit, unit_steps) = objective.unit();
+    while at.step < at.steps && !objective.is_over() {
+        let settled = at.step.is_multiple_of(unit_steps);
+        let drawn = match context.progress.cancelled() && settled {
+            true => Err(Failure::Interrupted),
+            false => objective.rows(at.step, model, context),
+        };
+        if let (Err(_), Some(saver), true) = (&drawn, &mut saver, settled) {
+            saver.save(&at, model, &mut state, objective, context);
         }
-        let step = at.step + 1;
-        let rows = batches.at(step - 1);
+        let rows = drawn?;
         let rows: Vec<&Row> = rows.iter().collect();
-        let report = state.gradients_of(&t, model, &rows, micro_batch);
+        let (report, figures) = state.gradients_of(&t, model, objective, &rows, at_once);
+        let step = at.step + 1;
         if step == 1 {
             check_alive(model, &state.gradients)?;
         }
@@ -109,26 +111,37 @@ pub fn train(
         let scale = clip::factor(report.norm, training.clip);
         state.optimizer.step(&t, &mut model.weights, &state.gradients, rate, scale);
         at = at.after(&report);
-        if let Some(saver) = saver.as_mut().filter(|saver| saver.is_time()) {
-            saver.save(&at, model, &mut state, context);
+        objective.after(at.step, model, context)?;
+        let settled = at.step.is_multiple_of(unit_steps);
+        if let Some(saver) = saver.as_mut().filter(|saver| settled && saver.is_time(unit_steps)) {
+            saver.save(&at, model, &mut state, objective, context);
         }
-        let figures = [
-            ("loss", at.loss),
-            ("lr", rate),
-            ("gradient norm", report.norm),
-            ("tokens", at.tokens as f64),
-        ];
-        context.progress.at(step, at.steps, "steps", &figures);
+        let mut told = vec![("loss", at.loss), ("lr", rate), ("gradient norm", report.norm)];
+        told.push(("tokens", at.tokens as f64));
+        told.extend(&figures[1..]);
+        context.progress.at(at.step / unit_steps, at.steps / unit_steps, unit, &told);
     }
+    Ok(metrics(&at, model, objective))
+}
+
+/// How many rows go through the model at once: whole groups of those that belong together.
+fn at_once(objective: &dyn Objective, micro_batch: usize) -> usize {
+    let group = objective.group();
+    (micro_batch.min(objective.sequences()) / group).max(1) * group
+}
+
+fn metrics(at: &Position, model: &Transformer, objective: &dyn Objective) -> Metrics {
     let parameters: usize = table(&model.config).iter().map(|spec| spec.len()).sum();
     let metric = |name: &str, value: f64| (name.to_string(), value);
-    Ok(vec![
+    let mut metrics = vec![
         metric("loss", at.loss),
-        metric("steps", at.steps as f64),
+        metric("steps", at.step as f64),
         metric("tokens", at.tokens as f64),
-        metric("supervised tokens", at.supervised as f64),
-        metric("parameters", parameters as f64),
-    ])
+    ];
+    metrics.extend((at.supervised > 0).then(|| metric("supervised tokens", at.supervised as f64)));
+    metrics.push(metric("parameters", parameters as f64));
+    metrics.extend(objective.results());
+    metrics
 }
 
 impl Position {
@@ -164,8 +177,10 @@ impl Saver {
         Saver { checkpoint, every, saved: Instant::now(), took: Duration::ZERO, fails: false }
     }
 
-    fn is_time(&self) -> bool {
-        self.saved.elapsed() >= self.every.max(self.took * SHARE)
+    /// Where many steps are one unit of work, each is worth keeping.
+    fn is_time(&self, unit_steps: u64) -> bool {
+        let every = if unit_steps > 1 { Duration::ZERO } else { self.every };
+        self.saved.elapsed() >= every.max(self.took * SHARE)
     }
 
     /// Saves; where that is not possible, says so, and training goes on: the checkpoint before, if
@@ -175,11 +190,12 @@ impl Saver {
         at: &Position,
         model: &mut Transformer,
         state: &mut TrainState,
+        objective: &mut dyn Objective,
         context: &mut Context<'_>,
     ) {
         let began = Instant::now();
         let optimizer = &mut state.optimizer;
-        let mut trained = Trained { weights: &mut model.weights, optimizer };
+        let mut trained = Trained { weights: &mut model.weights, optimizer, objective };
         let saved = self.checkpoint.save(at, &mut trained);
         if let (Err(why), false) = (&saved, self.fails) {
             let path = self.checkpoint.path().display();
@@ -197,10 +213,11 @@ impl Saver {
         start: Position,
         model: &mut Transformer,
         state: &mut TrainState,
+        objective: &mut dyn Objective,
         context: &mut Context<'_>,
     ) -> Result<Position, Failure> {
         let optimizer = &mut state.optimizer;
-        let mut trained = Trained { weights: &mut model.weights, optimizer };
+        let mut trained = Trained { weights: &mut model.weights, optimizer, objective };
         match self.checkpoint.restore(start.steps, &mut trained)? {
             Found::Nothing => Ok(start),
             Found::Position(at) => {
@@ -226,34 +243,33 @@ impl TrainState {
         }
     }
 
-    /// The gradient of the mean loss over all learnt positions of a batch, added up part by part.
+    /// The gradient of a step's loss, added up part by part, and the step's figures.
     pub fn gradients_of(
         &mut self,
         t: &Threads,
         model: &Transformer,
+        objective: &mut dyn Objective,
         rows: &[&Row],
-        micro_batch: usize,
-    ) -> StepReport {
-        let supervised = rows.iter().map(|row| row.supervised() as u64).sum();
-        let mut loss = 0.0;
+        at_once: usize,
+    ) -> (StepReport, Figures) {
         self.gradients.clear();
-        for part in rows.chunks(micro_batch) {
+        objective.begin(rows);
+        for (first, part) in (0..).step_by(at_once).zip(rows.chunks(at_once)) {
             let batch = Batch::of(part);
-            let a = &mut self.activations;
-            let (head_vd, dhead_vd) = (model.weights.head(), &mut self.gradients.head_vd);
+            let (a, gradients) = (&mut self.activations, &mut self.gradients);
             model.forward(t, &batch, a);
-            next_token::losses_and_gradient(t, &batch, supervised, head_vd, a, dhead_vd);
-            model.backward(t, &batch, a, &mut self.gradients);
-            // One by one, so that no division into parts changes the sum.
-            a.nll_t.iter().for_each(|nll| loss += f64::from(*nll));
+            objective.learn(t, first..first + part.len(), &batch, model, a, gradients);
+            model.backward(t, &batch, a, gradients);
         }
         self.gradients.tie();
-        StepReport {
-            loss: loss / supervised as f64,
+        let figures = objective.figures();
+        let report = StepReport {
+            loss: figures[0].1,
             norm: clip::norm(t, &model.config, &self.gradients),
             tokens: rows.iter().map(|row| row.tokens.len() as u64).sum(),
-            supervised,
-        }
+            supervised: rows.iter().map(|row| row.supervised() as u64).sum(),
+        };
+        (report, figures)
     }
 }
 
