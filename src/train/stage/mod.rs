@@ -21,11 +21,14 @@ pub mod train_tokenizer;
 pub mod checkpoint;
 pub mod ledger;
 pub mod length;
+pub mod rollout;
 pub mod train_loop;
 
 // Models.
 pub mod export;
 pub mod generate;
+pub mod policy;
+pub mod ppo;
 pub mod pretrain;
 pub mod read_model;
 pub mod reward_model;
@@ -35,6 +38,7 @@ pub mod sft;
 pub use export::Export;
 pub use generate::Generate;
 pub use length::{BatchSize, Course, Length};
+pub use ppo::Ppo;
 pub use pretrain::Pretrain;
 pub use reward_model::RewardModel;
 pub use safety_gate::SafetyGate;
