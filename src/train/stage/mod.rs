@@ -28,11 +28,15 @@ pub mod export;
 pub mod generate;
 pub mod pretrain;
 pub mod read_model;
+pub mod reward_model;
+pub mod safety_gate;
 pub mod sft;
 
 pub use export::Export;
 pub use generate::Generate;
 pub use length::{BatchSize, Course, Length};
 pub use pretrain::Pretrain;
+pub use reward_model::RewardModel;
+pub use safety_gate::SafetyGate;
 pub use sft::Sft;
 pub use train_loop::{Numerics, Training};
