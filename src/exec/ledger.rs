@@ -17,7 +17,7 @@ use super::decode::training::{batch_of, length_of};
 /// The most threads that a stage kind uses well, and the memory it will need where that is known.
 pub fn demand(action: &Action) -> Demand {
     let threads = match action.kind.as_str() {
-        "pretrain" | "sft" | "reward_model" | "eval" | "export" | "generate"
+        "pretrain" | "sft" | "reward_model" | "ppo" | "eval" | "export" | "generate"
         | "train_tokenizer" => usize::MAX,
         _ => 1,
     };

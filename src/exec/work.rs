@@ -23,8 +23,8 @@ use crate::train::stage::read_tokenizer::{self, ReadTokenizer};
 use crate::train::stage::smallworld::{self, Smallworld};
 use crate::train::stage::split::{self, Split};
 use crate::train::stage::train_tokenizer::{self, TrainTokenizer};
-use crate::train::stage::{Export, Generate, Pretrain, RewardModel, SafetyGate, Sft};
-use crate::train::stage::{export, generate, pretrain, reward_model, safety_gate, sft};
+use crate::train::stage::{Export, Generate, Ppo, Pretrain, RewardModel, SafetyGate, Sft};
+use crate::train::stage::{export, generate, ppo, pretrain, reward_model, safety_gate, sft};
 
 /// A stage kind: its name in the library, and its semantic version, which is bumped whenever the
 /// bits of its results change.
@@ -64,6 +64,7 @@ pub const KINDS: &[Kind] = &[
     kind("hub_prompts", 1),
     kind("hub_text", 1),
     kind("hub_tokenizer", 1),
+    trains("ppo", 1),
     trains("pretrain", 1),
     kind("read_base_model", 1),
     kind("read_benchmark", 1),
@@ -96,6 +97,7 @@ pub enum Work {
     HubPrompts(Rows<ReadPrompts>),
     HubText(Rows<ReadText>),
     HubTokenizer(HubTokenizer),
+    Ppo(Ppo),
     Pretrain(Pretrain),
     ReadBenchmark(ReadBenchmark),
     ReadChat(ReadChat),
@@ -134,6 +136,7 @@ impl Work {
             "hub_prompts" => Work::HubPrompts(repositories::rows_of(&fields, data::prompts_of)?),
             "hub_text" => Work::HubText(repositories::rows_of(&fields, data::text_of)?),
             "hub_tokenizer" => Work::HubTokenizer(repositories::hub_tokenizer_of(&fields)?),
+            "ppo" => Work::Ppo(align::ppo_of(&fields)?),
             "pretrain" => Work::Pretrain(training::pretrain_of(&fields)?),
             "read_benchmark" => Work::ReadBenchmark(data::read_benchmark_of(&fields)?),
             "read_base_model" => Work::ReadModel(model::read_model_of(&fields, false)?),
@@ -170,6 +173,7 @@ impl Work {
             Work::HubPrompts(params) => hub::prompts(params, context),
             Work::HubText(params) => hub::text(params, context),
             Work::HubTokenizer(params) => hub::tokenizer(params, context),
+            Work::Ppo(params) => ppo::run(params, context),
             Work::Pretrain(params) => pretrain::run(params, context),
             Work::ReadBenchmark(params) => read_benchmark::run(params, context),
             Work::ReadChat(params) => read_chat::run(params, context),

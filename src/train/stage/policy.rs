@@ -91,7 +91,8 @@ impl<'p> Policy<'p> {
         };
         let prompts = read(&params.prompts, params.batch)?;
         let held_out = params.held_out.as_ref();
-        let held_out = held_out.map(|path| read(&Mix::Joined(vec![path.clone()]), 1)).transpose()?;
+        let held_out =
+            held_out.map(|path| read(&Mix::Joined(vec![path.clone()]), 1)).transpose()?;
         let folder::ModelFolder { config, weights, .. } = folder::open(&params.policy)?;
         let positions = config.context;
         Ok(Policy {
@@ -183,8 +184,7 @@ impl<'p> Policy<'p> {
             let (advantages, returns) = (estimate.advantages, estimate.returns);
             Experience { row: answered.row, sampled, advantages, returns }
         };
-        let mut experience: Vec<Experience> =
-            answered.into_iter().zip(sampled).map(one).collect();
+        let mut experience: Vec<Experience> = answered.into_iter().zip(sampled).map(one).collect();
         let mut advantages: Vec<&mut [f32]> =
             experience.iter_mut().map(|one| &mut one.advantages[..]).collect();
         whiten(&mut advantages);
@@ -334,7 +334,8 @@ impl Objective for Policy<'_> {
     ) {
         let of_part: Vec<&Experience> =
             self.step[part].iter().map(|at| &self.experience[*at]).collect();
-        let places: Vec<usize> = (0..batch.len()).filter(|at| batch.targets[*at] != IGNORE).collect();
+        let places: Vec<usize> =
+            (0..batch.len()).filter(|at| batch.targets[*at] != IGNORE).collect();
         let spread = |of: fn(&Experience) -> &[f32]| {
             let mut numbers_t = vec![0.0; batch.len()];
             let numbers = of_part.iter().flat_map(|one| of(one));
@@ -345,7 +346,8 @@ impl Objective for Policy<'_> {
         let advantage_t = spread(|one| &one.advantages);
         let clip = Clip::both(self.params.clip_ratio);
         let share = 1.0 / self.sums.tokens as f64;
-        let loss_of = |at: usize, nll: f32| policy_loss(0.0 - nll, old_t[at], advantage_t[at], clip);
+        let loss_of =
+            |at: usize, nll: f32| policy_loss(0.0 - nll, old_t[at], advantage_t[at], clip);
         let mut entropy_t = vec![0.0; batch.len()];
         let losses = Losses { nll: &mut a.nll_t, entropy: Some(&mut entropy_t) };
         // The loss falls with log p, of which `nll` is the negative.
@@ -459,7 +461,8 @@ impl Policy<'_> {
         linear(t, &a.hidden_td, value_d.elements(), &mut values_t, shape);
         let share = self.params.value_weight / self.sums.tokens as f64;
         for at in places {
-            let loss = value_loss(values_t[*at], old_t[*at], returns_t[*at], self.params.clip_value);
+            let loss =
+                value_loss(values_t[*at], old_t[*at], returns_t[*at], self.params.clip_value);
             self.sums.value += loss.loss;
             let (slope, place) = ((loss.slope * share) as f32, at * d..(at + 1) * d);
             let (hidden_d, dhidden_d) = (&a.hidden_td[place.clone()], &mut a.dhidden_td[place]);
