@@ -77,7 +77,7 @@ pub const KINDS: &[Kind] = &[
     trains("reward_model", 1),
     kind("safety_gate", 1),
     trains("sft", 1),
-    kind("smallworld.generate", 1),
+    kind("smallworld.generate", 2),
     kind("split", 1),
     kind("train_tokenizer", 1),
 ];
