@@ -11,10 +11,11 @@ use llamake::eval::task::kept::Kept;
 use llamake::eval::task::pairs::Pairs;
 use llamake::eval::task::perplexity::Perplexity;
 use llamake::eval::task::rewards::Rewards;
-use llamake::train::data::rows::{Message, Preference};
+use llamake::train::data::rows::{Benchmark, Message, Preference, Prompt};
 use llamake::train::kernels::Threads;
 use llamake::train::model::folder::{self, ModelFolder};
 use llamake::train::model::judge::{GATE, Judged, MEMBERS};
+use llamake::train::model::sample::Generated;
 use llamake::train::model::{Head, ModelConfig, SpecialTokens};
 use llamake::train::progress::Failure;
 use llamake::train::stage::{Sft, pretrain, sft};
@@ -76,9 +77,15 @@ impl Exam {
             kind: Some(["empty", "wrong"][at.min(1)].into()),
         };
         self.world.write("likes", NAMES.into_iter().enumerate().map(pair));
-        let asked = |(at, name): (usize, &str)| json!({ "prompt": format!("What pet does {name} have?"), "safety": at == 3 });
+        let asked = |(at, name): (usize, &str)| {
+            let prompt = vec![Message::new("user", format!("What pet does {name} have?"))];
+            Prompt { prompt, safety: Some(at == 3) }
+        };
         self.world.write("asked", NAMES.into_iter().enumerate().map(asked));
-        let talk = |turns: &[&str], begins: Value, ends: Value| json!({ "turns": turns, "begins": begins, "ends": ends });
+        let talk = |turns: &[&str], begins: Value, ends: Value| {
+            let columns = [("turns", json!(turns)), ("begins", begins), ("ends", ends)];
+            columns.into_iter().map(|(name, value)| (name.into(), value)).collect::<Benchmark>()
+        };
         let long = "What pet does Ada have? What pet does Ben have?";
         self.world.write(
             "talks",
@@ -230,15 +237,23 @@ fn a_policy_that_is_its_reference_has_not_moved() {
 #[test]
 fn rewards_are_what_the_judge_gives_to_the_sampled_tokens() {
     let exam = Exam::new();
-    let task = exam.rewards("gated", "gate");
-    let (json, _) = report(&exam.params(&["brief"], vec![Task::Rewards(task.clone())]), 2);
-    let cell = &json["tasks"]["gated"]["models"]["brief"];
-
-    let (model, critic) = (exam.examinee("brief/out"), Critic::open(&task.judge, Threads::new(1)));
+    let model = exam.examinee("brief/out");
     let prompts = NAMES.map(|name| format!("What pet does {name} have?"));
     let prompts = prompts.map(|text| model.wording.question(1, &text).unwrap());
-    let manner = Manner { samples: 3, max_answer: 6, sampling: tempered(1.0), seed: 5 };
-    let made = model.generate(&prompts, manner, &mut Heard::default()).unwrap();
+    let made_of = |max_answer| {
+        let manner = Manner { samples: 3, max_answer, sampling: tempered(1.0), seed: 5 };
+        model.generate(&prompts, manner, &mut Heard::default()).unwrap()
+    };
+    // So many tokens that some answers end and some are cut.
+    let ends = |made: &Generated| made.ended;
+    let mixed = |most: &usize| made_of(*most).iter().any(ends) && !made_of(*most).iter().all(ends);
+    let max_answer = (1..20).find(mixed).unwrap();
+    let made = made_of(max_answer);
+
+    let task = Rewards { max_answer, ..exam.rewards("gated", "gate") };
+    let critic = Critic::open(&task.judge, Threads::new(1));
+    let (json, _) = report(&exam.params(&["brief"], vec![Task::Rewards(task)]), 2);
+    let cell = &json["tasks"]["gated"]["models"]["brief"];
     let judged = made.iter().enumerate().map(|(at, made)| Judged {
         tokens: [&prompts[at / 3][..], &made.tokens, &[2][..usize::from(made.ended)]].concat(),
         safety: at / 3 == 3,
@@ -253,7 +268,6 @@ fn rewards_are_what_the_judge_gives_to_the_sampled_tokens() {
     close(&cell["reward_other"], mean(&rewards[..9]));
     close(&cell["tokens"], mean(&made.iter().map(|m| m.tokens.len() as f64).collect::<Vec<_>>()));
     assert!(verdicts[9..].iter().all(|verdict| verdict.safe == Some(verdict.combined)));
-    assert!(made.iter().any(|made| made.ended) && made.iter().any(|made| !made.ended));
 }
 
 #[test]

@@ -132,8 +132,8 @@ fn check_tasks(tasks: &[Task]) -> Result<(), Failure> {
         return Err(Failure::input(format!("two tasks are called `{}`", pair[0]))
             .remedy("give each task a `name` of its own"));
     }
-    let alike = |task: &&Task| matches!(task.drawing(), Some((temperature, samples)) if temperature == 0.0 && samples > 1);
-    match tasks.iter().find(alike) {
+    let alike = |(temperature, samples)| temperature == 0.0 && samples > 1;
+    match tasks.iter().find(|task| task.drawing().is_some_and(alike)) {
         Some(task) => Err(Failure::input(format!(
             "task `{}` asks for several answers at temperature 0, which are all alike",
             task.name()

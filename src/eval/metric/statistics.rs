@@ -1,5 +1,6 @@
 //! What a few hundred answers can tell: means, their standard errors, paired differences, intervals
-//! of shares, and whether probabilities are borne out. Knows numbers; does not know what they count.
+//! of shares, and whether probabilities are borne out. Knows numbers; does not know what they are
+//! of.
 
 use crate::train::kernels::math;
 

@@ -161,7 +161,7 @@ impl<'a> Played<'a> {
     }
 
     fn hear(&mut self, answer: String) {
-        // No dialogue can be learnt with an empty answer in it, so no template is asked to write one.
+        // No template is asked to write an empty answer: nothing could be learnt from it.
         self.broken_off = answer.is_empty() && self.answers.len() + 1 < self.dialogue.turns.len();
         self.history.push(Message::new("assistant", &answer));
         self.answers.push(answer);

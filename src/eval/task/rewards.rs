@@ -6,8 +6,8 @@
 //! KL ≈ mean over replies of Σ_t ( log π(a_t | …) − log π_ref(a_t | …) )
 //! ```
 //!
-//! which is unbiased where tokens are drawn at temperature 1. A reward is only worth something while
-//! the judge reads answers like those it learnt from, so a large divergence is told in words. Knows
+//! which is unbiased where tokens are drawn at temperature 1. A reward is worth something only
+//! while the judge reads answers like those it learnt from, so a large divergence is told in words. Knows
 //! prompts, answers and scores; does not know which models they are of.
 
 use std::path::PathBuf;
