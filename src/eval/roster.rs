@@ -36,6 +36,16 @@ pub struct Candidate {
 }
 
 impl Audience {
+    /// Whom a kind of task is for, by the name of its record in the library.
+    pub fn of_task(kind: &str) -> Option<Audience> {
+        match kind {
+            "answers" | "perplexity" => Some(Audience::Language),
+            "kept" | "rewards" => Some(Audience::Chat),
+            "pairs" => Some(Audience::Reward),
+            _ => None,
+        }
+    }
+
     /// Whether a task for these can be asked of a model of this kind.
     pub fn holds(self, kind: Kind) -> bool {
         match self {
@@ -89,61 +99,61 @@ pub fn candidates(models: &[(String, PathBuf)]) -> Result<Vec<Candidate>, Failur
     models.iter().map(candidate).collect()
 }
 
-/// Refuses a model that no task fits, and a task that no model fits: neither would show in the
-/// report.
-pub fn check(candidates: &[Candidate], tasks: &[(&str, Audience)]) -> Result<(), Failure> {
-    let idle = candidates
-        .iter()
-        .find(|candidate| !tasks.iter().any(|(_, audience)| audience.holds(candidate.kind)));
-    if let Some(Candidate { name, kind, .. }) = idle {
-        return Err(Failure::input(format!("no task fits `{name}`, which is {}", kind.name()))
-            .remedy(format!("add a task for it, or take `{name}` out of `models`")));
-    }
-    let unasked =
-        tasks.iter().find(|(_, audience)| !candidates.iter().any(|one| audience.holds(one.kind)));
-    match unasked {
-        Some((task, audience)) => {
-            let message = format!("task `{task}` is for {}, and no model is one", audience.name());
-            Err(Failure::input(message)
-                .remedy(format!("add one to `models`, or take `{task}` out of `tasks`")))
-        }
-        None => Ok(()),
-    }
+/// A model or a task that would not show in the report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    /// The parameter of `eval` that names it.
+    pub parameter: &'static str,
+    pub message: String,
+    pub remedy: String,
+}
+
+/// The first model that no task fits, or the first task that no model fits.
+pub fn misfit(models: &[(&str, Kind)], tasks: &[(&str, Audience)]) -> Option<Misfit> {
+    let is_asked = |kind: Kind| tasks.iter().any(|(_, audience)| audience.holds(kind));
+    let idle = models.iter().find(|(_, kind)| !is_asked(*kind)).map(|(name, kind)| Misfit {
+        parameter: "models",
+        message: format!("no task fits `{name}`, which is {}", kind.name()),
+        remedy: format!("add a task for it, or take `{name}` out of `models`"),
+    });
+    let is_sat = |audience: Audience| models.iter().any(|(_, kind)| audience.holds(*kind));
+    let unasked = || {
+        let (task, audience) = tasks.iter().find(|(_, audience)| !is_sat(*audience))?;
+        Some(Misfit {
+            parameter: "tasks",
+            message: format!("task `{task}` is for {}, and no model is one", audience.name()),
+            remedy: format!("add one to `models`, or take `{task}` out of `tasks`"),
+        })
+    };
+    idle.or_else(unasked)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn told(kinds: &[Kind], tasks: &[(&str, Audience)]) -> Option<String> {
-        let candidates = kinds.iter().map(|kind| Candidate {
-            name: format!("{kind:?}").to_lowercase(),
-            path: PathBuf::new(),
-            kind: *kind,
-        });
-        match check(&candidates.collect::<Vec<_>>(), tasks) {
-            Ok(()) => None,
-            Err(Failure::Input { message, .. }) => Some(message),
-            Err(other) => panic!("{other:?}"),
-        }
+    fn told(models: &[(&str, Kind)], tasks: &[(&str, Audience)]) -> Option<String> {
+        misfit(models, tasks).map(|misfit| format!("{}: {}", misfit.parameter, misfit.message))
     }
 
     #[test]
     fn models_and_tasks_must_fit() {
-        let (quiz, pairs) = (("quiz", Audience::Language), ("pairs", Audience::Reward));
-        let kept = ("kept", Audience::Chat);
-        assert_eq!(told(&[Kind::Base, Kind::Reward], &[quiz, pairs]), None);
+        let task = |kind| (kind, Audience::of_task(kind).unwrap());
+        let [quiz, pairs, kept] = ["answers", "pairs", "kept"].map(task);
+        let (base, helpful) = (("base", Kind::Base), ("helpful", Kind::Reward));
+        assert_eq!(told(&[base, helpful], &[quiz, pairs]), None);
         assert_eq!(
-            told(&[Kind::Base, Kind::Reward], &[quiz]).unwrap(),
-            "no task fits `reward`, which is a reward model"
+            told(&[base, helpful], &[quiz]).unwrap(),
+            "models: no task fits `helpful`, which is a reward model"
         );
         assert_eq!(
-            told(&[Kind::Base], &[quiz, kept]).unwrap(),
-            "task `kept` is for chat models, and no model is one"
+            told(&[base], &[quiz, kept]).unwrap(),
+            "tasks: task `kept` is for chat models, and no model is one"
         );
         assert_eq!(
-            told(&[Kind::Chat], &[kept, pairs]).unwrap(),
-            "task `pairs` is for reward models, and no model is one"
+            told(&[("chat", Kind::Chat)], &[kept, pairs]).unwrap(),
+            "tasks: task `pairs` is for reward models, and no model is one"
         );
+        assert_eq!(Audience::of_task("exact_match"), None);
     }
 }

@@ -65,11 +65,14 @@ impl Task {
     }
 
     fn audience(&self) -> Audience {
-        match self {
-            Task::Answers(_) | Task::Perplexity(_) => Audience::Language,
-            Task::Kept(_) | Task::Rewards(_) => Audience::Chat,
-            Task::Pairs(_) => Audience::Reward,
-        }
+        let kind = match self {
+            Task::Answers(_) => "answers",
+            Task::Kept(_) => "kept",
+            Task::Pairs(_) => "pairs",
+            Task::Perplexity(_) => "perplexity",
+            Task::Rewards(_) => "rewards",
+        };
+        Audience::of_task(kind).expect("every kind of task is for someone")
     }
 
     /// How freely answers are drawn, and how many to a row.
@@ -86,8 +89,7 @@ impl Task {
 pub fn run(params: &Params, context: &mut Context<'_>) -> Result<Metrics, Failure> {
     check_tasks(&params.tasks)?;
     let candidates = roster::candidates(&params.models)?;
-    let audiences = params.tasks.iter().map(|task| (task.name(), task.audience()));
-    roster::check(&candidates, &audiences.collect::<Vec<_>>())?;
+    check_fit(&candidates, &params.tasks)?;
     let papers = params.tasks.iter().map(|task| paper(task, params, context).map_err(of(task)));
     let mut papers = papers.collect::<Result<Vec<_>, _>>()?;
     let mut cells = params.tasks.iter().map(|_| Vec::new()).collect::<Vec<Vec<Cell>>>();
@@ -121,6 +123,14 @@ impl Candidate {
 
 fn of(task: &Task) -> impl Fn(Failure) -> Failure {
     move |failure| failure.of(&format!("task `{}`", task.name()))
+}
+
+/// What fits nothing would not show in the report.
+fn check_fit(candidates: &[Candidate], tasks: &[Task]) -> Result<(), Failure> {
+    let models = candidates.iter().map(|candidate| (candidate.name.as_str(), candidate.kind));
+    let tasks = tasks.iter().map(|task| (task.name(), task.audience()));
+    let misfit = roster::misfit(&models.collect::<Vec<_>>(), &tasks.collect::<Vec<_>>());
+    misfit.map_or(Ok(()), |misfit| Err(Failure::input(misfit.message).remedy(misfit.remedy)))
 }
 
 /// Two tasks of one name could not be told apart in the report, and greedy answers to one question
