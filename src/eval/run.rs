@@ -165,7 +165,7 @@ fn paper<'a>(task: &'a Task, params: &Params, context: &Context<'_>) -> Result<P
             Paper::Answers(task, questions, baselines)
         }
         Task::Kept(task) => {
-            Paper::Kept(task, task.dialogues(&drawn(read_rows(&task.data)?, params))?)
+            Paper::Kept(task, drawn(task.dialogues(&read_rows(&task.data)?)?, params))
         }
         Task::Pairs(task) => Paper::Pairs(task, drawn(read_rows(&task.data)?, params)),
         Task::Perplexity(task) => {

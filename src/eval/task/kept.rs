@@ -50,6 +50,11 @@ struct Played<'a> {
 impl Kept {
     /// The dialogues of the rows, with errors that name row and column.
     pub fn dialogues(&self, rows: &[Benchmark]) -> Result<Vec<Dialogue>, Failure> {
+        let unknown = |column: &&String| !rows.iter().any(|row| row.contains_key(*column));
+        if let Some(column) = [&self.begins, &self.ends].into_iter().find(unknown) {
+            return Err(Failure::input(format!("no row has a column `{column}`"))
+                .remedy("name the column, or add one that holds null"));
+        }
         let dialogues = (1..).zip(rows).map(|(at, row)| {
             self.dialogue(row).map_err(|what| Failure::input(format!("row {at}: {what}")))
         });
@@ -214,6 +219,8 @@ mod tests {
     fn rows_that_cannot_be_played_are_named() {
         let kept = r#"{"turns":["a","b"],"begins":"x","ends":null}"#;
         assert_eq!(task(&[1, 2]).dialogues(&rows(&[kept])).unwrap().len(), 1);
+        let said = refused(&[1], r#"{"turns":["a"]}"#);
+        assert_eq!(said, "no row has a column `begins`");
         let said = refused(&[1], r#"{"turns":["a"],"begins":null}"#);
         assert_eq!(said, "row 2: neither `begins` nor `ends` holds a text");
         let said = refused(&[1], r#"{"turns":"a","begins":"x"}"#);
@@ -252,8 +259,9 @@ mod tests {
 
     #[test]
     fn an_empty_answer_ends_a_dialogue() {
-        let dialogues =
-            task(&[2]).dialogues(&rows(&[r#"{"turns":["a","b"],"ends":"c"}"#])).unwrap();
+        let dialogues = task(&[2])
+            .dialogues(&rows(&[r#"{"turns":["a","b"],"begins":null,"ends":"c"}"#]))
+            .unwrap();
         let mut played = Played::new(&dialogues[0]);
         played.hear(String::new());
         assert!(played.broken_off);

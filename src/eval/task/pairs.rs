@@ -1,6 +1,6 @@
 //! Pairs of answers of which people prefer one: how often a reward model agrees, how sure it is,
-//! and whether it knows unsafe answers. Llama 2, section 3.2.2 and tables 7, 28 and 29. Knows pairs and
-//! scores; does not know which model judges.
+//! and whether it knows unsafe answers. Llama 2, section 3.2.2 and tables 7, 28 and 29. Knows pairs
+//! and scores; does not know which model judges.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! which is unbiased where tokens are drawn at temperature 1. A reward is worth something only
-//! while the judge reads answers like those it learnt from, so a large divergence is told in words. Knows
-//! prompts, answers and scores; does not know which models they are of.
+//! while the judge reads answers like those it learnt from, so a large divergence is told in words.
+//! Knows prompts, answers and scores; does not know which models they are of.
 
 use std::path::PathBuf;
 
