@@ -52,7 +52,7 @@ const fn trains(name: &'static str, version: u32) -> Kind {
 /// Every stage kind that can be run here.
 pub const KINDS: &[Kind] = &[
     kind("command", 1),
-    Kind { name: "eval", version: 1, keyed: Keyed { outside: &[], input_names: true } },
+    Kind { name: "eval", version: 2, keyed: Keyed { outside: &[], input_names: true } },
     kind("export", 1),
     kind("fetch", 1),
     kind("generate", 2),
