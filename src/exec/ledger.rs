@@ -18,6 +18,7 @@ use super::decode::training::{batch_of, length_of};
 pub fn demand(action: &Action) -> Demand {
     let threads = match action.kind.as_str() {
         "pretrain" | "sft" | "eval" | "export" | "generate" | "train_tokenizer" => usize::MAX,
+        "context_distill" | "ghost_attention" | "rejection_sampling" => usize::MAX,
         _ => 1,
     };
     let config = action.params.get("model").and_then(architecture);
