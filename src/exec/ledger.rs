@@ -17,8 +17,9 @@ use super::decode::training::{batch_of, length_of};
 /// The most threads that a stage kind uses well, and the memory it will need where that is known.
 pub fn demand(action: &Action) -> Demand {
     let threads = match action.kind.as_str() {
-        "pretrain" | "sft" | "eval" | "export" | "generate" | "train_tokenizer" => usize::MAX,
         "context_distill" | "ghost_attention" | "rejection_sampling" => usize::MAX,
+        "pretrain" | "sft" | "reward_model" | "eval" | "export" | "generate"
+        | "train_tokenizer" => usize::MAX,
         _ => 1,
     };
     let config = action.params.get("model").and_then(architecture);

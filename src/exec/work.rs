@@ -5,7 +5,8 @@ use std::ffi::OsStr;
 
 use anyhow::{Result, bail};
 
-use super::decode::{data, eval as examination, hub as repositories, model, sampling, training};
+use super::decode::{align, data, eval as examination, hub as repositories};
+use super::decode::{model, sampling, training};
 use super::inputs::Fields;
 use crate::build::executor::{Job, Keyed};
 use crate::eval;
@@ -24,9 +25,9 @@ use crate::train::stage::smallworld::{self, Smallworld};
 use crate::train::stage::split::{self, Split};
 use crate::train::stage::train_tokenizer::{self, TrainTokenizer};
 use crate::train::stage::{ContextDistill, GhostAttention, PromptsOf, RejectionSampling};
-use crate::train::stage::{Export, Generate, Pretrain, Sft};
+use crate::train::stage::{Export, Generate, Pretrain, RewardModel, SafetyGate, Sft};
 use crate::train::stage::{context_distill, ghost_attention, prompts_of, rejection_sampling};
-use crate::train::stage::{export, generate, pretrain, sft};
+use crate::train::stage::{export, generate, pretrain, reward_model, safety_gate, sft};
 
 /// A stage kind: its name in the library, and its semantic version, which is bumped whenever the
 /// bits of its results change.
@@ -79,6 +80,8 @@ pub const KINDS: &[Kind] = &[
     kind("read_text", 1),
     kind("read_tokenizer", 1),
     kind("rejection_sampling", 1),
+    trains("reward_model", 1),
+    kind("safety_gate", 1),
     trains("sft", 1),
     kind("smallworld.generate", 1),
     kind("split", 1),
@@ -112,6 +115,8 @@ pub enum Work {
     ReadText(ReadText),
     ReadTokenizer(ReadTokenizer),
     RejectionSampling(RejectionSampling),
+    RewardModel(RewardModel),
+    SafetyGate(SafetyGate),
     Sft(Sft),
     Smallworld(Smallworld),
     Split(Split),
@@ -155,6 +160,8 @@ impl Work {
             "rejection_sampling" => {
                 Work::RejectionSampling(sampling::rejection_sampling_of(&fields)?)
             }
+            "reward_model" => Work::RewardModel(align::reward_model_of(&fields)?),
+            "safety_gate" => Work::SafetyGate(align::safety_gate_of(&fields)?),
             "sft" => Work::Sft(training::sft_of(&fields)?),
             "smallworld.generate" => Work::Smallworld(data::smallworld_of(&fields)?),
             "split" => Work::Split(data::split_of(&fields)?),
@@ -192,6 +199,8 @@ impl Work {
             Work::ReadText(params) => read_text::run(params, context),
             Work::ReadTokenizer(params) => read_tokenizer::run(params, context),
             Work::RejectionSampling(params) => rejection_sampling::run(params, context),
+            Work::RewardModel(params) => reward_model::run(params, context),
+            Work::SafetyGate(params) => safety_gate::run(params, context),
             Work::Sft(params) => sft::run(params, context),
             Work::Smallworld(params) => smallworld::run(params, context),
             Work::Split(params) => split::run(params, context),

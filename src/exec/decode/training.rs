@@ -61,7 +61,7 @@ pub fn length_of(quantity: Quantity) -> Result<Length> {
     }
 }
 
-fn training_of(fields: &Fields<'_>) -> Result<Training> {
+pub fn training_of(fields: &Fields<'_>) -> Result<Training> {
     Ok(Training {
         lr: fields.number("lr")?,
         length: length_of(fields.quantity("length")?)?,

@@ -39,6 +39,9 @@ impl Rows for Vec<Row> {
     }
 }
 
+/// The place of a row: which source, and where in it.
+pub type Pick = (usize, usize);
+
 /// Rows in the order they are learned from, `sequences` at a time. A batch is always full: where
 /// an epoch ends inside it, the next begins.
 #[derive(Debug)]
@@ -98,9 +101,19 @@ impl Batches {
         self.sources.iter().filter_map(|source| longest(&*source.of)).max().unwrap_or(0)
     }
 
-    /// The rows of `step`, counted from 0. Cheap when steps are asked for in order; any other step
-    /// is found by walking there from the first.
+    /// The rows of `step`, counted from 0.
     pub fn at(&mut self, step: u64) -> Vec<Row> {
+        self.picks(step).into_iter().map(|pick| self.row(pick)).collect()
+    }
+
+    /// A row by its place.
+    pub fn row(&self, (source, row): Pick) -> Row {
+        self.sources[source].of.row(row)
+    }
+
+    /// Where the rows of `step` stand. Cheap when steps are asked for in order; any other step is
+    /// found by walking there from the first.
+    pub fn picks(&mut self, step: u64) -> Vec<Pick> {
         if step < self.step {
             (self.step, self.cursors) = (0, cursors(&self.sources, self.seed));
         }
@@ -110,15 +123,11 @@ impl Batches {
             }
         }
         self.step = step + 1;
-        let drawn = (0..self.sequences).map(|_| {
-            let (source, row) = self.draw();
-            self.sources[source].of.row(row)
-        });
-        drawn.collect()
+        (0..self.sequences).map(|_| self.draw()).collect()
     }
 
     /// The next row, from the source that is furthest behind its share of the tokens.
-    fn draw(&mut self) -> (usize, usize) {
+    fn draw(&mut self) -> Pick {
         let behind = |at: &usize| self.cursors[*at].tokens as f64 / self.sources[*at].percent;
         let source = (0..self.sources.len())
             .min_by(|a, b| behind(a).total_cmp(&behind(b)))

@@ -13,6 +13,7 @@ pub mod jinja;
 pub mod lines;
 pub mod mixture;
 pub mod pack;
+pub mod pairs;
 #[cfg(feature = "parquet")]
 pub mod parquet;
 #[cfg(not(feature = "parquet"))]

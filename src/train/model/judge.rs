@@ -18,7 +18,6 @@
 //! safe/        a reward model
 //! ```
 
-use std::ops::Range;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -157,7 +156,8 @@ impl Scorer {
             let rows = self.rows_at_once(&texts[scores.len()..], scores.len())?;
             let batch = Batch::of(&rows.iter().collect::<Vec<_>>());
             self.model.forward(t, &batch, &mut a);
-            scores.extend(last_scores(t, &self.model, &batch, &a));
+            let ends: Vec<usize> = batch.rows.iter().map(|row| row.end).collect();
+            scores.extend(scores_at(t, &self.model, &ends, &a));
         }
         Ok(scores)
     }
@@ -198,17 +198,18 @@ impl Scorer {
     }
 }
 
-/// The score of each row of a batch after a forward pass: the head at the row's last token.
-pub fn last_scores<T: Tensor + Default>(
+/// The scores of texts after a forward pass: the head at the last token of each; `ends` are the
+/// places behind those.
+pub fn scores_at<T: Tensor + Default>(
     t: &Threads,
     model: &Transformer<T>,
-    batch: &Batch,
+    ends: &[usize],
     a: &Activations,
 ) -> Vec<f32> {
     let d = model.config.dim;
-    let last = |row: &Range<usize>| &a.hidden_td[(row.end - 1) * d..row.end * d];
-    let last_bd: Vec<f32> = batch.rows.iter().flat_map(last).copied().collect();
-    let mut scores = vec![0.0; batch.rows.len()];
-    linear(t, &last_bd, model.weights.head(), &mut scores, [batch.rows.len(), d, 1]);
+    let last_bd: Vec<f32> =
+        ends.iter().flat_map(|end| &a.hidden_td[(end - 1) * d..end * d]).copied().collect();
+    let mut scores = vec![0.0; ends.len()];
+    linear(t, &last_bd, model.weights.head(), &mut scores, [ends.len(), d, 1]);
     scores
 }

@@ -10,6 +10,7 @@ use crate::train::model::{Batch, Parameters, Transformer};
 use crate::train::progress::{Context, Failure, Metrics};
 
 pub mod next_token;
+pub mod ranking;
 
 /// Named figures of a step, the loss first.
 pub type Figures = Vec<(&'static str, f64)>;
@@ -30,11 +31,6 @@ pub trait Objective {
 
     /// Tokens of the longest row there can be.
     fn longest(&self) -> usize;
-
-    /// So many rows, from the first, belong together and go through the model at once.
-    fn group(&self) -> usize {
-        1
-    }
 
     /// Begins the gradient of a step with these rows.
     fn begin(&mut self, rows: &[&Row]);

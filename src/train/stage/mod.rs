@@ -36,6 +36,8 @@ pub mod samples;
 pub mod export;
 pub mod pretrain;
 pub mod read_model;
+pub mod reward_model;
+pub mod safety_gate;
 pub mod sft;
 
 pub use context_distill::ContextDistill;
@@ -46,6 +48,8 @@ pub use length::{BatchSize, Course, Length};
 pub use pretrain::Pretrain;
 pub use prompts_of::PromptsOf;
 pub use rejection_sampling::RejectionSampling;
+pub use reward_model::RewardModel;
+pub use safety_gate::SafetyGate;
 pub use samples::Answering;
 pub use sft::Sft;
 pub use train_loop::{Numerics, Training};

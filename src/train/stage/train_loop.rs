@@ -81,7 +81,7 @@ pub fn train(
 ) -> Result<Metrics, Failure> {
     let Numerics::ExactF32 = training.numerics;
     let t = context.kernels();
-    let at_once = at_once(objective, training.micro_batch);
+    let at_once = training.micro_batch.min(objective.sequences());
     let tokens = at_once * objective.longest();
     let mut state = TrainState::new(&model.config, training.optimizer, tokens, training.keep);
     let mut saver = context.attempt.clone().map(Saver::new);
@@ -122,12 +122,6 @@ pub fn train(
         context.progress.at(at.step / unit_steps, at.steps / unit_steps, unit, &told);
     }
     Ok(metrics(&at, model, objective))
-}
-
-/// How many rows go through the model at once: whole groups of those that belong together.
-fn at_once(objective: &dyn Objective, micro_batch: usize) -> usize {
-    let group = objective.group();
-    (micro_batch.min(objective.sequences()) / group).max(1) * group
 }
 
 fn metrics(at: &Position, model: &Transformer, objective: &dyn Objective) -> Metrics {
