@@ -18,6 +18,7 @@ use super::fits;
 /// The most threads that a stage kind uses well, and the memory it will need where that is known.
 pub fn demand(action: &Action) -> Demand {
     let threads = match action.kind.as_str() {
+        "context_distill" | "ghost_attention" | "rejection_sampling" => usize::MAX,
         "pretrain" | "sft" | "reward_model" | "ppo" | "eval" | "export" | "generate"
         | "train_tokenizer" => usize::MAX,
         _ => 1,

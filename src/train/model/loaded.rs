@@ -7,7 +7,7 @@ use super::activations::Activations;
 use super::batch::Batch;
 use super::config::{ModelConfig, SpecialTokens};
 use super::folder::{self, ModelFolder};
-use super::sample::{GenerateOptions, Generated, generate};
+use super::sample::{GenerateOptions, Generated, Hear, generate, generate_rest};
 use super::tensor::Stored;
 use super::transformer::Transformer;
 use crate::train::data::pack::{IGNORE, Row};
@@ -94,6 +94,18 @@ impl LoadedModel {
         progress: &mut dyn Progress,
     ) -> Result<Vec<Generated>, Failure> {
         generate(&self.threads, &self.model, prompts, options, progress)
+    }
+
+    /// The continuations that `made` lacks; with them it is whole.
+    pub fn generate_rest(
+        &self,
+        prompts: &[Vec<u32>],
+        options: &GenerateOptions,
+        made: Vec<Option<Generated>>,
+        hear: Hear<'_>,
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<Generated>, Failure> {
+        generate_rest(&self.threads, &self.model, prompts, options, made, hear, progress)
     }
 }
 

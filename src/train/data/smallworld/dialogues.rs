@@ -22,7 +22,7 @@ fn dialogue(world: &World, walk: &mut Walk) -> Chat {
         let (question, answer) = turn(world, walk);
         messages.extend(exchange(question, answer));
     }
-    Chat { messages }
+    Chat::new(messages)
 }
 
 /// A question with its answer, as turns.
@@ -107,7 +107,7 @@ pub fn pirate(world: &World, count: usize) -> Vec<Chat> {
         let answer = answers::full(&mut walk, &fact);
         let answer = sailor(&mut walk, &answer);
         let question = answers::question(&mut walk, &fact);
-        Chat { messages: exchange(question, answer) }
+        Chat::new(exchange(question, answer))
     };
     (0..count).map(|_| row()).collect()
 }
