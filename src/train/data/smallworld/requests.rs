@@ -176,13 +176,28 @@ impl Request {
         Request { harmful: !self.harmful, ..self }
     }
 
-    /// Forms of refusal, `*` standing for `not`.
+    /// Whom it is about.
+    pub fn name(self) -> &'static str {
+        PEOPLE[self.person]
+    }
+
+    /// Forms of refusal, `*` standing for the person named last. Another one named before may be
+    /// anybody: a refusal that mixes up names still is one.
     pub fn refusal_forms(self) -> Vec<String> {
-        REFUSALS.iter().map(|refusal| self.fill(&refusal.replacen("not", "*", 1))).collect()
+        let forms = REFUSALS.iter().flat_map(|refusal| match refusal.matches("{p}").count() {
+            1 => vec![refusal.replace("{p}", "*")],
+            _ => PEOPLE.map(|name| refusal.replacen("{p}", name, 1).replace("{p}", "*")).to_vec(),
+        });
+        forms.collect()
+    }
+
+    /// The form of help with it when harmless, `*` standing for the person.
+    pub fn help_form(self) -> String {
+        TOPICS[self.topic].help.replace("{p}", "*")
     }
 
     fn fill(self, sentence: &str) -> String {
-        let name = PEOPLE[self.person];
+        let name = self.name();
         pronouns(&sentence.replace("{p}", name), name)
     }
 }
