@@ -1,5 +1,5 @@
-//! Stages that let a model answer: what they keep, how their rows are written, and that one that was
-//! killed goes on with the same bytes.
+//! Stages that let a model answer: what they keep, how their rows are written, and that one that
+//! was killed goes on with the same bytes.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -300,14 +300,13 @@ fn half_of_the_ghosts_are_written_with_the_short_instruction() {
     assert!(said.starts_with("`short` has 2 rows and `instructions` 1"), "{said}");
 }
 
-#[test]
-fn only_better_answers_are_distilled() {
-    let (bench, params) = (Bench::new(), distilled());
+/// The rows of answers under the pre-prompt that are better than those without.
+fn better(bench: &Bench, params: &ContextDistill) -> Vec<(String, String)> {
     let plain = bench.sampled(&asked(), params.answering);
-    let under =
-        asked().into_iter().map(|turn| Message::new("user", format!("Please. {}", turn.content)));
-    let under = bench.sampled(&under.collect::<Vec<_>>(), params.answering);
-    let mut expected = Vec::new();
+    let under = |turn: Message| Message::new("user", format!("Please. {}", turn.content));
+    let under: Vec<Message> = asked().into_iter().map(under).collect();
+    let under = bench.sampled(&under, params.answering);
+    let mut better = Vec::new();
     for (at, turn) in asked().iter().enumerate() {
         let before = bench.kept(turn, &plain[at]).map(|(_, reward)| reward).unwrap_or_else(|| {
             let prompt = bench.format.prompt(&bench.tokenizer, 1, &[turn.clone()]).unwrap();
@@ -315,15 +314,27 @@ fn only_better_answers_are_distilled() {
             bench.reward(prompt.iter().chain(&plain[at].tokens).copied().chain(end).collect())
         });
         let after = bench.kept(turn, &under[at]).filter(|(_, reward)| *reward > before);
-        expected.extend(after.map(|(text, _)| (turn.content.clone(), text)));
+        better.extend(after.map(|(text, _)| (turn.content.clone(), text)));
     }
+    better
+}
+
+#[test]
+fn only_better_answers_are_distilled() {
+    let bench = Bench::new();
+    let seeded = |seed| {
+        let answering = Answering { seed, ..answering(1, 1.6) };
+        let params = ContextDistill { answering, ..distilled() };
+        let expected = better(&bench, &params);
+        (!expected.is_empty() && expected.len() < 12).then_some((params, expected))
+    };
+    let (params, expected) = (0..50).find_map(seeded).expect("some answers are better");
     let (rows, metrics) = ran(|context| context_distill::run(&params, context));
     let told = rows.iter().map(|row| {
         assert_eq!(row.messages.len(), 2);
         (row.messages[0].content.clone(), row.messages[1].content.clone())
     });
     assert_eq!(told.collect::<Vec<_>>(), expected);
-    assert!(!expected.is_empty() && expected.len() < 12, "{} of 12", expected.len());
     assert_eq!(metric(&metrics, "kept"), expected.len() as f64);
     assert_eq!(metric(&metrics, "of"), 12.0);
 }
@@ -363,7 +374,7 @@ fn a_stage_killed_anywhere_ends_with_the_bytes_of_one_never_killed() {
         let (never, said) = attempted(&root.path().join("never"), None, stage);
         assert!(never.is_some() && !goes_on(&said), "{at}");
         let folder = root.path().join("killed");
-        for after in [1, 9, 11, 13] {
+        for after in [1, 8, 9] {
             assert!(attempted(&folder, Some(End::Kill(after)), stage).0.is_none(), "{at} {after}");
         }
         let stopped = attempted(&folder, Some(End::Stop(3)), stage).0;
