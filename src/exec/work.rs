@@ -25,9 +25,9 @@ use crate::train::stage::smallworld::{self, Smallworld};
 use crate::train::stage::split::{self, Split};
 use crate::train::stage::train_tokenizer::{self, TrainTokenizer};
 use crate::train::stage::{ContextDistill, GhostAttention, PromptsOf, RejectionSampling};
-use crate::train::stage::{Export, Generate, Pretrain, RewardModel, SafetyGate, Sft};
+use crate::train::stage::{Export, Generate, Ppo, Pretrain, RewardModel, SafetyGate, Sft};
 use crate::train::stage::{context_distill, ghost_attention, prompts_of, rejection_sampling};
-use crate::train::stage::{export, generate, pretrain, reward_model, safety_gate, sft};
+use crate::train::stage::{export, generate, ppo, pretrain, reward_model, safety_gate, sft};
 
 /// A stage kind: its name in the library, and its semantic version, which is bumped whenever the
 /// bits of its results change.
@@ -56,7 +56,7 @@ const fn trains(name: &'static str, version: u32) -> Kind {
 pub const KINDS: &[Kind] = &[
     kind("command", 1),
     kind("context_distill", 1),
-    Kind { name: "eval", version: 1, keyed: Keyed { outside: &[], input_names: true } },
+    Kind { name: "eval", version: 2, keyed: Keyed { outside: &[], input_names: true } },
     kind("export", 1),
     kind("fetch", 1),
     kind("generate", 2),
@@ -69,6 +69,7 @@ pub const KINDS: &[Kind] = &[
     kind("hub_prompts", 1),
     kind("hub_text", 1),
     kind("hub_tokenizer", 1),
+    trains("ppo", 1),
     trains("pretrain", 1),
     kind("prompts_of", 1),
     kind("read_base_model", 1),
@@ -83,7 +84,7 @@ pub const KINDS: &[Kind] = &[
     trains("reward_model", 1),
     kind("safety_gate", 1),
     trains("sft", 1),
-    kind("smallworld.generate", 1),
+    kind("smallworld.generate", 2),
     kind("split", 1),
     kind("train_tokenizer", 1),
 ];
@@ -105,6 +106,7 @@ pub enum Work {
     HubPrompts(Rows<ReadPrompts>),
     HubText(Rows<ReadText>),
     HubTokenizer(HubTokenizer),
+    Ppo(Ppo),
     Pretrain(Pretrain),
     PromptsOf(PromptsOf),
     ReadBenchmark(ReadBenchmark),
@@ -147,6 +149,7 @@ impl Work {
             "hub_prompts" => Work::HubPrompts(repositories::rows_of(&fields, data::prompts_of)?),
             "hub_text" => Work::HubText(repositories::rows_of(&fields, data::text_of)?),
             "hub_tokenizer" => Work::HubTokenizer(repositories::hub_tokenizer_of(&fields)?),
+            "ppo" => Work::Ppo(align::ppo_of(&fields)?),
             "pretrain" => Work::Pretrain(training::pretrain_of(&fields)?),
             "prompts_of" => Work::PromptsOf(sampling::prompts_of(&fields)?),
             "read_benchmark" => Work::ReadBenchmark(data::read_benchmark_of(&fields)?),
@@ -189,6 +192,7 @@ impl Work {
             Work::HubPrompts(params) => hub::prompts(params, context),
             Work::HubText(params) => hub::text(params, context),
             Work::HubTokenizer(params) => hub::tokenizer(params, context),
+            Work::Ppo(params) => ppo::run(params, context),
             Work::Pretrain(params) => pretrain::run(params, context),
             Work::PromptsOf(params) => prompts_of::run(params, context),
             Work::ReadBenchmark(params) => read_benchmark::run(params, context),

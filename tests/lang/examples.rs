@@ -16,8 +16,11 @@ const GIVEN: [(&str, &str); 11] = [
          batch: 4 sequences, lr: 1e-3 }",
     ),
     ("chat", "stage chat = sft { init: base, data: world.dialogues, template: llama2.chat }"),
-    ("helpful", "stage helpful = reward_model { init: chat, data: world.helpful }"),
-    ("safe", "stage safe = reward_model { init: chat, data: world.safe }"),
+    (
+        "helpful",
+        "stage helpful = reward_model { init: chat, data: world.helpful, batch: 32 pairs }",
+    ),
+    ("safe", "stage safe = reward_model { init: chat, data: world.safe, batch: 32 pairs }"),
     ("judge", "stage judge = safety_gate { helpful, safe }"),
     ("parts", "stage parts = split { data: world.corpus, held_out: 5% }"),
     ("desk", "stage desk = read_chat { files: \"desk.jsonl\", shape: shapes.messages {} }"),

@@ -2,10 +2,11 @@
 //! never exist whole; and the log-probabilities of given tokens, by the same path and with the same
 //! bits. It does not know what the targets mean.
 //!
-//! Per token: m = max logit; z = Σ exp(logit − m) by the tree of 16 lanes; log_z = m + ln z;
-//! log p = logit − log_z. Backward: dlogit = (exp(logit − m) · (1 / z) − t) · scale, where t is 1
-//! at the target and 0 (not subtracted) elsewhere.
-//! Blocks are those of `gemm::linear_grad_weight`.
+//! Per token, with every logit first divided by the temperature T (1 leaves their bits):
+//! m = max logit; z = Σ exp(logit − m) by the tree of 16 lanes; log_z = m + ln z;
+//! log p = logit − log_z. Entropy: ln z − s / z with s = Σ exp(logit − m) · (logit − m), by FMA in
+//! the same tree. Backward: dlogit = (exp(logit − m) · (1 / z) − t) · (weight / T), where t is 1 at
+//! the target and 0 (not subtracted) elsewhere. Blocks are those of `gemm::linear_grad_weight`.
 
 use std::ops::Range;
 
@@ -17,44 +18,67 @@ use super::math::{exp, ln, max, reduce, sum};
 /// A target that is not learned: its loss is 0 and it gives no gradient.
 pub const IGNORE: u32 = u32::MAX;
 
-/// Where the gradients of the loss go.
+/// What is asked about.
+#[derive(Clone, Copy, Debug)]
+pub struct Targets<'a> {
+    /// The token that each position must predict, or [`IGNORE`].
+    pub ids: &'a [u32],
+    /// As in `gemm::linear_grad_weight`.
+    pub rows: &'a [Range<usize>],
+    /// What logits are divided by; positive.
+    pub temperature: f32,
+}
+
+/// What is written for each token, 0 where it is ignored.
+#[derive(Debug)]
+pub struct Losses<'a> {
+    /// −log p of the target.
+    pub nll: &'a mut [f32],
+    /// −Σ p log p of the whole distribution, if it is wanted.
+    pub entropy: Option<&'a mut [f32]>,
+}
+
+/// What the loss of a token is multiplied by: its place and its loss are given. An objective that
+/// weighs a token by its own probability needs no second pass.
+pub type Weight<'a> = &'a (dyn Fn(usize, f32) -> f32 + Sync);
+
+/// Where the gradients of Σ weight · loss go; a weight is held constant.
 pub struct Gradients<'a> {
-    /// What the sum of the losses is multiplied by.
-    pub scale: f32,
+    pub weight: Weight<'a>,
     /// Written: [m, d].
     pub dhidden: &'a mut [f32],
     /// Added to: [v, d]; None while the head is frozen.
     pub dhead: Option<&'a mut [f32]>,
 }
 
-/// `nll[m]` of `targets[m]` after hidden[m, d] · head[v, d]ᵀ; `rows` as in
-/// `gemm::linear_grad_weight`.
+/// The losses of m `targets` after hidden[m, d] · head[v, d]ᵀ.
 pub fn cross_entropy<'w>(
     t: &Threads,
     hidden: &[f32],
     head: impl Into<Elements<'w>>,
-    targets: &[u32],
-    rows: &[Range<usize>],
-    nll: &mut [f32],
+    targets: Targets,
+    mut losses: Losses,
     mut gradients: Option<Gradients>,
 ) {
-    assert_eq!(targets.len(), nll.len());
-    if targets.is_empty() {
+    let tokens = targets.ids.len();
+    assert_eq!(tokens, losses.nll.len());
+    assert!(losses.entropy.as_ref().is_none_or(|entropy| entropy.len() == tokens));
+    assert!(targets.temperature > 0.0, "logits are divided by a positive number");
+    if tokens == 0 {
         return;
     }
     let head = head.into();
-    let d = hidden.len() / targets.len();
+    let d = hidden.len() / tokens;
     let v = head.len() / d;
-    assert_eq!((hidden.len(), head.len()), (targets.len() * d, v * d));
+    assert_eq!((hidden.len(), head.len()), (tokens * d, v * d));
     let mut logits = Vec::new();
-    for block in token_blocks(rows, targets.len()) {
+    for block in token_blocks(targets.rows, tokens) {
         let (m, elements) = (block.len(), block.start * d..block.end * d);
         let hidden = &hidden[elements.clone()];
         logits.resize(m * v, 0.0);
         linear(t, hidden, head, &mut logits, [m, d, v]);
-        let scale = gradients.as_ref().map(|gradients| gradients.scale);
-        let targets = &targets[block.clone()];
-        losses(t, &mut logits, targets, &mut nll[block], scale);
+        let weight = gradients.as_ref().map(|gradients| gradients.weight);
+        score(t, &mut logits, block, targets, &mut losses, weight);
         if let Some(gradients) = &mut gradients {
             let dhidden = &mut gradients.dhidden[elements];
             linear_grad_input(t, &logits, head, dhidden, [m, d, v], Sink::Write);
@@ -71,52 +95,85 @@ pub fn log_probs<'w>(
     t: &Threads,
     hidden: &[f32],
     head: impl Into<Elements<'w>>,
-    targets: &[u32],
+    targets: Targets,
     log_probs: &mut [f32],
 ) {
-    let rows = 0..targets.len();
-    cross_entropy(t, hidden, head, targets, &[rows], log_probs, None);
+    let losses = Losses { nll: log_probs, entropy: None };
+    cross_entropy(t, hidden, head, targets, losses, None);
     log_probs.iter_mut().for_each(|x| *x = 0.0 - *x);
 }
 
-/// The losses of a block; given a scale, turns the logits into their gradient.
-fn losses(t: &Threads, logits: &mut [f32], targets: &[u32], nll: &mut [f32], scale: Option<f32>) {
-    let v = logits.len() / targets.len();
-    let (logits, nll) = (Parts::new(logits), Parts::new(nll));
-    t.split(targets.len(), 8, |range| {
-        for token in range {
+/// The losses of a block; given a weight, turns the logits into their gradient.
+fn score(
+    t: &Threads,
+    logits: &mut [f32],
+    block: Range<usize>,
+    targets: Targets,
+    losses: &mut Losses,
+    weight: Option<Weight>,
+) {
+    let (v, first) = (logits.len() / block.len(), block.start);
+    let (logits, nll) = (Parts::new(logits), Parts::new(losses.nll));
+    let entropy = losses.entropy.as_mut().map(|entropy| Parts::new(entropy));
+    t.split(block.len(), 8, |range| {
+        for at in range {
+            let token = first + at;
             // SAFETY: each token is one thread's.
-            let row = unsafe { logits.part(token * v..(token + 1) * v) };
+            let row = unsafe { logits.part(at * v..(at + 1) * v) };
             let nll = unsafe { &mut nll.part(token..token + 1)[0] };
+            let entropy = entropy.as_ref();
+            let entropy = entropy.map(|all| unsafe { &mut all.part(token..token + 1)[0] });
+            let (id, temperature) = (targets.ids[token], targets.temperature);
+            let weight = weight.map(|weight| move |nll| weight(token, nll));
             t.isa().run(
                 #[inline(always)]
-                || *nll = loss(row, targets[token], scale),
+                || *nll = loss(row, id, temperature, entropy, weight),
             );
         }
     });
 }
 
 #[inline(always)]
-fn loss(row: &mut [f32], target: u32, scale: Option<f32>) -> f32 {
+fn loss(
+    row: &mut [f32],
+    target: u32,
+    temperature: f32,
+    entropy: Option<&mut f32>,
+    weight: Option<impl Fn(f32) -> f32>,
+) -> f32 {
     if target == IGNORE {
         row.fill(0.0);
+        entropy.into_iter().for_each(|entropy| *entropy = 0.0);
         return 0.0;
+    }
+    if temperature != 1.0 {
+        row.iter_mut().for_each(|x| *x /= temperature);
     }
     let at = target as usize;
     let (logit, m) = (row[at], max(row));
+    // Before the logits are overwritten.
+    let s = if entropy.is_some() { sum_of_exp_times(row, m) } else { 0.0 };
     row.iter_mut().for_each(|x| *x = exp(*x - m));
     let z = sum(row);
-    if let Some(scale) = scale {
-        let inverse = 1.0 / z;
+    let nll = (m + ln(z)) - logit;
+    entropy.into_iter().for_each(|entropy| *entropy = ln(z) - s / z);
+    if let Some(weight) = weight {
+        let (inverse, scale) = (1.0 / z, weight(nll) / temperature);
         let target_probability = row[at] * inverse;
         row.iter_mut().for_each(|x| *x = *x * inverse * scale);
         row[at] = (target_probability - 1.0) * scale;
     }
-    (m + ln(z)) - logit
+    nll
 }
 
 /// Σ exp(x − m) by the tree of 16 lanes: the z of a row that is left as it is.
 #[inline(always)]
 pub(super) fn sum_of_exp(row: &[f32], m: f32) -> f32 {
     reduce(row, |acc, x| acc + exp(x - m))
+}
+
+/// Σ exp(x − m) · (x − m), in the same tree.
+#[inline(always)]
+fn sum_of_exp_times(row: &[f32], m: f32) -> f32 {
+    reduce(row, |acc, x| exp(x - m).mul_add(x - m, acc))
 }

@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use crate::train::data::pack::{IGNORE, Row};
+use crate::train::kernels::cross_entropy::Targets;
 
 /// Tokens of several rows in one line: no padding, and where everything begins and ends.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -61,6 +62,11 @@ impl Batch {
     /// Whether it holds no token.
     pub fn is_empty(&self) -> bool {
         self.tokens.is_empty()
+    }
+
+    /// What each position must predict, logits divided by `temperature`.
+    pub fn targets_at(&self, temperature: f32) -> Targets<'_> {
+        Targets { ids: &self.targets, rows: &self.rows, temperature }
     }
 
     /// How many positions are learnt from.

@@ -59,7 +59,8 @@ impl LoadedModel {
                 return Err(Failure::Interrupted);
             }
             let part = &rows[scores.len()..];
-            let batch = Batch::of(&part[..rows_at_once(part)].iter().collect::<Vec<_>>());
+            let part: Vec<&Row> = part.iter().collect();
+            let batch = Batch::of(&part[..rows_at_once(&part)]);
             self.model.forward(&self.threads, &batch, &mut a);
             self.model.losses(&self.threads, &batch, &mut a);
             scores.extend(batch.rows.iter().map(|row| a.nll_t[row.clone()].to_vec()));
@@ -109,7 +110,7 @@ impl LoadedModel {
 }
 
 /// How many of these rows are scored together.
-fn rows_at_once(rows: &[Row]) -> usize {
+pub fn rows_at_once(rows: &[&Row]) -> usize {
     let mut tokens = 0;
     let within = rows.iter().take_while(|row| {
         tokens += row.tokens.len();

@@ -18,7 +18,7 @@ use super::kv_cache::KvCache;
 use super::parameters::{BlockParameters, Parameters};
 use super::tensor::Tensor;
 use crate::train::kernels::attention::{self, Heads, Saved, Segment, Softmax};
-use crate::train::kernels::cross_entropy::cross_entropy;
+use crate::train::kernels::cross_entropy::{Losses, cross_entropy};
 use crate::train::kernels::gemm::{Sink, linear, linear_grad_input, linear_grad_weight};
 use crate::train::kernels::rope::{RopeTable, inverse_frequencies};
 use crate::train::kernels::{Threads, embedding, rms_norm, swiglu};
@@ -167,8 +167,9 @@ impl<T: Tensor + Default> Transformer<T> {
 
     /// Fills `nll_t` after a forward pass: −log p of each target, 0 where nothing is predicted.
     pub fn losses(&self, t: &Threads, batch: &Batch, a: &mut Activations) {
-        let (head_vd, hidden_td, nll_t) = (self.weights.head(), &a.hidden_td, &mut a.nll_t);
-        cross_entropy(t, hidden_td, head_vd, &batch.targets, &batch.rows, nll_t, None);
+        let losses = Losses { nll: &mut a.nll_t, entropy: None };
+        let targets = batch.targets_at(1.0);
+        cross_entropy(t, &a.hidden_td, self.weights.head(), targets, losses, None);
     }
 
     /// Adds to `gradients` what `dhidden_td` asks of every parameter below the head.

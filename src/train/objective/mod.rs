@@ -10,6 +10,7 @@ use crate::train::model::{Batch, Parameters, Transformer};
 use crate::train::progress::{Context, Failure, Metrics};
 
 pub mod next_token;
+pub mod ppo;
 pub mod ranking;
 
 /// Named figures of a step, the loss first.

@@ -9,7 +9,7 @@ use super::{Figures, Objective};
 use crate::train::data::batch::Batches;
 use crate::train::data::pack::Row;
 use crate::train::kernels::Threads;
-use crate::train::kernels::cross_entropy::{Gradients, cross_entropy};
+use crate::train::kernels::cross_entropy::{Gradients, Losses, cross_entropy};
 use crate::train::model::activations::Activations;
 use crate::train::model::{Batch, Parameters, Transformer};
 use crate::train::progress::{Context, Failure};
@@ -63,14 +63,15 @@ impl Objective for NextToken {
         a: &mut Activations,
         gradients: &mut Parameters,
     ) {
+        let scale = (1.0 / self.supervised as f64) as f32;
         let towards = Gradients {
-            scale: (1.0 / self.supervised as f64) as f32,
+            weight: &|_, _| scale,
             dhidden: &mut a.dhidden_td,
             dhead: Some(&mut gradients.head_vd),
         };
-        let (hidden_td, head_vd, targets) = (&a.hidden_td, model.weights.head(), &batch.targets);
-        let nll_t = &mut a.nll_t;
-        cross_entropy(t, hidden_td, head_vd, targets, &batch.rows, nll_t, Some(towards));
+        let losses = Losses { nll: &mut a.nll_t, entropy: None };
+        let (head_vd, targets) = (model.weights.head(), batch.targets_at(1.0));
+        cross_entropy(t, &a.hidden_td, head_vd, targets, losses, Some(towards));
         // One by one, so that no division into parts changes the sum.
         a.nll_t.iter().for_each(|nll| self.loss += f64::from(*nll));
     }

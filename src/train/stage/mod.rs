@@ -21,6 +21,7 @@ pub mod train_tokenizer;
 pub mod checkpoint;
 pub mod ledger;
 pub mod length;
+pub mod rollout;
 pub mod train_loop;
 
 // Rows that models make.
@@ -34,6 +35,8 @@ pub mod samples;
 
 // Models.
 pub mod export;
+pub mod policy;
+pub mod ppo;
 pub mod pretrain;
 pub mod read_model;
 pub mod reward_model;
@@ -45,6 +48,7 @@ pub use export::Export;
 pub use generate::Generate;
 pub use ghost_attention::GhostAttention;
 pub use length::{BatchSize, Course, Length};
+pub use ppo::Ppo;
 pub use pretrain::Pretrain;
 pub use prompts_of::PromptsOf;
 pub use rejection_sampling::RejectionSampling;

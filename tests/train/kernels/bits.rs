@@ -5,7 +5,9 @@ use std::ops::Range;
 
 use llamake::train::kernels::adamw::{AdamW, Moments, squared_norm};
 use llamake::train::kernels::attention::{self, Heads, Saved, Segment, Softmax};
-use llamake::train::kernels::cross_entropy::{Gradients, IGNORE, cross_entropy, log_probs};
+use llamake::train::kernels::cross_entropy::{
+    Gradients, IGNORE, Losses, Targets, cross_entropy, log_probs,
+};
 use llamake::train::kernels::gemm::{linear, linear_grad_input, linear_grad_weight};
 use llamake::train::kernels::rope::{RopeTable, inverse_frequencies};
 use llamake::train::kernels::sample::log_prob;
@@ -191,10 +193,14 @@ fn cross_entropy_is_the_same_everywhere() {
     same_everywhere("cross-entropy", "d4ef3b71ea49c290", |t| {
         let (mut nll, mut dhidden) = (vec![0.0; m], vec![0.0; m * d]);
         let mut dhead = numbers("dhead", v * d);
-        let gradients = Gradients { scale: 0.37, dhidden: &mut dhidden, dhead: Some(&mut dhead) };
-        cross_entropy(t, &hidden, &head, &targets, &rows, &mut nll, Some(gradients));
+        let (dhidden_to, dhead_to) = (&mut dhidden[..], Some(&mut dhead[..]));
+        let gradients = Gradients { weight: &|_, _| 0.37, dhidden: dhidden_to, dhead: dhead_to };
+        let losses = Losses { nll: &mut nll, entropy: None };
+        let asked = Targets { ids: &targets, rows: &rows, temperature: 1.0 };
+        cross_entropy(t, &hidden, &head, asked, losses, Some(gradients));
         let mut scored = vec![0.0; m];
-        log_probs(t, &hidden, &head, &targets, &mut scored);
+        let row = 0..m;
+        log_probs(t, &hidden, &head, Targets { rows: &[row], ..asked }, &mut scored);
         let negated: Vec<f32> = nll.iter().map(|x| 0.0 - x).collect();
         assert_same_bits("log_probs", &negated, &scored);
         let mut logits = vec![0.0; m * v];
@@ -204,6 +210,32 @@ fn cross_entropy_is_the_same_everywhere() {
             assert_same_bits("log_prob of the sampler", &scored[i..i + 1], &[sampled]);
         }
         vec![nll, dhidden, dhead]
+    });
+}
+
+/// Weights that depend on the token and its loss, a temperature, and entropies.
+#[test]
+fn weighed_cross_entropy_is_the_same_everywhere() {
+    let (m, d, v) = (301, 24, 95);
+    let (hidden, head) = (numbers("hidden", m * d), numbers("head", v * d));
+    let target = |i: usize| if i % 3 == 1 { IGNORE } else { (i * 7 % v) as u32 };
+    let ids: Vec<u32> = (0..m).map(target).collect();
+    let rows = batch_rows(&[20, 280, 1]);
+    let asked = Targets { ids: &ids, rows: &rows, temperature: 0.7 };
+    same_everywhere("weighed cross-entropy", "", |t| {
+        let (mut nll, mut entropy, mut dhidden) = (vec![0.0; m], vec![9.0; m], vec![0.0; m * d]);
+        let mut dhead = numbers("dhead", v * d);
+        let (dhidden_to, dhead_to) = (&mut dhidden[..], Some(&mut dhead[..]));
+        let weight = |token: usize, nll: f32| nll * (token % 7) as f32 - 1.0;
+        let gradients = Gradients { weight: &weight, dhidden: dhidden_to, dhead: dhead_to };
+        let losses = Losses { nll: &mut nll, entropy: Some(&mut entropy) };
+        cross_entropy(t, &hidden, &head, asked, losses, Some(gradients));
+        let mut scored = vec![0.0; m];
+        let blocks = batch_rows(&[301]);
+        log_probs(t, &hidden, &head, Targets { rows: &blocks, ..asked }, &mut scored);
+        let negated: Vec<f32> = nll.iter().map(|x| 0.0 - x).collect();
+        assert_same_bits("log_probs in other blocks, no gradients", &negated, &scored);
+        vec![nll, entropy, dhidden, dhead]
     });
 }
 

@@ -6,7 +6,7 @@ use candle_nn::ops::{rms_norm_slow, silu, softmax};
 use candle_nn::rotary_emb::rope_slow;
 use llamake::train::kernels::adamw::{AdamW, Moments, squared_norm};
 use llamake::train::kernels::attention::{self, Heads, Saved, Segment, Softmax};
-use llamake::train::kernels::cross_entropy::{Gradients, IGNORE, cross_entropy};
+use llamake::train::kernels::cross_entropy::{Gradients, IGNORE, Losses, Targets, cross_entropy};
 use llamake::train::kernels::gemm::{linear, linear_grad_input, linear_grad_weight};
 use llamake::train::kernels::rope::{RopeTable, inverse_frequencies};
 use llamake::train::kernels::{Sink, Threads, embedding, rms_norm, swiglu};
@@ -172,24 +172,42 @@ fn attention_agrees() {
 
 #[test]
 fn cross_entropy_agrees() {
+    for temperature in [1.0, 0.6, 1.7] {
+        check_cross_entropy(temperature);
+    }
+}
+
+/// Losses, entropies and gradients under weights of both signs, some of them zero.
+fn check_cross_entropy(temperature: f32) {
     let t = Threads::new(2);
     let (m, d, v) = (290, 40, 130);
     let (hidden, head) = (numbers("hidden", m * d), numbers("head", v * d));
     let targets: Vec<u32> = (0..m).map(|i| (i * 11 % v) as u32).collect();
-    let mut masked = targets.clone();
-    masked.iter_mut().step_by(4).for_each(|target| *target = IGNORE);
+    let mut ids = targets.clone();
+    ids.iter_mut().step_by(4).for_each(|target| *target = IGNORE);
+    let weights: Vec<f32> = (0..m).map(|i| 0.25 * (i % 5) as f32 - 0.5).collect();
     let (mut nll, mut dhidden, mut dhead) = (vec![0.0; m], vec![0.0; m * d], vec![0.0; v * d]);
-    let to = Gradients { scale: 0.25, dhidden: &mut dhidden, dhead: Some(&mut dhead) };
-    cross_entropy(&t, &hidden, &head, &masked, &[0..30, 30..290], &mut nll, Some(to));
+    let mut entropy = vec![9.0; m];
+    let weight = |token: usize, _| weights[token];
+    let to = Gradients { weight: &weight, dhidden: &mut dhidden, dhead: Some(&mut dhead) };
+    let losses = Losses { nll: &mut nll, entropy: Some(&mut entropy) };
+    let asked = Targets { ids: &ids, rows: &[0..30, 30..290], temperature };
+    cross_entropy(&t, &hidden, &head, asked, losses, Some(to));
     let (vhidden, vhead) = (var(&hidden, &[m, d]), var(&head, &[v, d]));
     let logits = vhidden.matmul(&vhead.t().unwrap()).unwrap();
+    let logits = (logits / f64::from(temperature)).unwrap();
     let log_z = logits.log_sum_exp(D::Minus1).unwrap();
     let targets = Tensor::new(&targets[..], &Device::Cpu).unwrap().unsqueeze(1).unwrap();
-    let truth = (log_z - logits.gather(&targets, 1).unwrap().squeeze(1).unwrap()).unwrap();
-    let kept: Vec<f32> = masked.iter().map(|&target| f32::from(target != IGNORE)).collect();
-    let truth = (truth * var(&kept, &[m]).as_tensor()).unwrap();
+    let picked = logits.gather(&targets, 1).unwrap().squeeze(1).unwrap();
+    let kept: Vec<f32> = ids.iter().map(|&target| f32::from(target != IGNORE)).collect();
+    let kept = var(&kept, &[m]);
+    let truth = ((&log_z - picked).unwrap() * kept.as_tensor()).unwrap();
     assert_near("nll", &values(&truth), &nll, TOLERANCE);
-    let truth = gradients(&truth, &vec![0.25; m], &[&vhidden, &vhead]);
+    let log_p = logits.broadcast_sub(&log_z.unsqueeze(1).unwrap()).unwrap();
+    let entropies = (log_p.exp().unwrap() * &log_p).unwrap().sum(D::Minus1).unwrap().neg().unwrap();
+    let entropies = (entropies * kept.as_tensor()).unwrap();
+    assert_near("entropy", &values(&entropies), &entropy, TOLERANCE);
+    let truth = gradients(&truth, &weights, &[&vhidden, &vhead]);
     assert_near("dhidden", &truth[0], &dhidden, TOLERANCE);
     assert_near("dhead", &truth[1], &dhead, TOLERANCE);
 }
@@ -199,16 +217,20 @@ fn cross_entropy_agrees_with_finite_differences() {
     let t = Threads::new(1);
     let (m, d, v) = (3, 8, 11);
     let (hidden, head) = (numbers("hidden", m * d), numbers("head", v * d));
+    let (row, weights) = (0..m, [1.0f32, -0.5, 2.0]);
+    let rows = [row];
+    let asked = Targets { ids: &[1, 9, 4], rows: &rows, temperature: 0.8 };
     let loss = |head: &[f32]| {
         let mut nll = vec![0.0; m];
-        let row = 0..m;
-        cross_entropy(&t, &hidden, head, &[1, 9, 4], &[row], &mut nll, None);
-        nll.iter().map(|&x| f64::from(x)).sum::<f64>()
+        let losses = Losses { nll: &mut nll, entropy: None };
+        cross_entropy(&t, &hidden, head, asked, losses, None);
+        nll.iter().zip(weights).map(|(&x, weight)| f64::from(x * weight)).sum::<f64>()
     };
     let (mut nll, mut dhidden, mut dhead) = (vec![0.0; m], vec![0.0; m * d], vec![0.0; v * d]);
-    let to = Gradients { scale: 1.0, dhidden: &mut dhidden, dhead: Some(&mut dhead) };
-    let row = 0..m;
-    cross_entropy(&t, &hidden, &head, &[1, 9, 4], &[row], &mut nll, Some(to));
+    let weight = |token: usize, _| weights[token];
+    let to = Gradients { weight: &weight, dhidden: &mut dhidden, dhead: Some(&mut dhead) };
+    let losses = Losses { nll: &mut nll, entropy: None };
+    cross_entropy(&t, &hidden, &head, asked, losses, Some(to));
     for at in 0..v * d {
         let moved = |step: f32| {
             let mut head = head.clone();
@@ -216,7 +238,7 @@ fn cross_entropy_agrees_with_finite_differences() {
             loss(&head)
         };
         let slope = (moved(0.01) - moved(-0.01)) / 0.02;
-        assert!((slope - f64::from(dhead[at])).abs() < 2e-4, "{slope} and {}", dhead[at]);
+        assert!((slope - f64::from(dhead[at])).abs() < 5e-4, "{slope} and {}", dhead[at]);
     }
 }
 
