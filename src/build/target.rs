@@ -28,11 +28,7 @@ pub fn find(module: &Module, target: &str) -> Vec<Asked> {
     }
 }
 
-fn by_address(
-    module: &Module,
-    positions: &BTreeMap<StageId, usize>,
-    target: &str,
-) -> Vec<Asked> {
+fn by_address(module: &Module, positions: &BTreeMap<StageId, usize>, target: &str) -> Vec<Asked> {
     let asked = address(target);
     let mut found = Vec::new();
     for (at, stage) in module.stages.iter().enumerate() {
