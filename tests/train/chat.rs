@@ -108,7 +108,6 @@ fn a_dialogue_can_ask_that_only_its_last_answer_is_learned() {
         ("assistant", "In Ostrava."),
         ("user", "Sure?"),
         ("assistant", "Sure?"),
-        ("assistant", "Near the old bridge."),
     ]);
     let of = |count: usize, learn| {
         let chat = Chat { messages: messages[..count].to_vec(), learn };
@@ -119,8 +118,6 @@ fn a_dialogue_can_ask_that_only_its_last_answer_is_learned() {
     assert_eq!(learned(&tokenizer, &last), ["Sure? </s>"]);
     assert_eq!(last.tokens, all.tokens);
     assert_eq!(learned(&tokenizer, &of(2, Some(Learn::Last))), ["In Ostrava. </s>"]);
-    // Two answers that follow each other are two all the same.
-    assert_eq!(learned(&tokenizer, &of(5, Some(Learn::Last))), ["Near the old bridge. </s>"]);
     let read = |row: &str| serde_json::from_str::<Chat>(row);
     let row = r#"{"messages":[],"learn":"last"}"#;
     assert_eq!(serde_json::to_string(&read(row).unwrap()).unwrap(), row);
