@@ -19,7 +19,7 @@ pub struct Smallworld {
 }
 
 /// How many ports there are.
-const PORTS: u64 = 21;
+const PORTS: u64 = 22;
 
 /// Makes every port of the signature.
 pub fn run(params: &Smallworld, ctx: &mut Context<'_>) -> Result<Metrics, Failure> {
@@ -31,6 +31,7 @@ pub fn run(params: &Smallworld, ctx: &mut Context<'_>) -> Result<Metrics, Failur
     ports.write("arithmetic", &smallworld::arithmetic(&world, params.problems))?;
     ports.write("dialogues", &smallworld::dialogues(&world, params.talks))?;
     ports.write("pirate", &smallworld::pirate(&world, params.talks.div_ceil(12)))?;
+    ports.write("puzzles", &smallworld::puzzles(&world, params.talks.div_ceil(10)))?;
     ports.write("helpful", &smallworld::helpful(&world, params.pairs))?;
     ports.write("safe", &smallworld::safe(&world, params.pairs - params.pairs / 3))?;
     ports.write("helpful_exam", &smallworld::helpful_exam(&world))?;

@@ -112,6 +112,22 @@ pub fn pirate(world: &World, count: usize) -> Vec<Chat> {
     (0..count).map(|_| row()).collect()
 }
 
+/// Questions that take some thought, answered right: sums 50, programs 20, two hops 15, probes 15 in
+/// a hundred. To be kept in mind while other things are learnt.
+pub fn puzzles(world: &World, count: usize) -> Vec<Chat> {
+    let mut walk = world.walk("puzzles");
+    let mut row = || {
+        let puzzle = match walk.below(100) {
+            0..50 => answers::word_problem(world, &mut walk),
+            50..70 => answers::program(&mut walk),
+            70..85 => answers::two_hops(world, &mut walk),
+            _ => answers::probe(world, &mut walk),
+        };
+        Chat::new(exchange(puzzle.question, puzzle.answer))
+    };
+    (0..count).map(|_| row()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
