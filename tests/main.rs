@@ -3,6 +3,7 @@
 mod build;
 mod cli;
 mod damaged;
+mod examining;
 mod exec;
 #[cfg(feature = "hub")]
 mod fake_hub;

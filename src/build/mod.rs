@@ -5,6 +5,8 @@
 // A module becomes work.
 pub mod plan;
 
+pub mod target;
+
 pub mod action;
 
 pub mod executor;

@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::digest::{Entry, Manifest};
+use super::digest::{Digest, Entry, Manifest};
 use super::executor::Failure;
 use super::failures::io_failure;
 use super::plan::Plan;
 use super::store::{ActionResult, FileStat, Scratch, Store, manifest_of};
+use super::target::folders;
 use crate::lang::value::SINGLE_PORT;
 
 /// The folder of a recipe's outputs.
@@ -34,14 +35,16 @@ impl<'a> Outputs<'a> {
     pub fn new(root: &'a Path, store: &'a Store, plan: &Plan) -> Outputs<'a> {
         let mut parents = BTreeSet::new();
         for name in &plan.known_stages {
-            parents.extend(name.match_indices('/').map(|(at, _)| name[..at].to_string()));
+            let parts = folders(name);
+            parents.extend((1..parts.len()).map(|count| parts[..count].join("/")));
         }
         Outputs { root, store, parents, scratch: OnceCell::new() }
     }
 
     /// Where a result lies, or will.
     pub fn path(&self, stage: &str, port: &str, manifest: &Manifest) -> PathBuf {
-        let folder = stage.split('/').fold(self.root.to_path_buf(), |at, part| at.join(safe(part)));
+        let parts = folders(stage).into_iter();
+        let folder = parts.fold(self.root.to_path_buf(), |at, part| at.join(safe(part)));
         let whole = matches!(manifest, Manifest::Folder(_))
             && port == SINGLE_PORT
             && !self.parents.contains(stage);
@@ -127,6 +130,9 @@ fn file_of(path: &Path, manifest: &Manifest, entry: &Entry) -> PathBuf {
     }
 }
 
+/// Characters of a folder's name; file systems take 255 bytes.
+const LONGEST_NAME: usize = 60;
+
 /// A name as one part of a path: what could lead elsewhere is written as `%XX`, so no two names
 /// meet and none escapes.
 fn safe(name: &str) -> String {
@@ -143,7 +149,14 @@ fn safe(name: &str) -> String {
     if text.is_empty() {
         return "%".to_string();
     }
-    String::from_utf8(text).expect("whole characters were kept")
+    let text = String::from_utf8(text).expect("whole characters were kept");
+    match text.char_indices().nth(LONGEST_NAME) {
+        None => text,
+        Some((end, _)) => {
+            let digest = Digest::of_bytes(name.as_bytes());
+            format!("{}%{}", &text[..end], digest.short())
+        }
+    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use super::executor::{Executor, Failure, Keyed};
 use super::key::{ActionKey, Contents, action_key};
 use super::literal::erased_artifact;
 use super::sources::visit;
+use super::target::{self, Asked};
 use crate::lang::source::Place;
 use crate::lang::value::{Module, Stage, StageId, Value};
 
@@ -183,37 +184,26 @@ fn cycle(module: &Module, graph: &DiGraph<usize, ()>) -> Failure {
         .remedy("let one of them take its input from elsewhere")
 }
 
-type Asked = (usize, Option<String>);
-
-fn asked(module: &Module, targets: &[String]) -> Result<Vec<Asked>, Vec<Failure>> {
-    let positions: BTreeMap<StageId, usize> =
-        module.stages.iter().enumerate().map(|(at, stage)| (stage.id, at)).collect();
-    let output =
-        |output: &crate::lang::value::Output| (positions[&output.stage], output.port.clone());
+/// The results that targets mean: names of stages, of uses of functions or sweeps, of outputs.
+pub fn asked(module: &Module, targets: &[String]) -> Result<Vec<Asked>, Vec<Failure>> {
     if targets.is_empty() && module.outputs.is_empty() {
         return Ok((0..module.stages.len()).map(|at| (at, None)).collect());
     }
     if targets.is_empty() {
-        return Ok(module.outputs.iter().map(output).collect());
+        let positions: BTreeMap<StageId, usize> =
+            module.stages.iter().enumerate().map(|(at, stage)| (stage.id, at)).collect();
+        let outputs = module.outputs.iter();
+        return Ok(outputs.map(|one| (positions[&one.stage], one.port.clone())).collect());
     }
-    let names: BTreeMap<&str, usize> =
-        module.stages.iter().enumerate().map(|(at, stage)| (stage.name.as_str(), at)).collect();
-    let one = |target: &String| {
-        let declared = module.outputs.iter().find(|output| output.name == *target).map(output);
-        let stage = names.get(target.as_str()).map(|at| (*at, None));
-        let port = || {
-            let (stage, port) = target.rsplit_once('.')?;
-            let at = *names.get(stage)?;
-            let known = module.stages[at].ports.iter().any(|(name, _)| name == port);
-            known.then(|| (at, Some(port.to_string())))
-        };
-        stage.or(declared).or_else(port).ok_or_else(|| unknown_target(module, target))
-    };
-    let found: Vec<Result<Asked, Failure>> = targets.iter().map(one).collect();
-    match found.iter().any(Result::is_err) {
-        true => Err(found.into_iter().filter_map(Result::err).collect()),
-        false => Ok(found.into_iter().flatten().collect()),
+    let (mut found, mut failures) = (Vec::new(), Vec::new());
+    for target in targets {
+        let results = target::find(module, target);
+        if results.is_empty() {
+            failures.push(unknown_target(module, target));
+        }
+        found.extend(results);
     }
+    if failures.is_empty() { Ok(found) } else { Err(failures) }
 }
 
 /// A name that is no stage of the recipe.

@@ -62,7 +62,8 @@ pub fn model(
     let kept = tempfile::tempdir()?;
     let place = kept.path().join("model");
     let stage = words.last().cloned().unwrap_or_default();
-    let Some(manifest) = result.ports.get(SINGLE_PORT) else {
+    let port = found.plan.wanted.first().and_then(|wanted| wanted.port.as_deref());
+    let Some(manifest) = result.ports.get(port.unwrap_or(SINGLE_PORT)) else {
         return Ok(Err(fail(&[Failure::new(format!("`{stage}` makes no model"))])));
     };
     let place = found.store.blobs().lay_out(manifest, &place)?;

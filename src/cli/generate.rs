@@ -22,6 +22,7 @@ pub fn run(args: &args::Generate) -> Result<Exit> {
     let threads = pool(args.jobs).threads;
     let mut quiet = Quiet { cancel };
     let manner = Manner {
+        samples: 1,
         max_answer: usize::try_from(args.max_answer)?,
         sampling: Sampling {
             temperature: args.temperature as f32,

@@ -9,6 +9,7 @@ use super::{Exit, args, check};
 use crate::build::executor::Failure;
 use crate::build::plan::unknown_target;
 use crate::build::store::{MetricPoint, Store};
+use crate::build::target;
 
 /// Shows the last run of a stage.
 pub fn run(args: &args::Log) -> Result<Exit> {
@@ -16,11 +17,18 @@ pub fn run(args: &args::Log) -> Result<Exit> {
         Ok(ready) => ready,
         Err(exit) => return Ok(exit),
     };
-    let [stage] = names.as_slice() else { anyhow::bail!("name one stage") };
-    if !compiled.module.stages.iter().any(|known| known.name == *stage) {
-        tell(&unknown_target(&compiled.module, stage));
-        return Ok(Exit::Usage);
-    }
+    let [target] = names.as_slice() else { anyhow::bail!("name one stage") };
+    let found = target::find(&compiled.module, target);
+    let mut stages: Vec<usize> = found.into_iter().map(|(stage, _)| stage).collect();
+    stages.dedup();
+    let stage = match stages.as_slice() {
+        [one] => &compiled.module.stages[*one].name,
+        [] => {
+            tell(&unknown_target(&compiled.module, target));
+            return Ok(Exit::Usage);
+        }
+        several => anyhow::bail!("`{target}` is {} stages; name one of them", several.len()),
+    };
     let recipe = compiled.history_name();
     let shown = Store::open(&compiled.project.cache)
         .and_then(|store| show(&store, &recipe, stage, args.json));

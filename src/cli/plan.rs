@@ -133,10 +133,15 @@ fn bare(literal: &str) -> String {
     let mut parts = literal.split("@\"");
     let mut text = parts.next().unwrap_or_default().to_string();
     for part in parts {
-        let (name, rest) = part.split_once('"').unwrap_or((part, ""));
+        let quoted = format!("\"{part}");
+        let mut read = serde_json::Deserializer::from_str(&quoted).into_iter::<String>();
+        let Some(Ok(name)) = read.next() else {
+            text += &quoted;
+            continue;
+        };
         let single = name.strip_suffix(SINGLE_PORT).and_then(|stage| stage.strip_suffix('.'));
-        text += single.unwrap_or(name);
-        text += rest;
+        text += single.unwrap_or(&name);
+        text += &quoted[read.byte_offset()..];
     }
     text
 }
@@ -228,8 +233,19 @@ pub fn assessed_for_one(
     if words.len() > 2 || (words.len() == 2 && !words[0].ends_with(".recipe")) {
         bail!("name one stage");
     }
-    let name = stage.split('.').next().unwrap_or(stage).to_string();
-    Ok(assessed(flags, words)?.map(|assessed| (assessed, name)))
+    let assessed = match assessed(flags, words)? {
+        Ok(assessed) => assessed,
+        Err(exit) => return Ok(Err(exit)),
+    };
+    let mut stages: Vec<&str> = assessed.plan.wanted.iter().map(|one| &*one.stage).collect();
+    stages.dedup();
+    match stages.as_slice() {
+        [one] => {
+            let name = one.to_string();
+            Ok(Ok((assessed, name)))
+        }
+        several => bail!("`{stage}` is several stages: `{}`; name one", several.join("`, `")),
+    }
 }
 
 /// `llamake status`: one line a stage.

@@ -1,23 +1,20 @@
-//! A model that can be asked in words: weights, tokenizer, and the chat template where it has one.
-//! Does not know what the answers are worth.
+//! A model that can be asked in words: weights, and how turns become its tokens. Does not know what
+//! the answers are worth.
 
 use std::path::Path;
 
-use crate::train::data::chat::{ChatFormat, Template};
+use super::wording::Wording;
 use crate::train::data::pack::{IGNORE, Row};
-use crate::train::data::rows::Message;
-use crate::train::data::tokenizer::Tokenizer;
 use crate::train::kernels::Threads;
 use crate::train::kernels::sample::Sampling;
-use crate::train::model::sample::GenerateOptions;
+use crate::train::model::sample::{GenerateOptions, Generated, as_row};
 use crate::train::model::{Anywhere, LoadedModel};
 use crate::train::progress::{Failure, Progress};
 
 /// A model ready to be asked.
 pub struct Examinee {
+    pub wording: Wording,
     model: LoadedModel,
-    tokenizer: Tokenizer,
-    format: Option<ChatFormat>,
 }
 
 /// What it said, and whether it ended by itself.
@@ -27,67 +24,77 @@ pub struct Answer {
     pub ended: bool,
 }
 
-/// How long and how freely it may answer.
+/// How often, how long and how freely it may answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Manner {
+    /// Answers a prompt.
+    pub samples: usize,
     pub max_answer: usize,
     pub sampling: Sampling,
     pub seed: u64,
 }
 
-/// The most likely token each time.
-pub const GREEDY: Sampling = Sampling { temperature: 0.0, top_k: None, top_p: 1.0 };
+/// Tokens drawn from the model's own distribution at a temperature; at 0 the most likely each time.
+pub fn tempered(temperature: f64) -> Sampling {
+    Sampling { temperature: temperature as f32, top_k: None, top_p: 1.0 }
+}
 
 impl Examinee {
     /// Opens a model's folder, or a GGUF file.
     pub fn open(path: &Path, threads: Threads) -> Result<Examinee, Failure> {
         let Anywhere { model, tokenizer, chat_template } = Anywhere::open(path)?;
-        let format = chat_template.map(|jinja| {
-            ChatFormat::new(&Template {
-                name: "chat_template".into(),
-                jinja,
-                bos: tokenizer.bos().text.clone(),
-                eos: tokenizer.eos().text.clone(),
-                forbidden: Vec::new(),
-            })
-        });
-        let format = format.transpose()?;
-        Ok(Examinee { model: LoadedModel::of(model, threads), tokenizer, format })
+        let wording = Wording::new(tokenizer, chat_template)?;
+        Ok(Examinee { wording, model: LoadedModel::of(model, threads) })
     }
 
-    /// Whether it is asked through a chat template; without one the question stands as plain text.
-    pub fn is_chat(&self) -> bool {
-        self.format.is_some()
+    /// The most tokens that a prompt and its answer hold.
+    pub fn context(&self) -> usize {
+        self.model.config().context
     }
 
-    /// Answers to questions, in order.
+    /// Answers to questions, question by question.
     pub fn ask(
         &self,
         questions: &[String],
         manner: Manner,
         progress: &mut dyn Progress,
     ) -> Result<Vec<Answer>, Failure> {
-        let prompt = |(at, question): (usize, &String)| match &self.format {
-            Some(format) => {
-                let turns = [Message::new("user", question.as_str())];
-                format.prompt(&self.tokenizer, at + 1, &turns)
-            }
-            None => {
-                let mut ids = vec![self.tokenizer.bos().id];
-                ids.extend(self.tokenizer.encode(question));
-                Ok(ids)
-            }
-        };
-        let prompts = questions.iter().enumerate().map(prompt).collect::<Result<Vec<_>, _>>()?;
-        let Manner { max_answer, sampling, seed } = manner;
-        let eos = self.tokenizer.eos().id;
-        let options = GenerateOptions { samples: 1, max_answer, sampling, seed, eos };
-        let made = self.model.generate(&prompts, &options, progress)?;
-        let answer = |made: &crate::train::model::sample::Generated| Answer {
-            text: self.tokenizer.decode(&made.tokens).trim().to_string(),
-            ended: made.ended,
-        };
-        Ok(made.iter().map(answer).collect())
+        let prompts = (1..).zip(questions).map(|(row, text)| self.wording.question(row, text));
+        let prompts = prompts.collect::<Result<Vec<_>, _>>()?;
+        let made = self.generate(&prompts, manner, progress)?;
+        Ok(made.iter().map(|made| self.answer(made)).collect())
+    }
+
+    /// Continuations of prompts in tokens, prompt by prompt.
+    pub fn generate(
+        &self,
+        prompts: &[Vec<u32>],
+        manner: Manner,
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<Generated>, Failure> {
+        let Manner { samples, max_answer, sampling, seed } = manner;
+        let eos = self.wording.tokenizer.eos().id;
+        let options = GenerateOptions { samples, max_answer, sampling, seed, eos };
+        self.model.generate(prompts, &options, progress)
+    }
+
+    /// A continuation in words.
+    pub fn answer(&self, made: &Generated) -> Answer {
+        let text = self.wording.tokenizer.decode(&made.tokens).trim().to_string();
+        Answer { text, ended: made.ended }
+    }
+
+    /// log p of each continuation, whoever made it, its ending token included.
+    pub fn log_probs(
+        &self,
+        replies: &[(&[u32], &Generated)],
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<f64>, Failure> {
+        let eos = self.wording.tokenizer.eos().id;
+        let rows = replies.iter().map(|(prompt, made)| as_row(prompt, made, eos));
+        let losses = self.model.score(&rows.collect::<Vec<_>>(), progress)?;
+        let whole = |losses: Vec<f32>| -losses.into_iter().map(f64::from).sum::<f64>();
+        Ok(losses.into_iter().map(whole).collect())
     }
 
     /// The negative log-likelihood of every token of each text but the `bos` it begins with; a text
@@ -100,7 +107,7 @@ impl Examinee {
     ) -> Result<Vec<Vec<f32>>, Failure> {
         let mut rows = Vec::new();
         let mut owner = Vec::new();
-        let documents = self.tokenizer.encode_documents(texts, threads);
+        let documents = self.wording.tokenizer.encode_documents(texts, threads);
         for (at, tokens) in documents.iter().enumerate() {
             for row in windows(tokens, self.model.config().context) {
                 rows.push(row);

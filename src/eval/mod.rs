@@ -9,14 +9,26 @@ pub mod metric;
 // What a model would have to beat.
 pub mod baseline;
 
+// What one model shows on one task.
+pub mod finding;
+
+// How turns become the tokens of one model.
+pub mod wording;
+
 // A model that can be asked in words.
 pub mod examinee;
+
+// A reward model that reads answers in words.
+pub mod critic;
 
 // One file a kind of task.
 pub mod task;
 
+// Which models there are, and which tasks fit them.
+pub mod roster;
+
 // What is written down in the end.
 pub mod report;
 
-// Every model on every task.
+// Every model on every task that fits it.
 pub mod run;

@@ -1,13 +1,19 @@
-//! Every model on every task, one report. Knows tasks and models by name; does not know how an
-//! answer is measured.
+//! Every model on every task that fits it, one report. Each model is opened once. Knows tasks and
+//! models by name; does not know how an answer is measured.
 
 use std::path::PathBuf;
 
-use super::examinee::{Examinee, GREEDY, Manner};
-use super::report::{Baseline, Cell, Report, Sample, TaskReport};
-use super::task::answers::Answers;
+use super::critic::Critic;
+use super::examinee::Examinee;
+use super::finding::Finding;
+use super::report::{Baseline, Cell, Report, TaskReport};
+use super::roster::{self, Audience, Candidate, Kind};
+use super::task::answers::{Answers, Question};
+use super::task::kept::{Dialogue, Kept};
+use super::task::pairs::Pairs;
 use super::task::perplexity::{self, Perplexity};
-use crate::train::data::rows::{Chat, Text, read_rows};
+use super::task::rewards::{Readers, Rewards};
+use crate::train::data::rows::{Chat, Preference, Prompt, Text, read_rows};
 use crate::train::kernels::rng::Stream;
 use crate::train::progress::{Context, Failure, Metrics};
 
@@ -22,32 +28,86 @@ pub struct Params {
     pub seed: u64,
 }
 
-/// What is asked of every model.
+/// What is asked of every model that it fits.
 #[derive(Clone, Debug)]
 pub enum Task {
-    Perplexity(Perplexity),
     Answers(Answers),
+    Kept(Kept),
+    Pairs(Pairs),
+    Perplexity(Perplexity),
+    Rewards(Rewards),
+}
+
+/// A task with its rows read, before any model is asked.
+enum Paper<'a> {
+    Answers(&'a Answers, Vec<Question>, Vec<Baseline>),
+    Kept(&'a Kept, Vec<Dialogue>),
+    Pairs(&'a Pairs, Vec<Preference>),
+    Perplexity(Vec<String>),
+    Rewards(&'a Rewards, Vec<Prompt>, Box<Readers>),
+}
+
+/// A model, opened.
+enum Sitter {
+    Language(Box<Examinee>),
+    Reward(Box<Critic>),
 }
 
 impl Task {
     fn name(&self) -> &str {
         match self {
-            Task::Perplexity(task) => &task.name,
             Task::Answers(task) => &task.name,
+            Task::Kept(task) => &task.name,
+            Task::Pairs(task) => &task.name,
+            Task::Perplexity(task) => &task.name,
+            Task::Rewards(task) => &task.name,
+        }
+    }
+
+    fn audience(&self) -> Audience {
+        let kind = match self {
+            Task::Answers(_) => "answers",
+            Task::Kept(_) => "kept",
+            Task::Pairs(_) => "pairs",
+            Task::Perplexity(_) => "perplexity",
+            Task::Rewards(_) => "rewards",
+        };
+        Audience::of_task(kind).expect("every kind of task is for someone")
+    }
+
+    /// How freely answers are drawn, and how many to a row.
+    fn drawing(&self) -> Option<(f64, usize)> {
+        match self {
+            Task::Answers(task) => Some((task.temperature, task.samples)),
+            Task::Rewards(task) => Some((task.temperature, task.samples)),
+            Task::Kept(_) | Task::Pairs(_) | Task::Perplexity(_) => None,
         }
     }
 }
 
-/// Answers that the report shows of each model and task, spread over the questions.
-const SAMPLES: usize = 4;
-
 /// Asks everything and writes the report to `out/out`.
 pub fn run(params: &Params, context: &mut Context<'_>) -> Result<Metrics, Failure> {
-    check_names(params)?;
-    let mut report = Report { seed: params.seed, limit: params.limit, tasks: Vec::new() };
-    for task in &params.tasks {
-        report.tasks.push(examine(task, params, context)?);
+    check_tasks(&params.tasks)?;
+    let candidates = roster::candidates(&params.models)?;
+    check_fit(&candidates, &params.tasks)?;
+    let papers = params.tasks.iter().map(|task| paper(task, params, context).map_err(of(task)));
+    let mut papers = papers.collect::<Result<Vec<_>, _>>()?;
+    let mut cells = params.tasks.iter().map(|_| Vec::new()).collect::<Vec<Vec<Cell>>>();
+    for candidate in &candidates {
+        let sitter = open(candidate, context).map_err(|failure| failure.of(&candidate.named()))?;
+        for (at, task) in params.tasks.iter().enumerate() {
+            if task.audience().holds(candidate.kind) {
+                context.progress.log(&format!("task {} to {}", task.name(), candidate.name));
+                let finding = examine(&papers[at], &sitter, params.seed, context);
+                let finding = finding.map_err(|failure| failure.of(&candidate.named()));
+                let cell = |finding| Cell { model: candidate.name.clone(), finding };
+                cells[at].push(finding.map(cell).map_err(of(task))?);
+            }
+        }
     }
+    let tasks = params.tasks.iter().zip(cells).zip(&mut papers);
+    let tasks = tasks.map(|((task, cells), paper)| task_report(task, cells, paper)).collect();
+    let report = Report { seed: params.seed, limit: params.limit, tasks };
     report.write(&context.out.join("out"))?;
     for line in report.text().lines() {
         context.progress.log(line);
@@ -55,75 +115,122 @@ pub fn run(params: &Params, context: &mut Context<'_>) -> Result<Metrics, Failur
     Ok(report.headlines())
 }
 
-/// Two tasks of one name could not be told apart in the report.
-fn check_names(params: &Params) -> Result<(), Failure> {
-    let mut names = params.tasks.iter().map(Task::name).collect::<Vec<_>>();
+impl Candidate {
+    fn named(&self) -> String {
+        format!("model `{}`", self.name)
+    }
+}
+
+fn of(task: &Task) -> impl Fn(Failure) -> Failure {
+    move |failure| failure.of(&format!("task `{}`", task.name()))
+}
+
+/// What fits nothing would not show in the report.
+fn check_fit(candidates: &[Candidate], tasks: &[Task]) -> Result<(), Failure> {
+    let models = candidates.iter().map(|candidate| (candidate.name.as_str(), candidate.kind));
+    let tasks = tasks.iter().map(|task| (task.name(), task.audience()));
+    let misfit = roster::misfit(&models.collect::<Vec<_>>(), &tasks.collect::<Vec<_>>());
+    misfit.map_or(Ok(()), |misfit| Err(Failure::input(misfit.message).remedy(misfit.remedy)))
+}
+
+/// Two tasks of one name could not be told apart in the report, and greedy answers to one question
+/// are all alike.
+fn check_tasks(tasks: &[Task]) -> Result<(), Failure> {
+    let mut names = tasks.iter().map(Task::name).collect::<Vec<_>>();
     names.sort_unstable();
-    match names.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(Failure::input(format!("two tasks are called `{}`", pair[0]))
-            .remedy("give each task a `name` of its own")),
+    if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(Failure::input(format!("two tasks are called `{}`", pair[0]))
+            .remedy("give each task a `name` of its own"));
+    }
+    let alike = |(temperature, samples)| temperature == 0.0 && samples > 1;
+    match tasks.iter().find(|task| task.drawing().is_some_and(alike)) {
+        Some(task) => Err(Failure::input(format!(
+            "task `{}` asks for several answers at temperature 0, which are all alike",
+            task.name()
+        ))
+        .remedy("set `temperature` above 0, or `samples` to 1")),
         None => Ok(()),
     }
 }
 
-fn examine(task: &Task, params: &Params, context: &mut Context<'_>) -> Result<TaskReport, Failure> {
-    context.progress.log(&format!("task {}", task.name()));
-    match task {
-        Task::Perplexity(task) => read_texts(task, params, context),
-        Task::Answers(task) => ask_questions(task, params, context),
-    }
-    .map_err(|failure| failure.of(&format!("task `{}`", task.name())))
+/// Reads the rows of a task.
+fn paper<'a>(task: &'a Task, params: &Params, context: &Context<'_>) -> Result<Paper<'a>, Failure> {
+    Ok(match task {
+        Task::Answers(task) => {
+            let questions = task.questions(&drawn(read_rows(&task.data)?, params))?;
+            let training = task.training.as_deref().map(read_rows::<Chat>).transpose()?;
+            let baselines = training.map(|training| task.baselines(&questions, &training));
+            let named = baselines.into_iter().flatten();
+            let baselines = named.map(|(name, right)| Baseline { name, right }).collect();
+            Paper::Answers(task, questions, baselines)
+        }
+        Task::Kept(task) => {
+            Paper::Kept(task, drawn(task.dialogues(&read_rows(&task.data)?)?, params))
+        }
+        Task::Pairs(task) => Paper::Pairs(task, drawn(read_rows(&task.data)?, params)),
+        Task::Perplexity(task) => {
+            let rows = drawn(read_rows::<Text>(&task.data)?, params);
+            Paper::Perplexity(rows.into_iter().map(|row| row.text).collect())
+        }
+        Task::Rewards(task) => {
+            let prompts = drawn(read_rows(&task.prompts)?, params);
+            let critic = Critic::open(&task.judge, context.kernels())?;
+            let reference = task.reference.as_deref();
+            let reference = reference.map(|path| Examinee::open(path, context.kernels()));
+            let readers = Readers { critic, reference: reference.transpose()? };
+            Paper::Rewards(task, prompts, Box::new(readers))
+        }
+    })
 }
 
-fn read_texts(
-    task: &Perplexity,
-    params: &Params,
-    context: &mut Context<'_>,
-) -> Result<TaskReport, Failure> {
-    let rows = drawn(read_rows::<Text>(&task.data)?, params);
-    let texts = rows.into_iter().map(|row| row.text).collect::<Vec<_>>();
-    let mut cells = Vec::new();
-    for (name, folder) in &params.models {
-        let examinee = Examinee::open(folder, context.kernels())?;
-        let losses = examinee.losses(&texts, context.threads, context.progress)?;
-        let scores = perplexity::scores(&texts, &losses);
-        cells.push(Cell { model: name.clone(), scores, samples: Vec::new() });
-    }
-    Ok(TaskReport { name: task.name.clone(), cells, baselines: Vec::new() })
+fn open(candidate: &Candidate, context: &Context<'_>) -> Result<Sitter, Failure> {
+    let (path, threads) = (&candidate.path, context.kernels());
+    Ok(match candidate.kind {
+        Kind::Reward => Sitter::Reward(Box::new(Critic::open(path, threads)?)),
+        Kind::Base | Kind::Chat => Sitter::Language(Box::new(Examinee::open(path, threads)?)),
+    })
 }
 
-fn ask_questions(
-    task: &Answers,
-    params: &Params,
+fn examine(
+    paper: &Paper<'_>,
+    sitter: &Sitter,
+    seed: u64,
     context: &mut Context<'_>,
-) -> Result<TaskReport, Failure> {
-    let questions = task.questions(&drawn(read_rows(&task.data)?, params))?;
-    let asked = questions.iter().map(|question| question.question.clone()).collect::<Vec<_>>();
-    let max_answer = usize::try_from(task.max_answer).expect("answers fit in memory");
-    let manner = Manner { max_answer, sampling: GREEDY, seed: params.seed };
-    let mut cells = Vec::new();
-    for (name, folder) in &params.models {
-        let examinee = Examinee::open(folder, context.kernels())?;
-        let answers = examinee.ask(&asked, manner, context.progress)?;
-        let apart = questions.len().div_ceil(SAMPLES).max(1);
-        let shown = questions.iter().zip(&answers).step_by(apart);
-        let samples = shown.map(|(question, answer)| Sample {
-            question: question.question.clone(),
-            answer: answer.text.clone(),
-            right: task.worth(question, &answer.text).right,
-        });
-        let samples = samples.collect();
-        cells.push(Cell {
-            model: name.clone(),
-            scores: task.scores(&questions, &answers),
-            samples,
-        });
+) -> Result<Finding, Failure> {
+    let (threads, progress) = (context.threads, &mut *context.progress);
+    match (paper, sitter) {
+        (Paper::Answers(task, questions, _), Sitter::Language(examinee)) => {
+            task.examine(questions, examinee, seed, progress)
+        }
+        (Paper::Kept(task, dialogues), Sitter::Language(examinee)) => {
+            task.examine(dialogues, examinee, seed, progress)
+        }
+        (Paper::Pairs(task, pairs), Sitter::Reward(critic)) => {
+            task.examine(pairs, critic, progress)
+        }
+        (Paper::Perplexity(texts), Sitter::Language(examinee)) => {
+            let losses = examinee.losses(texts, threads, progress)?;
+            let scores = perplexity::scores(texts, &losses);
+            Ok(Finding { scores, ..Finding::default() })
+        }
+        (Paper::Rewards(task, prompts, readers), Sitter::Language(examinee)) => {
+            task.examine(prompts, readers, examinee, seed, progress)
+        }
+        _ => unreachable!("only tasks that fit are asked"),
     }
-    let training = task.training.as_deref().map(read_rows::<Chat>).transpose()?;
-    let baselines = training.map(|training| task.baselines(&questions, &training));
-    let named = baselines.into_iter().flatten();
-    let baselines = named.map(|(name, right)| Baseline { name, right }).collect();
-    Ok(TaskReport { name: task.name.clone(), cells, baselines })
+}
+
+/// The cells of a task, each compared with the one before it.
+fn task_report(task: &Task, mut cells: Vec<Cell>, paper: &mut Paper<'_>) -> TaskReport {
+    for at in (0..cells.len()).rev() {
+        let (before, rest) = cells.split_at_mut(at);
+        rest[0].finding.compare(before.last().map(|cell| &cell.finding));
+    }
+    let baselines = match paper {
+        Paper::Answers(_, _, baselines) => std::mem::take(baselines),
+        _ => Vec::new(),
+    };
+    TaskReport { name: task.name().into(), cells, baselines }
 }
 
 /// The rows that are asked, in their order: all, or `limit` of them drawn by the seed.

@@ -91,6 +91,12 @@ impl<'j> Fields<'j> {
         }
     }
 
+    /// A list of counts.
+    pub fn sizes(&self, name: &str) -> Result<Vec<usize>> {
+        let size = |value: Value| Ok(usize::try_from(self.count_of(name, &value)?)?);
+        self.list(name)?.into_iter().map(size).collect()
+    }
+
     pub fn seed(&self, name: &str) -> Result<u64> {
         match self.take(name)? {
             Value::Int(seed) => Ok(seed as u64),

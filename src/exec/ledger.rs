@@ -13,11 +13,13 @@ use crate::train::model::{Head, ModelConfig};
 use crate::train::stage::ledger::{MemoryLedger, training_flops_per_token, training_memory};
 
 use super::decode::training::{batch_of, length_of};
+use super::fits;
 
 /// The most threads that a stage kind uses well, and the memory it will need where that is known.
 pub fn demand(action: &Action) -> Demand {
     let threads = match action.kind.as_str() {
-        "pretrain" | "sft" | "reward_model" | "eval" | "export" | "generate"
+        "context_distill" | "ghost_attention" | "rejection_sampling" => usize::MAX,
+        "pretrain" | "sft" | "reward_model" | "ppo" | "eval" | "export" | "generate"
         | "train_tokenizer" => usize::MAX,
         _ => 1,
     };
@@ -125,7 +127,10 @@ fn quantity(value: &Value) -> Option<Quantity> {
 
 /// What only a stage kind can know to be wrong with its parameters, found without running it.
 pub fn prove(sources: &Sources, module: &Module) -> Vec<Diagnostic> {
-    let of_stage = |stage| [even_heads(sources, stage), blocks_in_gguf(sources, stage)];
+    let of_stage = |stage| {
+        let unfit = fits::unfit(sources, module, stage);
+        [even_heads(sources, stage), blocks_in_gguf(sources, stage), unfit]
+    };
     module.stages.iter().flat_map(of_stage).flatten().collect()
 }
 
@@ -164,7 +169,7 @@ fn even_heads(sources: &Sources, stage: &Stage) -> Option<Diagnostic> {
 }
 
 /// The line on which a parameter got its value, without its indentation.
-fn line_of(sources: &Sources, stage: &Stage, parameter: &str) -> Option<Span> {
+pub(super) fn line_of(sources: &Sources, stage: &Stage, parameter: &str) -> Option<Span> {
     let Place { path, line } = stage.places.get(parameter).unwrap_or(&stage.place);
     let file = sources.find(path)?;
     let source = sources.get(file);

@@ -5,7 +5,8 @@ use std::ffi::OsStr;
 
 use anyhow::{Result, bail};
 
-use super::decode::{align, data, eval as examination, hub as repositories, model, training};
+use super::decode::{align, data, eval as examination, hub as repositories};
+use super::decode::{model, sampling, training};
 use super::inputs::Fields;
 use crate::build::executor::{Job, Keyed};
 use crate::eval;
@@ -23,8 +24,10 @@ use crate::train::stage::read_tokenizer::{self, ReadTokenizer};
 use crate::train::stage::smallworld::{self, Smallworld};
 use crate::train::stage::split::{self, Split};
 use crate::train::stage::train_tokenizer::{self, TrainTokenizer};
-use crate::train::stage::{Export, Generate, Pretrain, RewardModel, SafetyGate, Sft};
-use crate::train::stage::{export, generate, pretrain, reward_model, safety_gate, sft};
+use crate::train::stage::{ContextDistill, GhostAttention, PromptsOf, RejectionSampling};
+use crate::train::stage::{Export, Generate, Ppo, Pretrain, RewardModel, SafetyGate, Sft};
+use crate::train::stage::{context_distill, ghost_attention, prompts_of, rejection_sampling};
+use crate::train::stage::{export, generate, ppo, pretrain, reward_model, safety_gate, sft};
 
 /// A stage kind: its name in the library, and its semantic version, which is bumped whenever the
 /// bits of its results change.
@@ -52,10 +55,12 @@ const fn trains(name: &'static str, version: u32) -> Kind {
 /// Every stage kind that can be run here.
 pub const KINDS: &[Kind] = &[
     kind("command", 1),
-    Kind { name: "eval", version: 1, keyed: Keyed { outside: &[], input_names: true } },
+    kind("context_distill", 1),
+    Kind { name: "eval", version: 2, keyed: Keyed { outside: &[], input_names: true } },
     kind("export", 1),
     kind("fetch", 1),
     kind("generate", 2),
+    kind("ghost_attention", 1),
     kind("hub_base_model", 1),
     kind("hub_benchmark", 1),
     kind("hub_chat", 1),
@@ -64,7 +69,9 @@ pub const KINDS: &[Kind] = &[
     kind("hub_prompts", 1),
     kind("hub_text", 1),
     kind("hub_tokenizer", 1),
+    trains("ppo", 1),
     trains("pretrain", 1),
+    kind("prompts_of", 1),
     kind("read_base_model", 1),
     kind("read_benchmark", 1),
     kind("read_chat", 1),
@@ -73,10 +80,11 @@ pub const KINDS: &[Kind] = &[
     kind("read_prompts", 1),
     kind("read_text", 1),
     kind("read_tokenizer", 1),
+    kind("rejection_sampling", 1),
     trains("reward_model", 1),
     kind("safety_gate", 1),
     trains("sft", 1),
-    kind("smallworld.generate", 1),
+    kind("smallworld.generate", 2),
     kind("split", 1),
     kind("train_tokenizer", 1),
 ];
@@ -85,10 +93,12 @@ pub const KINDS: &[Kind] = &[
 #[derive(Debug)]
 pub enum Work {
     Command(Command),
+    ContextDistill(ContextDistill),
     Eval(eval::run::Params),
     Export(Export),
     Fetch(Fetch),
     Generate(Generate),
+    GhostAttention(GhostAttention),
     HubBenchmark(Rows<ReadBenchmark>),
     HubChat(Rows<ReadChat>),
     HubModel(HubModel),
@@ -96,7 +106,9 @@ pub enum Work {
     HubPrompts(Rows<ReadPrompts>),
     HubText(Rows<ReadText>),
     HubTokenizer(HubTokenizer),
+    Ppo(Ppo),
     Pretrain(Pretrain),
+    PromptsOf(PromptsOf),
     ReadBenchmark(ReadBenchmark),
     ReadChat(ReadChat),
     ReadModel(ReadModel),
@@ -104,6 +116,7 @@ pub enum Work {
     ReadPrompts(ReadPrompts),
     ReadText(ReadText),
     ReadTokenizer(ReadTokenizer),
+    RejectionSampling(RejectionSampling),
     RewardModel(RewardModel),
     SafetyGate(SafetyGate),
     Sft(Sft),
@@ -118,10 +131,12 @@ impl Work {
         let fields = Fields::of(job);
         let work = match job.action.kind.as_str() {
             "command" => Work::Command(data::command_of(&fields)?),
+            "context_distill" => Work::ContextDistill(sampling::context_distill_of(&fields)?),
             "eval" => Work::Eval(examination::eval_of(&fields)?),
             "export" => Work::Export(model::export_of(&fields)?),
             "fetch" => Work::Fetch(data::fetch_of(&fields)?),
             "generate" => Work::Generate(model::generate_of(&fields)?),
+            "ghost_attention" => Work::GhostAttention(sampling::ghost_attention_of(&fields)?),
             "hub_base_model" => Work::HubModel(repositories::hub_model_of(&fields, false)?),
             "hub_benchmark" => {
                 Work::HubBenchmark(repositories::rows_of(&fields, data::benchmark_of)?)
@@ -134,7 +149,9 @@ impl Work {
             "hub_prompts" => Work::HubPrompts(repositories::rows_of(&fields, data::prompts_of)?),
             "hub_text" => Work::HubText(repositories::rows_of(&fields, data::text_of)?),
             "hub_tokenizer" => Work::HubTokenizer(repositories::hub_tokenizer_of(&fields)?),
+            "ppo" => Work::Ppo(align::ppo_of(&fields)?),
             "pretrain" => Work::Pretrain(training::pretrain_of(&fields)?),
+            "prompts_of" => Work::PromptsOf(sampling::prompts_of(&fields)?),
             "read_benchmark" => Work::ReadBenchmark(data::read_benchmark_of(&fields)?),
             "read_base_model" => Work::ReadModel(model::read_model_of(&fields, false)?),
             "read_chat" => Work::ReadChat(data::read_chat_of(&fields)?),
@@ -143,6 +160,9 @@ impl Work {
             "read_prompts" => Work::ReadPrompts(data::read_prompts_of(&fields)?),
             "read_text" => Work::ReadText(data::read_text_of(&fields)?),
             "read_tokenizer" => Work::ReadTokenizer(model::read_tokenizer_of(&fields)?),
+            "rejection_sampling" => {
+                Work::RejectionSampling(sampling::rejection_sampling_of(&fields)?)
+            }
             "reward_model" => Work::RewardModel(align::reward_model_of(&fields)?),
             "safety_gate" => Work::SafetyGate(align::safety_gate_of(&fields)?),
             "sft" => Work::Sft(training::sft_of(&fields)?),
@@ -159,10 +179,12 @@ impl Work {
     pub fn run(&self, search_path: &OsStr, context: &mut Context<'_>) -> Result<Metrics, Failure> {
         match self {
             Work::Command(params) => command::run(params, search_path, context),
+            Work::ContextDistill(params) => context_distill::run(params, context),
             Work::Eval(params) => eval::run::run(params, context),
             Work::Export(params) => export::run(params, context),
             Work::Fetch(params) => fetch::run(params, context),
             Work::Generate(params) => generate::run(params, context),
+            Work::GhostAttention(params) => ghost_attention::run(params, context),
             Work::HubBenchmark(params) => hub::benchmark(params, context),
             Work::HubChat(params) => hub::chat(params, context),
             Work::HubModel(params) => hub::model(params, context),
@@ -170,7 +192,9 @@ impl Work {
             Work::HubPrompts(params) => hub::prompts(params, context),
             Work::HubText(params) => hub::text(params, context),
             Work::HubTokenizer(params) => hub::tokenizer(params, context),
+            Work::Ppo(params) => ppo::run(params, context),
             Work::Pretrain(params) => pretrain::run(params, context),
+            Work::PromptsOf(params) => prompts_of::run(params, context),
             Work::ReadBenchmark(params) => read_benchmark::run(params, context),
             Work::ReadChat(params) => read_chat::run(params, context),
             Work::ReadModel(params) => read_model::run(params, context),
@@ -178,6 +202,7 @@ impl Work {
             Work::ReadPrompts(params) => read_prompts::run(params, context),
             Work::ReadText(params) => read_text::run(params, context),
             Work::ReadTokenizer(params) => read_tokenizer::run(params, context),
+            Work::RejectionSampling(params) => rejection_sampling::run(params, context),
             Work::RewardModel(params) => reward_model::run(params, context),
             Work::SafetyGate(params) => safety_gate::run(params, context),
             Work::Sft(params) => sft::run(params, context),

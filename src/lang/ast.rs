@@ -136,7 +136,8 @@ pub struct Alias {
 
 #[derive(Clone, Debug)]
 pub struct Output {
-    pub paths: Vec<Path>,
+    /// Paths and picks, nothing else.
+    pub results: Vec<Expr>,
 }
 
 /// The braces of a `record`, a signature or a structural record type.
@@ -163,11 +164,24 @@ pub enum DeclKind {
     /// `..training`: take in the fields of another record.
     Spread(Path),
     Require {
-        left: Expr,
-        compare: Compare,
-        right: Expr,
+        condition: Condition,
+        unless: Option<Condition>,
     },
     Error,
+}
+
+/// `context <= init.context`
+#[derive(Clone, Debug)]
+pub struct Condition {
+    pub left: Expr,
+    pub compare: Compare,
+    pub right: Expr,
+}
+
+impl Condition {
+    pub fn span(&self) -> Span {
+        self.left.span.to(self.right.span)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,6 +193,8 @@ pub enum Compare {
     Greater,
     GreaterEqual,
     Divides,
+    /// An artifact is not among those of a list.
+    Outside,
 }
 
 #[derive(Clone, Debug)]

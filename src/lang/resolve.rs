@@ -225,6 +225,17 @@ impl<'a> Program<'a> {
         local.or_else(|| self.prelude.values.get(name)).map(|(meaning, _)| *meaning)
     }
 
+    /// Where a file declares or imports a value of a name.
+    pub fn declared_here(&self, file: FileId, name: &str) -> Option<Span> {
+        self.scope(file).values.get(name).map(|(_, span)| *span)
+    }
+
+    /// Where a file imports a module of a name.
+    pub fn module_named(&self, file: FileId, name: &str) -> Option<Span> {
+        let (meaning, span) = self.scope(file).values.get(name)?;
+        matches!(meaning, Meaning::Module(_)).then_some(*span)
+    }
+
     /// The value a misspelt name most likely means.
     pub fn nearest_value(&self, file: FileId, name: &str) -> Option<(&str, Meaning)> {
         let values = &self.scope(file).values;

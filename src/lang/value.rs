@@ -130,7 +130,7 @@ pub struct Stage {
     pub ports: Vec<(String, Type)>,
 }
 
-/// A name after `output`: all ports of a stage, or one.
+/// A result by a name that people type: all ports of a stage, or one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Output {
     pub name: String,
@@ -146,6 +146,9 @@ pub struct Module {
     pub doc: Vec<String>,
     pub stages: Vec<Stage>,
     pub outputs: Vec<Output>,
+    /// Names that stand for results of other stages: uses of functions, and sweeps. A name that
+    /// stands for several results has an entry for each.
+    pub named: Vec<Output>,
     /// Path and text of every file that was read, the used parts of the library included.
     pub files: Vec<(String, String)>,
 }

@@ -22,6 +22,25 @@ pub trait Progress {
     fn cancelled(&self) -> bool;
 }
 
+/// Hears nothing of a part of the work, but still knows when to stop.
+pub struct Quiet<'a>(pub &'a mut dyn Progress);
+
+impl Progress for Quiet<'_> {
+    fn at(&mut self, _: u64, _: u64, _: &'static str, _: &[(&str, f64)]) {}
+
+    fn log(&mut self, line: &str) {
+        self.0.log(line);
+    }
+
+    fn notice(&mut self, line: &str) {
+        self.0.notice(line);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.0.cancelled()
+    }
+}
+
 /// Where work happens: what it may compute with, and the folders it may write to.
 pub struct Context<'a> {
     pub threads: usize,

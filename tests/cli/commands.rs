@@ -91,6 +91,17 @@ fn blocks_in_a_folder_are_found_before_anything_runs() {
 }
 
 #[test]
+fn models_that_no_task_fits_are_found_before_anything_runs() {
+    let project = Project::micro();
+    let text = project.read("a.recipe");
+    let stage = "stage judge = reward_model { init: chat, data: world.helpful, lr: 1e-4 }\n\
+                 stage more = eval { models: [chat, judge], tasks: world.tasks }\noutput more\n";
+    project.write("a.recipe", format!("{text}\n{stage}"));
+    let told = ["unfit-task", "no task fits `judge`, which is a reward model"];
+    project.run("check a.recipe").ended(1).told(&told);
+}
+
+#[test]
 fn a_new_project_builds() {
     let project = Project::new();
     project.run("new garden").ended(0);

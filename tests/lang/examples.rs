@@ -6,7 +6,7 @@ use llamake::lang::compile;
 use llamake::lang::source::{Source, Sources};
 
 /// What examples may take for granted, unless they declare it themselves.
-const GIVEN: [(&str, &str); 8] = [
+const GIVEN: [(&str, &str); 11] = [
     ("tiny", "let tiny = llama2.architecture { dim: 128, layers: 4, heads: 4, vocab: 1024 }"),
     ("world", "stage world = smallworld.generate {}"),
     ("tokenizer", "stage tokenizer = train_tokenizer { text: world.corpus, vocab: 1024 }"),
@@ -16,6 +16,12 @@ const GIVEN: [(&str, &str); 8] = [
          batch: 4 sequences, lr: 1e-3 }",
     ),
     ("chat", "stage chat = sft { init: base, data: world.dialogues, template: llama2.chat }"),
+    (
+        "helpful",
+        "stage helpful = reward_model { init: chat, data: world.helpful, batch: 32 pairs }",
+    ),
+    ("safe", "stage safe = reward_model { init: chat, data: world.safe, batch: 32 pairs }"),
+    ("judge", "stage judge = safety_gate { helpful, safe }"),
     ("parts", "stage parts = split { data: world.corpus, held_out: 5% }"),
     ("desk", "stage desk = read_chat { files: \"desk.jsonl\", shape: shapes.messages {} }"),
     ("exam", "stage exam = read_benchmark { files: \"exam.jsonl\", columns: [\"question\"] }"),

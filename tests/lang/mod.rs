@@ -2,6 +2,7 @@
 
 mod examples;
 mod format;
+mod many;
 mod mutate;
 mod programs;
 mod semantics;

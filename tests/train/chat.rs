@@ -2,7 +2,7 @@
 
 use llamake::train::data::chat::{ChatFormat, Template};
 use llamake::train::data::pack::Example;
-use llamake::train::data::rows::Message;
+use llamake::train::data::rows::{Chat, Learn, Message};
 use llamake::train::data::tokenizer::Tokenizer;
 use llamake::train::data::vocabulary::{Manner, Vocabulary};
 use llamake::train::progress::Failure;
@@ -97,6 +97,32 @@ fn answers_and_their_ends_are_learned() {
     let count = |id| example.tokens.iter().filter(|&&token| token == id).count();
     assert_eq!((count(tokenizer.bos().id), count(tokenizer.eos().id)), (2, 2));
     assert_eq!(tokenizer.decode_with_specials(&example.tokens).matches("[INST]").count(), 2);
+}
+
+/// Those before it stay in the text, and none of their tokens is learned, `eos` included.
+#[test]
+fn a_dialogue_can_ask_that_only_its_last_answer_is_learned() {
+    let (format, tokenizer) = (ChatFormat::new(&llama2()).unwrap(), tokenizer("<s>", "</s>"));
+    let messages = turns(&[
+        ("user", "Where does Ada live?"),
+        ("assistant", "In Ostrava."),
+        ("user", "Sure?"),
+        ("assistant", "Sure?"),
+    ]);
+    let of = |count: usize, learn| {
+        let chat = Chat { messages: messages[..count].to_vec(), learn };
+        format.learned(&tokenizer, 1, &chat).unwrap()
+    };
+    let (all, last) = (of(4, None), of(4, Some(Learn::Last)));
+    assert_eq!(all, format.example(&tokenizer, 1, &messages[..4]).unwrap());
+    assert_eq!(learned(&tokenizer, &last), ["Sure? </s>"]);
+    assert_eq!(last.tokens, all.tokens);
+    assert_eq!(learned(&tokenizer, &of(2, Some(Learn::Last))), ["In Ostrava. </s>"]);
+    let read = |row: &str| serde_json::from_str::<Chat>(row);
+    let row = r#"{"messages":[],"learn":"last"}"#;
+    assert_eq!(serde_json::to_string(&read(row).unwrap()).unwrap(), row);
+    assert_eq!(read(r#"{"messages":[]}"#).unwrap(), Chat::new(vec![]));
+    assert!(read(r#"{"messages":[],"learn":"first"}"#).is_err());
 }
 
 #[test]
@@ -212,5 +238,8 @@ fn templates_of_others_are_understood() {
         let dialogue = turns(&[("user", "Who?"), ("assistant", "Ada.")]);
         let example = format.example(&tokenizer, 1, &dialogue).unwrap();
         assert_eq!(learned(&tokenizer, &example), [expected], "{name}");
+        // Some write a line feed after the last `eos`, which is no part of the answer.
+        let reply = format.reply(&tokenizer, 1, &dialogue[..1], "Ada.").unwrap();
+        assert_eq!(reply, example, "{name}");
     }
 }

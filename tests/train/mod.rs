@@ -19,6 +19,7 @@ mod oracle;
 pub mod pipeline;
 mod read;
 mod read_model;
+mod samplers;
 mod sampling;
 mod shards;
 mod smallworld;

@@ -40,10 +40,7 @@ impl World {
         world.write("corpus", pairs().map(text));
         let ask = |name| Message::new("user", format!("What pet does {name} have?"));
         let answer = |pet| Message::new("assistant", format!("It is a {pet}."));
-        world.write(
-            "chats",
-            pairs().map(|(name, pet)| Chat { messages: vec![ask(name), answer(pet)] }),
-        );
+        world.write("chats", pairs().map(|(name, pet)| Chat::new(vec![ask(name), answer(pet)])));
         world.write("prompts", NAMES.map(|name| Prompt { prompt: vec![ask(name)], safety: None }));
         let vocabulary = Vocabulary {
             size: 320,

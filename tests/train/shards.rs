@@ -40,8 +40,8 @@ impl World {
             (0..count).map(|_| *walk.pick(&WORDS)).collect::<Vec<_>>().join(" ")
         };
         let texts: Vec<String> = (0..20_000).map(|_| sentence(60)).collect();
-        let chat = |question, answer| Chat {
-            messages: vec![Message::new("user", question), Message::new("assistant", answer)],
+        let chat = |question, answer| {
+            Chat::new(vec![Message::new("user", question), Message::new("assistant", answer)])
         };
         let chats: Vec<Chat> = (0..500).map(|_| chat(sentence(8), sentence(8))).collect();
         let vocabulary = Vocabulary {

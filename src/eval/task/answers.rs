@@ -1,14 +1,15 @@
 //! Free answers to questions, compared with gold ones. Knows rows of a benchmark and what was
-//! answered; does not know the model.
+//! answered; does not know which model answers.
 
 use std::path::PathBuf;
 
-use super::Scores;
 use crate::eval::baseline::{self, Known, Nearest};
-use crate::eval::examinee::Answer;
+use crate::eval::examinee::{Answer, Examinee, Manner, tempered};
+use crate::eval::finding::{self, Figure, Finding, Sample};
+use crate::eval::metric::statistics::{mean, means_of};
 use crate::eval::metric::{answer, slot};
 use crate::train::data::rows::{Benchmark, Chat};
-use crate::train::progress::Failure;
+use crate::train::progress::{Failure, Progress};
 
 /// What the recipe says of it.
 #[derive(Clone, Debug)]
@@ -20,7 +21,11 @@ pub struct Answers {
     /// The column that would be right.
     pub answer: String,
     pub score: Score,
-    pub max_answer: u64,
+    /// 0 takes the most probable token each time.
+    pub temperature: f64,
+    /// Answers a question.
+    pub samples: usize,
+    pub max_answer: usize,
     /// Dialogues to draw baselines from.
     pub training: Option<PathBuf>,
 }
@@ -87,20 +92,51 @@ impl Answers {
         }
     }
 
-    /// What a whole set of answers is worth.
-    pub fn scores(&self, questions: &[Question], answers: &[Answer]) -> Scores {
-        let worths = questions.iter().zip(answers).map(|(question, answer)| {
-            let worth = self.worth(question, &answer.text);
+    /// Asks every question.
+    pub fn examine(
+        &self,
+        questions: &[Question],
+        examinee: &Examinee,
+        seed: u64,
+        progress: &mut dyn Progress,
+    ) -> Result<Finding, Failure> {
+        let asked = questions.iter().map(|question| question.question.clone()).collect::<Vec<_>>();
+        let Answers { samples, max_answer, temperature, .. } = *self;
+        let manner = Manner { samples, max_answer, sampling: tempered(temperature), seed };
+        let answers = examinee.ask(&asked, manner, progress)?;
+        let show = |at: usize| {
+            let (question, answer) = (&questions[at], &answers[at * samples]);
+            Sample {
+                question: question.question.clone(),
+                answer: answer.text.clone(),
+                worth: finding::Worth::Right(self.worth(question, &answer.text).right),
+            }
+        };
+        let samples = finding::shown(questions.len()).map(show).collect();
+        Ok(Finding { samples, ..self.finding(questions, &answers) })
+    }
+
+    /// What a whole set of answers is worth, `samples` of them to each question. An interval counts
+    /// questions: more answers to the same ones are no more questions.
+    pub fn finding(&self, questions: &[Question], answers: &[Answer]) -> Finding {
+        let worth = |(at, answer): (usize, &Answer)| {
+            let worth = self.worth(&questions[at / self.samples], &answer.text);
             Worth { well_formed: worth.well_formed && answer.ended, ..worth }
-        });
-        let worths = worths.collect::<Vec<_>>();
-        let share = |count: usize| count as f64 / questions.len().max(1) as f64;
-        vec![
-            ("exact_match", share(worths.iter().filter(|worth| worth.right).count())),
-            ("well_formed", share(worths.iter().filter(|worth| worth.well_formed).count())),
-            ("ended", share(answers.iter().filter(|answer| answer.ended).count())),
-            ("questions", questions.len() as f64),
-        ]
+        };
+        let worths = answers.iter().enumerate().map(worth).collect::<Vec<_>>();
+        let each = |of: &dyn Fn(&Worth) -> bool| {
+            worths.iter().map(|worth| f64::from(u8::from(of(worth)))).collect::<Vec<_>>()
+        };
+        let (right, well_formed) = (each(&|worth| worth.right), each(&|worth| worth.well_formed));
+        let ended = answers.iter().map(|answer| f64::from(u8::from(answer.ended)));
+        let share = |of: &[f64]| Some(mean(of).unwrap_or(0.0));
+        let scores = vec![
+            Figure::share("exact_match", share(&right), questions.len()),
+            Figure::share("well_formed", share(&well_formed), questions.len()),
+            Figure::share("ended", share(&ended.collect::<Vec<_>>()), questions.len()),
+            Figure::count("questions", questions.len()),
+        ];
+        Finding { scores, rows: means_of(&right, self.samples), ..Finding::default() }
     }
 
     /// What one answer is worth.
@@ -167,6 +203,8 @@ mod tests {
             question: "question".into(),
             answer: "answer".into(),
             score,
+            temperature: 0.0,
+            samples: 1,
             max_answer: 8,
             training: None,
         }
@@ -186,13 +224,26 @@ mod tests {
         let rows = [row(r#"{"question":"?","answer":"goat","forms":["Jon has a *.","a *"]}"#)];
         let questions = task.questions(&rows).unwrap();
         let scores = |text, ended| {
-            let scores = task.scores(&questions, &[answer(text, ended)]);
-            (scores[0].1, scores[1].1)
+            let scores = task.finding(&questions, &[answer(text, ended)]).scores;
+            (scores[0].value.unwrap(), scores[1].value.unwrap())
         };
         assert_eq!(scores("Jon has a goat.", true), (1.0, 1.0));
         assert_eq!(scores("Jon has a goat.", false), (1.0, 0.0));
         assert_eq!(scores("Jon has a dog.", true), (0.0, 1.0));
         assert_eq!(scores("goat", true), (0.0, 0.0));
+    }
+
+    #[test]
+    fn several_answers_count_as_their_mean() {
+        let task = Answers { samples: 2, ..task(Score::ExactMatch) };
+        let rows =
+            [row(r#"{"question":"?","answer":"a"}"#), row(r#"{"question":"!","answer":"b"}"#)];
+        let questions = task.questions(&rows).unwrap();
+        let answers = ["a", "x", "b", "b"].map(|text| answer(text, true));
+        let finding = task.finding(&questions, &answers);
+        assert_eq!(finding.rows, [0.5, 1.0]);
+        let two = Figure::share("exact_match", Some(0.75), 2);
+        assert_eq!((&finding.scores[0], finding.scores[3].value), (&two, Some(2.0)));
     }
 
     #[test]

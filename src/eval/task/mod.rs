@@ -1,8 +1,8 @@
-//! What a model is asked, one file a kind of task. Knows rows and answers; does not know which
-//! model answers.
+//! What a model is asked, one file a kind of task. Knows rows and answers, and asks whatever model
+//! it is handed; does not know which models there are.
 
 pub mod answers;
+pub mod kept;
+pub mod pairs;
 pub mod perplexity;
-
-/// Named figures of one model on one task, in the order they should be read.
-pub type Scores = Vec<(&'static str, f64)>;
+pub mod rewards;

@@ -1,6 +1,6 @@
 //! exp of the mean negative log-likelihood of a token. Knows losses; does not know the model.
 
-use super::Scores;
+use crate::eval::finding::{Figure, Scores};
 use crate::train::kernels::math;
 
 /// What the recipe says of it.
@@ -17,10 +17,10 @@ pub fn scores(texts: &[String], losses: &[Vec<f32>]) -> Scores {
     let bytes: usize = texts.iter().map(String::len).sum();
     let mean = nats / tokens.max(1) as f64;
     vec![
-        ("perplexity", f64::from(math::exp(mean as f32))),
-        ("bits_per_byte", nats / std::f64::consts::LN_2 / bytes.max(1) as f64),
-        ("tokens", tokens as f64),
-        ("documents", texts.len() as f64),
+        Figure::new("perplexity", f64::from(math::exp(mean as f32))),
+        Figure::new("bits_per_byte", nats / std::f64::consts::LN_2 / bytes.max(1) as f64),
+        Figure::count("tokens", tokens),
+        Figure::count("documents", texts.len()),
     ]
 }
 
@@ -32,7 +32,7 @@ mod tests {
     fn a_fair_coin_has_perplexity_two() {
         let ln2 = std::f32::consts::LN_2;
         let scores = scores(&["ab".into()], &[vec![ln2, ln2]]);
-        assert!((scores[0].1 - 2.0).abs() < 1e-6);
-        assert!((scores[1].1 - 1.0).abs() < 1e-6);
+        assert!((scores[0].value.unwrap() - 2.0).abs() < 1e-6);
+        assert!((scores[1].value.unwrap() - 1.0).abs() < 1e-6);
     }
 }

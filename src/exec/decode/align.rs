@@ -7,7 +7,7 @@ use super::training::training_of;
 use crate::exec::inputs::Fields;
 use crate::train::model::judge::Gate;
 use crate::train::objective::ranking::Margins;
-use crate::train::stage::{RewardModel, SafetyGate};
+use crate::train::stage::{Ppo, RewardModel, SafetyGate};
 
 pub fn reward_model_of(fields: &Fields<'_>) -> Result<RewardModel> {
     Ok(RewardModel {
@@ -22,6 +22,28 @@ pub fn reward_model_of(fields: &Fields<'_>) -> Result<RewardModel> {
             other => bail!("`{other}` are no margins"),
         },
         safety_loss: fields.flag("safety_loss")?,
+        training: training_of(fields)?,
+    })
+}
+
+pub fn ppo_of(fields: &Fields<'_>) -> Result<Ppo> {
+    Ok(Ppo {
+        policy: fields.artifact("policy")?,
+        judge: fields.artifact("judge")?,
+        prompts: fields.mix("prompts")?,
+        held_out: fields.optional("held_out", Fields::artifact)?,
+        check_every: fields.count("check_every")?,
+        patience: fields.count("patience")?,
+        batch: fields.size("batch")?,
+        mini_batch: fields.size("mini_batch")?,
+        beta: fields.number("beta")?,
+        gamma: fields.number("gamma")?,
+        lambda: fields.number("lambda")?,
+        clip_ratio: fields.number("clip_ratio")?,
+        clip_value: fields.number("clip_value")?,
+        value_weight: fields.number("value_weight")?,
+        max_answer: fields.size("max_answer")?,
+        temperature: fields.number("temperature")?,
         training: training_of(fields)?,
     })
 }

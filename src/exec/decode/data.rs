@@ -197,6 +197,7 @@ pub fn smallworld_of(fields: &Fields<'_>) -> Result<Smallworld> {
         problems: fields.size("problems")?,
         talks: fields.size("talks")?,
         pairs: fields.size("pairs")?,
+        asks: fields.size("asks")?,
     })
 }
 

@@ -1,11 +1,16 @@
 //! The parameters of `eval`: its tasks and how answers are scored. Knows fields; does not know
 //! scores.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Result, bail};
 
 use crate::eval::run::{Params, Task};
 use crate::eval::task::answers::{Answers, Score};
+use crate::eval::task::kept::Kept;
+use crate::eval::task::pairs::Pairs;
 use crate::eval::task::perplexity::Perplexity;
+use crate::eval::task::rewards::Rewards;
 use crate::exec::inputs::Fields;
 
 pub fn eval_of(fields: &Fields<'_>) -> Result<Params> {
@@ -18,22 +23,57 @@ pub fn eval_of(fields: &Fields<'_>) -> Result<Params> {
 }
 
 fn task_of(record: &str, fields: &Fields<'_>) -> Result<Task> {
-    match record {
-        "perplexity" => Ok(Task::Perplexity(Perplexity {
+    Ok(match record {
+        "answers" => Task::Answers(answers_of(fields)?),
+        "kept" => Task::Kept(kept_of(fields)?),
+        "pairs" => {
+            Task::Pairs(Pairs { name: fields.text("name")?, data: fields.artifact("data")? })
+        }
+        "perplexity" => Task::Perplexity(Perplexity {
             name: fields.text("name")?,
             data: fields.artifact("data")?,
-        })),
-        "answers" => Ok(Task::Answers(Answers {
-            name: fields.text("name")?,
-            data: fields.artifact("data")?,
-            question: fields.text("question")?,
-            answer: fields.text("answer")?,
-            score: fields.within("score", score_of)?,
-            max_answer: fields.count("max_answer")?,
-            training: fields.optional("training", Fields::artifact)?,
-        })),
+        }),
+        "rewards" => Task::Rewards(rewards_of(fields)?),
         other => bail!("`{other}` is no task"),
-    }
+    })
+}
+
+fn answers_of(fields: &Fields<'_>) -> Result<Answers> {
+    Ok(Answers {
+        name: fields.text("name")?,
+        data: fields.artifact("data")?,
+        question: fields.text("question")?,
+        answer: fields.text("answer")?,
+        score: fields.within("score", score_of)?,
+        temperature: fields.number("temperature")?,
+        samples: fields.size("samples")?,
+        max_answer: fields.size("max_answer")?,
+        training: fields.optional("training", Fields::artifact)?,
+    })
+}
+
+fn kept_of(fields: &Fields<'_>) -> Result<Kept> {
+    Ok(Kept {
+        name: fields.text("name")?,
+        data: fields.artifact("data")?,
+        turns: fields.text("turns")?,
+        begins: fields.text("begins")?,
+        ends: fields.text("ends")?,
+        at: fields.sizes("at")?.into_iter().collect::<BTreeSet<_>>(),
+        max_answer: fields.size("max_answer")?,
+    })
+}
+
+fn rewards_of(fields: &Fields<'_>) -> Result<Rewards> {
+    Ok(Rewards {
+        name: fields.text("name")?,
+        prompts: fields.artifact("prompts")?,
+        judge: fields.artifact("judge")?,
+        reference: fields.optional("reference", Fields::artifact)?,
+        samples: fields.size("samples")?,
+        temperature: fields.number("temperature")?,
+        max_answer: fields.size("max_answer")?,
+    })
 }
 
 fn score_of(record: &str, fields: &Fields<'_>) -> Result<Score> {

@@ -5,4 +5,5 @@ pub mod data;
 pub mod eval;
 pub mod hub;
 pub mod model;
+pub mod sampling;
 pub mod training;

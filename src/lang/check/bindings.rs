@@ -10,7 +10,7 @@ use super::state::{Checker, Made, Names, Override, Work};
 use crate::lang::ast::{self, Args, Expr, ExprKind, ItemKind, Path};
 use crate::lang::errors::semantics as say;
 use crate::lang::resolve::{BindingId, Declared};
-use crate::lang::source::FileId;
+use crate::lang::source::{FileId, Span};
 use crate::lang::types::Type;
 use crate::lang::value::{SINGLE_PORT, StageId};
 
@@ -20,8 +20,12 @@ impl<'a> Checker<'a> {
         let declared = self.program.binding(binding);
         match &declared.item.kind {
             ItemKind::Param(param) => self.param(binding, param, declared.file),
-            ItemKind::Let(item) => self.let_value(item, declared.file),
-            ItemKind::Stage(stage) => self.stage(binding, stage, declared.file),
+            ItemKind::Let(item) => self.let_value(item, Names::File(declared.file)),
+            ItemKind::Stage(stage) => {
+                let path = self.path_of(declared);
+                let reserved = self.stage_ids.get(&binding).copied();
+                self.stage(stage, Names::File(declared.file), path, reserved)
+            }
             _ => Known::unknown(declared.name.span),
         }
     }
@@ -67,38 +71,54 @@ impl<'a> Checker<'a> {
         self.accept(&bare, ty, &mut BTreeMap::new(), slot)
     }
 
-    fn let_value(&mut self, item: &'a ast::Let, file: FileId) -> Known {
+    pub(super) fn let_value(&mut self, item: &'a ast::Let, names: Names<'_>) -> Known {
         if let Some((callee, args)) = call_of(&item.value) {
-            let signature = self.callee(callee, Names::File(file));
+            let signature = self.callee(callee, names);
             match signature {
                 Some(signature) if signature.is_work() => {
-                    self.look_at(args, Names::File(file));
+                    self.look_at(args, names);
                     let work = self.sources().text(item.value.span);
                     let (name, span) = (&item.name.text, item.name.span);
                     return self.refuse(span, say::let_runs_work(span, name, signature.name, work));
                 }
                 Some(_) => {}
                 None => {
-                    self.look_at(args, Names::File(file));
+                    self.look_at(args, names);
                     return Known::unknown(item.value.span);
                 }
             }
         }
-        let value = self.eval(&item.value, Names::File(file));
+        let value = self.eval(&item.value, names);
         let Some(written) = &item.ty else { return value };
-        let ty = self.lower(written, file, &BTreeMap::new());
+        let ty = self.lower(written, names.file(), &BTreeMap::new());
         let (at, declared) = (item.value.span, written.span);
         let slot = Slot { owner: None, name: &item.name.text, at, declared };
         self.accept(&value, &ty, &mut BTreeMap::new(), slot)
     }
 
-    fn stage(&mut self, binding: BindingId, stage: &'a ast::Stage, file: FileId) -> Known {
-        let id = self.stage_id(binding);
-        let span = stage.name.span;
-        if let Some(axis) = stage.axes.first() {
-            return self.refuse(span, say::not_yet(axis.name.span, "sweeps"));
+    /// A stage, or one of each point of a sweep; `reserved` is its number if it has one already.
+    pub(super) fn stage(
+        &mut self,
+        stage: &'a ast::Stage,
+        names: Names<'_>,
+        path: String,
+        reserved: Option<StageId>,
+    ) -> Known {
+        match stage.axes.is_empty() {
+            true => self.one_stage(stage, names, path, reserved),
+            false => self.sweep(stage, names, &path),
         }
-        let names = Names::File(file);
+    }
+
+    /// The work or the use of a function behind one path.
+    pub(super) fn one_stage(
+        &mut self,
+        stage: &'a ast::Stage,
+        names: Names<'_>,
+        path: String,
+        reserved: Option<StageId>,
+    ) -> Known {
+        let span = stage.name.span;
         let Some((callee, args)) = call_of(&stage.work) else {
             if !matches!(stage.work.kind, ExprKind::Error) {
                 self.eval(&stage.work, names);
@@ -118,23 +138,46 @@ impl<'a> Checker<'a> {
             self.say(say::stage_without_work(at, span, &stage.name.text, Some(written)));
             return Known::unknown(span);
         }
+        if signature.body.is_some() {
+            let value = self.use_of(&signature, callee.span, args, names, &path);
+            let value = Known { span, ..value };
+            self.named.push((path, value.clone()));
+            return value;
+        }
         let work = self.work(signature, callee.span, args, names);
+        let id = reserved.unwrap_or_else(|| self.new_stage(span, path));
         let data = results(id, &work.result);
         self.stages[id.0 as usize].work = Some(with_ports(work, id, span));
         Known { data, span }
     }
 
-    /// The number of a stage; an imported one gets it when it is first asked for.
-    pub(super) fn stage_id(&mut self, binding: BindingId) -> StageId {
-        if let Some(known) = self.stage_ids.get(&binding) {
-            return *known;
-        }
+    /// A number for a stage whose work is still to be told.
+    pub(super) fn new_stage(&mut self, place: Span, name: String) -> StageId {
         let id = StageId(self.stages.len() as u32);
-        let Declared { file, name, .. } = self.program.binding(binding);
-        let name = format!("{}{}", self.prefix(file), name.text);
-        self.stages.push(Made { binding, name, work: None });
-        self.stage_ids.insert(binding, id);
+        self.steps += 1;
+        self.stages.push(Made { place, name, work: None });
         id
+    }
+
+    /// Gives a stage of the root file its number before anything is evaluated, so that the module
+    /// lists it where it stands; what stands for many stages gets none.
+    pub(super) fn reserve(&mut self, binding: BindingId) {
+        let declared = self.program.binding(binding);
+        let ItemKind::Stage(stage) = &declared.item.kind else { return };
+        let callee = call_of(&stage.work).map(|(callee, _)| callee);
+        let callee = callee.and_then(|path| self.program.callable(declared.file, path).ok()?);
+        let function = callee.map(|id| &self.program.definition(id).item.kind);
+        let many = matches!(function, Some(ItemKind::Fn(function)) if function.body.is_some());
+        if stage.axes.is_empty() && !many {
+            let path = self.path_of(declared);
+            let id = self.new_stage(declared.name.span, path);
+            self.stage_ids.insert(binding, id);
+        }
+    }
+
+    /// The path of a stage of a file.
+    fn path_of(&self, declared: Declared<'a>) -> String {
+        format!("{}{}", self.prefix(declared.file), declared.name.text)
     }
 
     /// What stands before the names of an imported file's stages: its path as seen from the
@@ -152,7 +195,7 @@ impl<'a> Checker<'a> {
 }
 
 /// A call, through any parentheses.
-fn call_of(expr: &Expr) -> Option<(&Path, &Args)> {
+pub(super) fn call_of(expr: &Expr) -> Option<(&Path, &Args)> {
     match &expr.kind {
         ExprKind::Paren(inner) => call_of(inner),
         ExprKind::Call { callee, args } => Some((callee, args)),
@@ -169,7 +212,7 @@ fn results(stage: StageId, result: &Type) -> Data {
 }
 
 /// Adds the results of a stage to what its facts see.
-fn with_ports<'a>(work: Work<'a>, stage: StageId, span: crate::lang::source::Span) -> Work<'a> {
+fn with_ports<'a>(work: Work<'a>, stage: StageId, span: Span) -> Work<'a> {
     let Type::Fields(ports) = &work.result else { return work };
     let mut scope = (*work.fields).clone();
     for (port, ty) in ports {

@@ -29,8 +29,9 @@ impl<'a> Checker<'a> {
         };
         let declared = self.program.definition(id);
         if let ItemKind::Fn(function) = &declared.item.kind {
-            // A user's function is refused once, where it is declared.
-            if function.body.is_some() || !self.program.in_library(declared.file) {
+            // What nothing implements, or never ends, is refused once, where it is declared.
+            let built_in = self.program.in_library(declared.file);
+            if self.calls.circle(id).is_some() || (function.body.is_none() && !built_in) {
                 return None;
             }
         }
@@ -57,6 +58,9 @@ impl<'a> Checker<'a> {
         if self.building.len() >= DEEPEST_DEFAULTS {
             return self.refuse(span, say::circular_default(signature.place, signature.name));
         }
+        if signature.body.is_some() {
+            return Known { span, ..self.use_of(&signature, callee.span, args, names, "") };
+        }
         self.building.push(signature.id);
         let filled = self.fill(&signature, callee.span, args, names);
         self.require(&signature, &filled.fields, callee.span);
@@ -78,7 +82,7 @@ impl<'a> Checker<'a> {
         fields: &BTreeMap<String, Known>,
         span: Span,
     ) -> Known {
-        if fields.values().any(|field| field.data.is_unknown()) {
+        if fields.values().any(|field| field.data.is_open()) {
             return Known::unknown(span);
         }
         let Some(function) = built_in::find(signature.name) else {

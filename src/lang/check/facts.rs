@@ -6,13 +6,10 @@ use std::rc::Rc;
 
 use super::known::{Data, Known};
 use super::order::paths_in;
-use super::state::{Checker, Names, Work};
-use crate::lang::ast::{EntryKind, Expr, ExprKind, Name};
+use super::state::{Checker, Names, Wanted, Work};
+use crate::lang::ast::{Args, EntryKind, Expr, ExprKind, Name};
 use crate::lang::source::FileId;
-use crate::lang::value::{SINGLE_PORT, StageId};
-
-/// A fact of a stage.
-type Wanted = (StageId, String);
+use crate::lang::value::StageId;
 
 /// Where a fact comes from.
 enum Origin<'a> {
@@ -20,7 +17,7 @@ enum Origin<'a> {
     Unknown,
     Value(Known),
     /// `..init`: the same fact of another stage.
-    Of(StageId),
+    Of(StageId, Rc<str>),
     Expr(&'a Expr, Scope),
     Field(&'a Name, Scope),
 }
@@ -33,8 +30,13 @@ struct Scope {
 
 impl<'a> Checker<'a> {
     /// A fact of what a stage makes; nothing where it has no such fact.
-    pub(in crate::lang) fn fact(&mut self, stage: StageId, name: &str) -> Option<Known> {
-        let asked: Wanted = (stage, name.to_string());
+    pub(in crate::lang) fn fact(
+        &mut self,
+        stage: StageId,
+        port: &str,
+        name: &str,
+    ) -> Option<Known> {
+        let asked: Wanted = (stage, port.into(), name.to_string());
         let mut open = vec![asked.clone()];
         while let Some(wanted) = open.last() {
             let wanted = wanted.clone();
@@ -49,13 +51,16 @@ impl<'a> Checker<'a> {
                 Origin::Field(name, scope) => {
                     Some(self.pun(name, Names::Fields(scope.file, &scope.fields)))
                 }
-                Origin::Of(other) => match self.facts.get(&(other, wanted.1.clone())) {
-                    Some(known) => known.clone(),
-                    None => {
-                        open.push((other, wanted.1));
-                        continue;
+                Origin::Of(stage, port) => {
+                    let other = (stage, port, wanted.2.clone());
+                    match self.facts.get(&other) {
+                        Some(known) => known.clone(),
+                        None => {
+                            open.push(other);
+                            continue;
+                        }
                     }
-                },
+                }
                 Origin::Expr(expr, scope) => {
                     let needs = self.facts_needed(&wanted, expr, &scope.fields);
                     if !needs.is_empty() {
@@ -73,17 +78,35 @@ impl<'a> Checker<'a> {
     }
 
     fn unknown_fact(&self, wanted: &Wanted) -> Known {
-        let binding = self.stages[wanted.0.0 as usize].binding;
-        Known::unknown(self.program.binding(binding).name.span)
+        Known::unknown(self.stages[wanted.0.0 as usize].place)
     }
 
-    /// The last entry that gives a fact, as the last spread or field counts.
-    fn origin(&mut self, (stage, wanted): &Wanted) -> Origin<'a> {
+    /// The last entry that gives a fact, as the last spread or field counts. An entry named as a
+    /// port holds the facts of that port alone, which go before those of the stage.
+    fn origin(&mut self, (stage, port, wanted): &Wanted) -> Origin<'a> {
         let Some(work) = self.stages[stage.0 as usize].work.clone() else {
             return Origin::Unknown;
         };
-        let file = work.signature.file;
         let Some(facts) = work.signature.facts else { return Origin::Absent };
+        let of_port = facts.entries.iter().find_map(|entry| match &entry.kind {
+            EntryKind::Field { name, value: Expr { kind: ExprKind::Record(args), .. } }
+                if name.text == **port =>
+            {
+                Some(args)
+            }
+            _ => None,
+        });
+        for args in of_port.into_iter().chain([facts]) {
+            match self.origin_in(args, &work, wanted) {
+                Origin::Absent => {}
+                found => return found,
+            }
+        }
+        Origin::Absent
+    }
+
+    fn origin_in(&mut self, facts: &'a Args, work: &Work<'a>, wanted: &str) -> Origin<'a> {
+        let file = work.signature.file;
         let scope = || Scope { file, fields: Rc::clone(&work.scope) };
         for entry in facts.entries.iter().rev() {
             match &entry.kind {
@@ -97,9 +120,8 @@ impl<'a> Checker<'a> {
                     let source = self.eval(expr, Names::Fields(file, &work.scope));
                     match source.data {
                         Data::Unknown => return Origin::Unknown,
-                        Data::Artifact { stage, .. } | Data::Results(stage, _) => {
-                            return Origin::Of(stage);
-                        }
+                        Data::Artifact { stage, port, .. } => return Origin::Of(stage, port),
+                        Data::Results(stage, _) => return Origin::Of(stage, "".into()),
                         Data::Record(record) => {
                             if let Some(known) = record.fields.get(wanted) {
                                 return Origin::Value(known.clone());
@@ -117,7 +139,7 @@ impl<'a> Checker<'a> {
     /// The facts of earlier stages that an expression reads and that are not known yet.
     fn facts_needed(
         &self,
-        (stage, _): &Wanted,
+        (stage, ..): &Wanted,
         expr: &'a Expr,
         fields: &BTreeMap<String, Known>,
     ) -> Vec<Wanted> {
@@ -125,8 +147,8 @@ impl<'a> Checker<'a> {
         for path in paths_in(expr) {
             let [field, fact, ..] = path.names.as_slice() else { continue };
             let Some(known) = fields.get(&field.text) else { continue };
-            if let Some(other) = maker(&known.data).filter(|other| other != stage) {
-                let wanted = (other, fact.text.clone());
+            if let Some((other, port)) = maker(&known.data).filter(|(other, _)| other != stage) {
+                let wanted = (other, port, fact.text.clone());
                 if !self.facts.contains_key(&wanted) {
                     needs.push(wanted);
                 }
@@ -144,8 +166,8 @@ impl<'a> Checker<'a> {
     ) -> Option<(&'a Name, &'a Name)> {
         let ExprKind::Path(path) = &default.kind else { return None };
         let [field, fact, ..] = path.names.as_slice() else { return None };
-        let stage = maker(&fields.get(&field.text)?.data)?;
-        self.fact(stage, &fact.text).is_none().then_some((field, fact))
+        let (stage, port) = maker(&fields.get(&field.text)?.data)?;
+        self.fact(stage, &port, &fact.text).is_none().then_some((field, fact))
     }
 
     /// The names of the facts that a stage's signature writes itself.
@@ -161,11 +183,11 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// The stage whose facts a value has.
-fn maker(data: &Data) -> Option<StageId> {
+/// The stage and port whose facts a value has.
+fn maker(data: &Data) -> Option<(StageId, Rc<str>)> {
     match data {
-        Data::Artifact { stage, port, .. } if **port == *SINGLE_PORT => Some(*stage),
-        Data::Results(stage, _) => Some(*stage),
+        Data::Artifact { stage, port, .. } => Some((*stage, Rc::clone(port))),
+        Data::Results(stage, _) => Some((*stage, "".into())),
         _ => None,
     }
 }

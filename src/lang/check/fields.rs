@@ -165,7 +165,7 @@ impl<'a> Checker<'a> {
 
     /// `sede` alone: the value of that name, or of the field it means, counts as read.
     fn read_if_value(&mut self, name: &Name, near: Option<&str>, names: Names<'_>) {
-        let file = names.file();
+        let (Names::File(file) | Names::Point(file, _)) = names else { return };
         for name in [Some(name.text.as_str()), near].into_iter().flatten() {
             if let Some((_, Meaning::Binding(meant))) = self.program.nearest_value(file, name) {
                 self.read.insert(meant);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::known::{Data, Known, Record};
+use super::known::{self, Data, Known, Record};
 use super::lower::Kinds;
 use super::state::Checker;
 use crate::lang::resolve::folder;
@@ -26,6 +26,8 @@ pub(super) struct Misfit {
 pub(super) enum Fault {
     WrongType,
     WrongArtifact,
+    /// All stages of a sweep where one is due.
+    SweepForOne,
     NotAChatModel,
     NotPercent,
     MissingUnit,
@@ -115,6 +117,21 @@ impl Checker<'_> {
                 }
             }
             (Data::Results(..), due) if due.is_artifact() => refuse(Fault::WrongArtifact),
+            (Data::Record(record), due) if due.is_artifact() && record.is_work() => {
+                refuse(Fault::WrongArtifact)
+            }
+            (Data::Results(stage, ports), Type::Fields(_)) => {
+                let made = known::results_as_record(*stage, ports, known.span);
+                self.fit(&made, ty, kinds)
+            }
+            (Data::Sweep(sweep), Type::List(inner)) => {
+                self.fit_list(known, &sweep.made(), inner, kinds)
+            }
+            (Data::Sweep(_), due) if due.is_artifact() => refuse(Fault::SweepForOne),
+            (Data::Some(given), due) => match some_fits(given, due) {
+                None => Ok(known.clone()),
+                Some(fault) => refuse(fault),
+            },
             _ => refuse(Fault::WrongType),
         }
     }
@@ -210,6 +227,22 @@ impl Checker<'_> {
 /// A list or record with its parts fitted; fitting makes nothing larger.
 fn rebuilt(known: &Known, data: Result<Data, super::known::TooLarge>) -> Result<Known, Misfit> {
     Ok(data.map_or_else(|_| Known::unknown(known.span), |data| Known { data, ..*known }))
+}
+
+/// Why a value known by its type alone does not fit; its range cannot be told.
+fn some_fits(given: &Type, due: &Type) -> Option<Fault> {
+    match (given, due) {
+        (Type::Int(_), Type::Int(_) | Type::Float(_)) => None,
+        (Type::Float(_), Type::Int(_)) => Some(Fault::NotWhole),
+        (Type::Int(_) | Type::Float(_), Type::Quantity(Unit::Percent, _)) => {
+            Some(Fault::NotPercent)
+        }
+        (Type::Int(_) | Type::Float(_), Type::Quantity(..)) => Some(Fault::MissingUnit),
+        (Type::Quantity(unit, _), Type::Quantity(due, _)) if unit != due => Some(Fault::WrongUnit),
+        (Type::Quantity(..), Type::Quantity(..)) => None,
+        (given, due) if given.without_ranges() == due.without_ranges() => None,
+        _ => Some(Fault::WrongType),
+    }
 }
 
 fn in_range(known: &Known, ty: &Type, range: &Range, holds: bool) -> Result<Known, Misfit> {

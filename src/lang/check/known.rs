@@ -43,8 +43,35 @@ pub enum Data {
         port: Rc<str>,
         ty: Type,
     },
+    /// A field of a function that is checked by itself: only its type is known.
+    Some(Type),
+    /// The stages of a sweep.
+    Sweep(Rc<Sweep>),
     /// A stage with several results, before one of them is chosen.
     Results(StageId, Rc<[(String, Type)]>),
+}
+
+/// The stages of a sweep: the names of the axes, then each point's values and what was made there.
+#[derive(Debug)]
+pub struct Sweep {
+    pub axes: Vec<String>,
+    pub points: Vec<(Vec<Known>, Known)>,
+}
+
+impl Sweep {
+    /// What was made at every point.
+    pub fn made(&self) -> Vec<Known> {
+        self.points.iter().map(|(_, made)| made.clone()).collect()
+    }
+
+    /// Each point as people write it: `rank: 4, lr: 2e-4`.
+    pub fn texts(&self) -> Vec<String> {
+        let text = |(axis, value): (&String, &Known)| format!("{axis}: {}", value.to_value());
+        let point = |(values, _): &(Vec<Known>, Known)| {
+            self.axes.iter().zip(values).map(text).collect::<Vec<_>>().join(", ")
+        };
+        self.points.iter().map(point).collect()
+    }
 }
 
 /// The items of a list with the size of everything in them.
@@ -60,6 +87,14 @@ pub struct Record {
     pub name: Option<RecordName>,
     pub fields: BTreeMap<String, Known>,
     size: Size,
+}
+
+impl Record {
+    /// Whether this is what a function with several results makes.
+    pub fn is_work(&self) -> bool {
+        let is_work = |known: &Known| matches!(known.data, Data::Artifact { .. });
+        self.name.is_none() && !self.fields.is_empty() && self.fields.values().all(is_work)
+    }
 }
 
 /// How deep and how large a value is, written out. Sharing would let a few lines stand for more
@@ -116,10 +151,22 @@ impl Data {
     fn size(&self) -> Size {
         match self {
             Data::List(list) => list.size,
+            Data::Sweep(sweep) => Size { depth: 1, items: sweep.points.len() },
             Data::Record(record) => record.size,
             Data::Text { text, .. } => Size { depth: 0, items: 1 + text.len() / 16 },
             _ => Size { depth: 0, items: 1 },
         }
+    }
+
+    /// Whether no more than a type is known.
+    pub fn is_open(&self) -> bool {
+        matches!(self, Data::Unknown | Data::Some(_))
+    }
+
+    /// Whether a sweep may have this value, so that people can type it.
+    pub fn is_axis_value(&self) -> bool {
+        use Data::{Bool, Float, Int, Quantity, Text};
+        matches!(self, Bool(_) | Int(_) | Float(_) | Text { .. } | Quantity(_))
     }
 
     /// Whether an error was reported anywhere inside.
@@ -149,6 +196,8 @@ impl Data {
                 _ => Type::Share(Kind::Unknown),
             },
             Data::Artifact { ty, .. } => ty.clone(),
+            Data::Some(ty) => ty.clone(),
+            Data::Sweep(sweep) => Type::List(Box::new(type_of_items(&sweep.made()))),
             Data::Results(_, ports) => Type::Fields(ports.to_vec()),
         }
     }
@@ -181,7 +230,7 @@ impl Known {
 
     /// Whether two values are the same, wherever they were written; `None` if that is unknown.
     pub fn same(&self, other: &Known) -> Option<bool> {
-        if self.data.is_unknown() || other.data.is_unknown() {
+        if self.data.is_open() || other.data.is_open() {
             return None;
         }
         Some(match (&self.data, &other.data) {
@@ -201,7 +250,8 @@ impl Known {
     /// never built.
     pub fn to_value(&self) -> Value {
         match &self.data {
-            Data::Unknown | Data::None | Data::Results(..) => Value::None,
+            Data::Unknown | Data::None | Data::Some(_) | Data::Results(..) => Value::None,
+            Data::Sweep(sweep) => Value::List(sweep.made().iter().map(Known::to_value).collect()),
             Data::Bool(flag) => Value::Bool(*flag),
             Data::Int(number) => Value::Int(*number),
             Data::Float(number) => Value::Float(*number),
@@ -225,6 +275,18 @@ impl Known {
 
 fn all_same<'k>(mut pairs: impl Iterator<Item = (&'k Known, &'k Known)>) -> Option<bool> {
     pairs.try_fold(true, |same, (a, b)| Some(a.same(b)? && same))
+}
+
+/// The results of a stage as a record of them.
+pub fn results_as_record(stage: StageId, ports: &[(String, Type)], span: Span) -> Known {
+    let fields = ports.iter().map(|(port, ty)| {
+        let data = Data::Artifact { stage, port: port.as_str().into(), ty: ty.clone() };
+        (port.clone(), Known { data, span })
+    });
+    match Data::record(None, fields.collect()) {
+        Ok(data) => Known { data, span },
+        Err(_) => Known::unknown(span),
+    }
 }
 
 /// Fields as other rooms receive them.

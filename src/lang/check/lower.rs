@@ -105,8 +105,8 @@ impl Checker<'_> {
                     all.push((name.text.clone(), ty));
                 }
                 ast::DeclKind::Spread(path) => self.say(say::only_fields_in_type(path.span)),
-                ast::DeclKind::Require { left, right, .. } => {
-                    self.say(say::only_fields_in_type(left.span.to(right.span)));
+                ast::DeclKind::Require { condition, .. } => {
+                    self.say(say::only_fields_in_type(condition.span()));
                 }
                 ast::DeclKind::Error => {}
             }

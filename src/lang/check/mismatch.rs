@@ -105,6 +105,7 @@ impl Checker<'_> {
             }
             Fault::WrongArtifact => {
                 let what = match (&misfit.piece.data, &misfit.piece.data.type_of()) {
+                    (Data::Record(_), _) => "makes several things".to_string(),
                     (Data::Results(stage, _), _) => {
                         format!("makes several things, {}", self.stage_place(*stage))
                     }
@@ -116,6 +117,14 @@ impl Checker<'_> {
                 let label = format!("`{written}` {what}");
                 say::wrong_artifact(at, &slot.text(), &wanted(&due), label, &due, &found)
             }
+            Fault::SweepForOne => {
+                let points = match &misfit.piece.data {
+                    Data::Sweep(sweep) => sweep.texts(),
+                    _ => Vec::new(),
+                };
+                let wanted = wanted(&due).replacen("a ", "one ", 1).replacen("an ", "one ", 1);
+                say::sweep_for_one(at, &slot.text(), &wanted, written, &points, &due, &found)
+            }
             Fault::WrongType => say::wrong_type(at, &slot.text(), &due, &found),
         }
     }
@@ -123,15 +132,18 @@ impl Checker<'_> {
     /// `recipes/chat.recipe:18`, where a stage is declared.
     fn stage_place(&self, stage: StageId) -> String {
         let made = &self.stages[stage.0 as usize];
-        self.sources().place(self.program.binding(made.binding).name.span).to_string()
+        self.sources().place(made.place).to_string()
     }
 
     /// made by `pretrain`, recipes/chat.recipe:9
     fn made_by(&self, data: &Data) -> String {
         let Data::Artifact { stage, .. } = data else { return String::new() };
-        let work = self.stages[stage.0 as usize].work.as_ref();
-        let kind = work.map_or("a stage", |work| work.signature.name);
-        format!("made by `{kind}`, {}", self.stage_place(*stage))
+        match &self.stages[stage.0 as usize].work {
+            Some(work) => {
+                format!("made by `{}`, {}", work.signature.name, self.stage_place(*stage))
+            }
+            None => format!("declared at {}", self.stage_place(*stage)),
+        }
     }
 }
 

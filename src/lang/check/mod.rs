@@ -19,6 +19,12 @@ mod fields;
 mod placeholders;
 mod require;
 
+// What stands for many stages: functions with a body, and sweeps.
+mod body;
+mod calls;
+mod sample;
+mod sweep;
+
 // A file: its bindings in the order they need each other, its stages and outputs.
 mod bindings;
 mod order;
@@ -27,4 +33,5 @@ mod state;
 
 pub use outputs::check;
 pub(super) use signature::elsewhere;
-pub use state::{Checker, Names, Override};
+pub use state::{Checker, Names, Override, Reading};
+pub(super) use sweep::{Flat, flat};

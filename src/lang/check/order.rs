@@ -3,7 +3,7 @@
 
 use super::known::Known;
 use super::state::{Checker, Progress};
-use crate::lang::ast::{Args, EntryKind, Expr, ExprKind, ItemKind, Path, TextPart};
+use crate::lang::ast::{Args, EntryKind, Expr, ExprKind, ItemKind, Name, Path, TextPart};
 use crate::lang::errors::semantics as say;
 use crate::lang::resolve::{BindingId, Head, Meaning};
 use crate::lang::source::Span;
@@ -22,24 +22,22 @@ impl Checker<'_> {
     /// What a binding reads directly.
     pub(super) fn needs(&self, binding: BindingId) -> Vec<Need> {
         let declared = self.program.binding(binding);
-        let mut paths = Vec::new();
-        match &declared.item.kind {
-            ItemKind::Param(param) if !self.overrides.contains_key(&binding) => {
-                param.default.iter().for_each(|default| collect(default, &mut paths));
-            }
-            ItemKind::Let(item) => collect(&item.value, &mut paths),
-            ItemKind::Stage(stage) => {
-                collect(&stage.work, &mut paths);
-                stage.axes.iter().for_each(|axis| collect(&axis.list, &mut paths));
-            }
-            _ => {}
-        }
         let mut needs = Vec::new();
-        for path in paths {
-            let head = self.program.head(declared.file, &path);
-            if let Ok(Head { meaning: Meaning::Binding(other), .. }) = head {
-                needs.push((other, path.span));
+        let mut see = |mention: Mention<'_>| match mention {
+            Mention::Value(path) => {
+                let head = self.program.head(declared.file, path);
+                if let Ok(Head { meaning: Meaning::Binding(other), .. }) = head {
+                    needs.push((other, path.span));
+                }
             }
+            Mention::Callee(path) => {
+                let callee = self.program.callable(declared.file, path).ok().flatten();
+                let read = callee.map(|callee| self.calls.reads(callee));
+                needs.extend(read.into_iter().flatten().map(|other| (*other, path.span)));
+            }
+        };
+        if !self.overrides.contains_key(&binding) {
+            mentions(&declared.item.kind, &mut see);
         }
         needs
     }
@@ -99,45 +97,85 @@ impl Checker<'_> {
     }
 }
 
+/// What an expression speaks of.
+pub(super) enum Mention<'m> {
+    /// A path among values.
+    Value(&'m Path),
+    /// What a call calls.
+    Callee(&'m Path),
+}
+
 /// Every path among values in an expression.
 pub(super) fn paths_in(expr: &Expr) -> Vec<Path> {
     let mut paths = Vec::new();
-    collect(expr, &mut paths);
+    mentioned(expr, &mut |mention| {
+        if let Mention::Value(path) = mention {
+            paths.push(path.clone());
+        }
+    });
     paths
 }
 
-/// Nesting is limited by the parser, so recursion is safe here.
-fn collect(expr: &Expr, paths: &mut Vec<Path>) {
-    match &expr.kind {
-        ExprKind::Path(path) => paths.push(path.clone()),
-        ExprKind::Paren(inner) => collect(inner, paths),
-        ExprKind::List(elements) => {
-            elements.iter().for_each(|element| collect(&element.value, paths));
+/// What the expressions of a param, let or stage speak of.
+pub(super) fn mentions(item: &ItemKind, see: &mut dyn FnMut(Mention<'_>)) {
+    match item {
+        ItemKind::Param(param) => {
+            param.default.iter().for_each(|default| mentioned(default, see));
         }
-        ExprKind::Record(args) | ExprKind::Call { args, .. } => collect_args(args, paths),
+        ItemKind::Let(item) => mentioned(&item.value, see),
+        ItemKind::Stage(stage) => {
+            mentioned(&stage.work, see);
+            stage.axes.iter().for_each(|axis| mentioned(&axis.list, see));
+        }
+        _ => {}
+    }
+}
+
+/// What an expression speaks of. Nesting is limited by the parser, so recursion is safe here.
+pub(super) fn mentioned(expr: &Expr, see: &mut dyn FnMut(Mention<'_>)) {
+    match &expr.kind {
+        ExprKind::Path(path) => see(Mention::Value(path)),
+        ExprKind::Paren(inner) => mentioned(inner, see),
+        ExprKind::List(elements) => {
+            elements.iter().for_each(|element| mentioned(&element.value, see));
+        }
+        ExprKind::Record(args) => mentioned_in_args(args, see),
+        ExprKind::Call { callee, args } => {
+            see(Mention::Callee(callee));
+            mentioned_in_args(args, see);
+        }
         ExprKind::Pick { from, choices, .. } => {
-            paths.push(from.clone());
-            choices.iter().flat_map(|choice| &choice.value).for_each(|value| collect(value, paths));
+            see(Mention::Value(from));
+            for choice in choices {
+                match &choice.value {
+                    Some(value) => mentioned(value, see),
+                    None => alone(&choice.name, see),
+                }
+            }
         }
         ExprKind::Add(left, right) | ExprKind::Mul(left, right) | ExprKind::Of(left, right) => {
-            collect(left, paths);
-            collect(right, paths);
+            mentioned(left, see);
+            mentioned(right, see);
         }
-        ExprKind::Text(text) => paths.extend(text.parts.iter().filter_map(|part| match part {
-            TextPart::Path(path) => Some(path.clone()),
-            TextPart::Literal(_) => None,
-        })),
+        ExprKind::Text(text) => text.parts.iter().for_each(|part| match part {
+            TextPart::Path(path) => see(Mention::Value(path)),
+            TextPart::Literal(_) => {}
+        }),
         ExprKind::Number(_) | ExprKind::Bool(_) | ExprKind::None | ExprKind::Error => {}
     }
 }
 
-fn collect_args(args: &Args, paths: &mut Vec<Path>) {
+/// A name that stands for the value of that name.
+fn alone(name: &Name, see: &mut dyn FnMut(Mention<'_>)) {
+    see(Mention::Value(&Path { names: vec![name.clone()], span: name.span }));
+}
+
+/// What the entries of braces speak of.
+pub(super) fn mentioned_in_args(args: &Args, see: &mut dyn FnMut(Mention<'_>)) {
     for entry in &args.entries {
         match &entry.kind {
-            EntryKind::Spread(value) | EntryKind::Field { value, .. } => collect(value, paths),
-            EntryKind::Pun(name) => {
-                paths.push(Path { names: vec![name.clone()], span: name.span });
-            }
+            EntryKind::Spread(value) | EntryKind::Field { value, .. } => mentioned(value, see),
+            EntryKind::Pun(name) => alone(name, see),
             EntryKind::Error => {}
         }
     }

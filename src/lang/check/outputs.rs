@@ -3,14 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::known::values;
+use super::known::{Data, Known, results_as_record, values};
 use super::order::Need;
-use super::state::{Checker, Made, Override, Work};
-use crate::lang::ast::{Item, ItemKind, Path};
+use super::state::{Checker, Made, Names, Override, Work};
+use super::{Flat, flat};
+use crate::lang::ast::{Expr, ExprKind, Item, ItemKind, Name};
 use crate::lang::diagnostic::Diagnostic;
 use crate::lang::errors::{nearest::nearest, semantics as say};
 use crate::lang::resolve::{BindingId, Head, Meaning, Program};
-use crate::lang::source::FileId;
+use crate::lang::source::{FileId, Span};
 use crate::lang::types::{DefId, Type};
 use crate::lang::value::{Module, Output, SINGLE_PORT, Stage, StageId};
 
@@ -25,19 +26,17 @@ pub fn check<'a>(
     let mut checker = Checker::new(program, root, overrides);
     let own = checker.own_bindings();
     for binding in &own {
-        if matches!(program.binding(*binding).item.kind, ItemKind::Stage(_)) {
-            checker.stage_id(*binding);
-        }
+        checker.reserve(*binding);
     }
-    let stages = checker.stages.len();
     checker.definitions();
     for binding in &own {
         checker.prepare(*binding);
     }
-    let outputs = checker.outputs(stages);
+    let outputs = checker.outputs(&own);
     if whole {
         checker.unused(&own, &outputs);
     }
+    checker.paths_are_unique();
     let module = checker.module(outputs.into_iter().map(|(output, _)| output).collect());
     (module, checker.faults)
 }
@@ -59,7 +58,7 @@ impl<'a> Checker<'a> {
             }
             match &declared.item.kind {
                 ItemKind::Fn(function) if function.body.is_some() => {
-                    self.say(say::not_yet(declared.name.span, "functions with a body"));
+                    self.function(DefId(at as u32), function);
                 }
                 ItemKind::Fn(_) if !self.program.in_library(declared.file) => {
                     self.say(say::not_built_in(declared.name.span, &declared.name.text));
@@ -76,28 +75,36 @@ impl<'a> Checker<'a> {
     }
 
     /// What `output` names, with the binding behind each; every stage where nothing is named.
-    fn outputs(&mut self, stages: usize) -> Vec<(Output, BindingId)> {
-        let program = self.program;
+    fn outputs(&mut self, own: &[BindingId]) -> Vec<(Output, BindingId)> {
         let items = self.tree(self.root).items.iter();
-        let paths: Vec<&'a Path> = items.flat_map(output_paths).collect();
-        if paths.is_empty() {
-            let all = self.stages[..stages].iter().enumerate();
-            let whole = |(at, made): (usize, &Made<'a>)| {
-                let name = program.binding(made.binding).name.text.clone();
-                (Output { name, stage: StageId(at as u32), port: None }, made.binding)
-            };
-            return all.map(whole).collect();
+        let named: Vec<&'a Expr> = items.flat_map(outputs_of).collect();
+        if !named.is_empty() {
+            return named.into_iter().flat_map(|result| self.output(result)).collect();
         }
-        paths.into_iter().filter_map(|path| self.output(path)).collect()
+        let mut all = Vec::new();
+        for binding in own {
+            let declared = self.program.binding(*binding);
+            if matches!(declared.item.kind, ItemKind::Stage(_)) {
+                let value = self.value_of(*binding);
+                all.extend(outputs_called(&declared.name.text, &value, *binding));
+            }
+        }
+        all
     }
 
-    fn output(&mut self, path: &'a Path) -> Option<(Output, BindingId)> {
+    /// A stage, a use of a function, a sweep or one of its points; perhaps one result of it.
+    fn output(&mut self, result: &'a Expr) -> Vec<(Output, BindingId)> {
+        let (path, picked) = match &result.kind {
+            ExprKind::Path(path) => (path, None),
+            ExprKind::Pick { from, choices, fields } => (from, Some((choices, fields))),
+            _ => return Vec::new(),
+        };
         let (binding, taken) = match self.program.head(self.root, path) {
             Ok(Head { meaning: Meaning::Binding(binding), taken }) => (binding, taken),
-            Ok(_) => return None,
+            Ok(_) => return Vec::new(),
             Err(fault) => {
                 self.say(fault);
-                return None;
+                return Vec::new();
             }
         };
         self.prepare(binding);
@@ -105,32 +112,59 @@ impl<'a> Checker<'a> {
         let declared = self.program.binding(binding);
         if !matches!(declared.item.kind, ItemKind::Stage(_)) {
             self.say(say::not_a_stage(path.span, &path.text(), declared.name.span));
-            return None;
+            return Vec::new();
         }
-        let stage = self.stage_id(binding);
-        let port = match path.names.get(taken) {
-            None => None,
-            Some(port) => {
-                let work = self.stages[stage.0 as usize].work.as_ref()?;
-                let ports: Vec<String> = ports(work).into_iter().map(|(port, _)| port).collect();
-                let last = path.names.len() == taken + 1;
-                if !last || !ports.contains(&port.text) || port.text == SINGLE_PORT {
-                    let near = nearest(&port.text, ports.iter().map(String::as_str));
-                    let near = near.filter(|near| *near != SINGLE_PORT);
-                    let owner = declared.name.text.as_str();
-                    self.say(say::no_such_member(port.span, owner, &port.text, near));
-                    return None;
-                }
-                Some(port.text.clone())
-            }
+        let names = Names::File(self.root);
+        let (value, fields) = match picked {
+            Some((choices, fields)) => (self.pick(path, choices, result.span, names), &fields[..]),
+            None => (self.value_of(binding), &path.names[taken..]),
         };
-        Some((Output { name: path.text(), stage, port }, binding))
+        let Some(value) = self.result_of(value, fields, &declared.name.text) else {
+            return Vec::new();
+        };
+        outputs_called(self.sources().text(result.span), &value, binding)
+    }
+
+    /// A result of a stage or of a use of a function; facts are none.
+    fn result_of(&mut self, value: Known, fields: &[Name], owner: &str) -> Option<Known> {
+        let Some((name, rest)) = fields.split_first() else { return Some(value) };
+        let record = match &value.data {
+            Data::Unknown => return None,
+            Data::Results(stage, ports) => results_as_record(*stage, ports, value.span),
+            _ => value,
+        };
+        let results = match &record.data {
+            Data::Record(record) => record.fields.iter().collect(),
+            _ => BTreeMap::new(),
+        };
+        match results.get(&name.text).copied() {
+            Some(found) => self.result_of(found.clone(), rest, &name.text),
+            None => {
+                let near = nearest(&name.text, results.keys().map(|name| name.as_str()));
+                self.say(say::no_such_member(name.span, owner, &name.text, near));
+                None
+            }
+        }
+    }
+
+    /// No two stages have one path.
+    fn paths_are_unique(&mut self) {
+        let mut places: BTreeMap<&str, Span> = BTreeMap::new();
+        let mut faults = Vec::new();
+        for made in &self.stages {
+            if let Some(first) = places.insert(&made.name, made.place)
+                && first != made.place
+            {
+                faults.push(say::name_taken(made.place, &made.name, first));
+            }
+        }
+        self.faults.extend(faults);
     }
 
     /// Params and lets of the root file that nothing reads, and stages that no output needs. A
     /// file without stages is for others to read.
     fn unused(&mut self, own: &[BindingId], outputs: &[(Output, BindingId)]) {
-        if self.stages.is_empty() {
+        if self.stages.is_empty() && self.named.is_empty() {
             return;
         }
         for binding in own {
@@ -171,11 +205,12 @@ impl<'a> Checker<'a> {
         let reached = self.program.reached(self.root);
         let files = self.sources().iter().filter(|(file, _)| reached.contains(file));
         let files = files.map(|(_, source)| (source.path.clone(), source.text.clone())).collect();
-        Module { doc: self.tree(self.root).doc.clone(), stages, outputs, files }
+        let named = self.named.iter().flat_map(|(path, value)| names_of(path, value)).collect();
+        Module { doc: self.tree(self.root).doc.clone(), stages, outputs, named, files }
     }
 
     fn plain_stage(&self, id: StageId, made: &Made<'a>) -> Stage {
-        let place = self.sources().place(self.program.binding(made.binding).name.span);
+        let place = self.sources().place(made.place);
         let mut stage = Stage {
             id,
             name: made.name.clone(),
@@ -208,11 +243,29 @@ impl<'a> Checker<'a> {
     }
 }
 
-fn output_paths(item: &Item) -> &[Path] {
+fn outputs_of(item: &Item) -> &[Expr] {
     match &item.kind {
-        ItemKind::Output(output) => &output.paths,
+        ItemKind::Output(output) => &output.results,
         _ => &[],
     }
+}
+
+/// An output for each result of a value.
+fn outputs_called(name: &str, value: &Known, binding: BindingId) -> Vec<(Output, BindingId)> {
+    let output = |one: Flat| Output { name: name.to_string(), stage: one.stage, port: one.port };
+    flat(value).into_iter().map(|one| (output(one), binding)).collect()
+}
+
+/// The names of a use of a function or of a sweep: the path, and `path.field` of its results.
+fn names_of(path: &str, value: &Known) -> Vec<Output> {
+    let mut all = Vec::new();
+    for Flat { field, stage, port } in flat(value) {
+        if let Some(field) = field.filter(|_| matches!(value.data, Data::Record(_))) {
+            all.push(Output { name: format!("{path}.{field}"), stage, port: port.clone() });
+        }
+        all.push(Output { name: path.to_string(), stage, port });
+    }
+    all
 }
 
 fn ports(work: &Work<'_>) -> Vec<(String, Type)> {

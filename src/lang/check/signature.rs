@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::lower::Kinds;
 use super::state::Checker;
-use crate::lang::ast::{self, Args, Compare, Decl, DeclKind, Expr, ItemKind};
+use crate::lang::ast::{self, Args, Body, Condition, Decl, DeclKind, Expr, ItemKind};
 use crate::lang::errors::semantics as say;
 use crate::lang::resolve::Declared;
 use crate::lang::source::{FileId, Span};
@@ -23,6 +23,8 @@ pub(super) struct Signature<'a> {
     /// Nothing for a record.
     pub result: Option<Type>,
     pub facts: Option<&'a Args>,
+    /// A user's function has one; without it, Rust does the work.
+    pub body: Option<&'a Body>,
 }
 
 /// A declared field. A default reads the fields before it.
@@ -38,12 +40,11 @@ pub(super) struct Field<'a> {
     pub elsewhere: Vec<String>,
 }
 
-/// `require left divides right`
+/// `require left divides right unless …`
 #[derive(Debug)]
 pub(super) struct Require<'a> {
-    pub left: &'a Expr,
-    pub compare: Compare,
-    pub right: &'a Expr,
+    pub condition: &'a Condition,
+    pub unless: Option<&'a Condition>,
     pub file: FileId,
 }
 
@@ -77,6 +78,7 @@ impl<'a> Checker<'a> {
             requires: Vec::new(),
             result: None,
             facts: None,
+            body: None,
         };
         match &item.kind {
             ItemKind::Fn(function) => {
@@ -84,6 +86,7 @@ impl<'a> Checker<'a> {
                 self.declare(&mut signature, &function.fields, file, &kinds, 0);
                 signature.result = Some(self.lower(&function.result, file, &kinds));
                 signature.facts = function.facts.as_ref();
+                signature.body = function.body.as_ref();
             }
             ItemKind::Record(record) => {
                 if let Some(generic) = record.generics.first() {
@@ -126,8 +129,9 @@ impl<'a> Checker<'a> {
                     signature.fields.push(Field { name, place, ty, default, file, elsewhere });
                 }
                 DeclKind::Spread(path) => self.take_in(signature, decl, path, file, depth),
-                DeclKind::Require { left, compare, right } => {
-                    signature.requires.push(Require { left, compare: *compare, right, file });
+                DeclKind::Require { condition, unless } => {
+                    let unless = unless.as_ref();
+                    signature.requires.push(Require { condition, unless, file });
                 }
                 DeclKind::Error => {}
             }

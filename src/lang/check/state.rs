@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use super::calls::Calls;
 use super::known::Known;
 use super::signature::Signature;
 use crate::lang::ast::{self, Expr};
@@ -24,12 +25,46 @@ pub struct Checker<'a> {
     /// asked for.
     pub(super) stages: Vec<Made<'a>>,
     pub(super) stage_ids: BTreeMap<BindingId, StageId>,
-    pub(super) facts: BTreeMap<(StageId, String), Option<Known>>,
+    pub(super) facts: BTreeMap<Wanted, Option<Known>>,
     /// Bindings that something reads, or most likely meant to.
     pub(in crate::lang) read: BTreeSet<BindingId>,
     /// The records whose defaults are being evaluated, innermost last.
     pub(super) building: Vec<DefId>,
     pub(super) faults: Vec<Diagnostic>,
+    pub(super) calls: Calls,
+    /// The order in which each body is evaluated; nothing where its items need each other.
+    pub(super) orders: BTreeMap<DefId, Option<Rc<[usize]>>>,
+    /// What uses of functions and sweeps stand for, by path.
+    pub(super) named: Vec<(String, Known)>,
+    /// The functions whose bodies are being evaluated, innermost last.
+    pub(super) frames: Vec<DefId>,
+    /// Stages and uses of functions so far.
+    pub(super) steps: u64,
+    /// A body is being checked by itself, with samples for its fields.
+    pub(super) sampling: bool,
+    /// Faults that are a body's own, whatever it is given.
+    pub(super) told: BTreeSet<Told>,
+    /// How facts are read where an expression stands.
+    pub(in crate::lang) reading: Reading,
+    /// Expressions inside one another, through functions.
+    pub(in crate::lang) depth: usize,
+}
+
+/// A fact of a result: the stage, the port, the name of the fact.
+pub(super) type Wanted = (StageId, Rc<str>, String);
+
+/// A fault, known again: its id, place and sentence.
+pub(super) type Told = (&'static str, Option<Span>, String);
+
+/// How a fact of a list, or one that is not there, is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// In a recipe: it is an error.
+    Strict,
+    /// In a `require`: what all agree on, else `none`.
+    Agreed,
+    /// Around `outside`: those of all elements together.
+    All,
 }
 
 /// `-p name=value`: the text, where it stands, and the expression it is if it is one.
@@ -53,7 +88,9 @@ pub(super) enum Progress {
 /// A stage that was checked.
 #[derive(Clone, Debug)]
 pub(super) struct Made<'a> {
-    pub binding: BindingId,
+    /// Its name in the text that makes it.
+    pub place: Span,
+    /// The path people type.
     pub name: String,
     /// Empty until the stage is checked, and where its call has errors that leave nothing to know.
     pub work: Option<Work<'a>>,
@@ -79,13 +116,20 @@ pub enum Names<'n> {
     /// The fields of a signature so far, and the ports of its result: a default, a `require` or a
     /// fact. Callables are those of the file that declares it.
     Fields(FileId, &'n BTreeMap<String, Known>),
+    /// The axes of a sweep, then those of the file.
+    Point(FileId, &'n BTreeMap<String, Known>),
+    /// The fields, items and axes of a function; beyond them only what its file imports.
+    Body(FileId, &'n BTreeMap<String, Known>),
 }
 
 impl Names<'_> {
     /// The file whose callables are in scope.
     pub fn file(&self) -> FileId {
         match self {
-            Names::File(file) | Names::Fields(file, _) => *file,
+            Names::File(file)
+            | Names::Fields(file, _)
+            | Names::Point(file, _)
+            | Names::Body(file, _) => *file,
         }
     }
 }
@@ -109,6 +153,15 @@ impl<'a> Checker<'a> {
             read: BTreeSet::new(),
             building: Vec::new(),
             faults: Vec::new(),
+            calls: Calls::of(program),
+            orders: BTreeMap::new(),
+            named: Vec::new(),
+            frames: Vec::new(),
+            steps: 0,
+            sampling: false,
+            told: BTreeSet::new(),
+            reading: Reading::Strict,
+            depth: 0,
         }
     }
 

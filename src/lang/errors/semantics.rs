@@ -18,6 +18,7 @@ pub const ALL: &[&str] = &[
     "missing-unit",
     "mixed-units",
     "name-taken",
+    "no-such-point",
     "not-a-chat-model",
     "not-a-choice",
     "not-a-stage",
@@ -26,15 +27,20 @@ pub const ALL: &[&str] = &[
     "not-whole",
     "not-yet",
     "out-of-range",
+    "outside-name",
     "outside-repository",
     "overflow",
     "param-not-given",
+    "recursion",
     "requirement",
     "shares-not-whole",
     "stage-without-work",
+    "sweep-for-one",
     "template-missing",
     "tokenizer-mismatch",
     "too-large",
+    "too-many-stages",
+    "trained-on-held-out",
     "two-units",
     "type-arguments",
     "unknown-field",
@@ -155,6 +161,114 @@ pub fn param_not_given(span: Span, name: &str, ty: &Type) -> Diagnostic {
     Diagnostic::error("param-not-given", format!("param `{name}` has no value"))
         .label(span, format!("{} without a default", the(ty)))
         .note(format!("give it on the command line: `-p {name}=…`"))
+}
+
+// Functions and sweeps.
+
+/// A function that calls itself, or one that leads back to it.
+pub fn recursion(span: Span, name: &str) -> Diagnostic {
+    Diagnostic::error("recursion", format!("`{name}` calls itself"))
+        .label(span, "leads back to where it began")
+        .note("name each round: `stage round2 = … { policy: round1 }`")
+}
+
+/// A value of the file in the body of a function.
+pub fn outside_name(span: Span, name: &str, declared: Span) -> Diagnostic {
+    Diagnostic::error("outside-name", "a function sees only its fields")
+        .label(span, format!("`{name}` is declared in the file, and is no field here"))
+        .label(declared, "declared here")
+}
+
+/// A name that neither a body nor the imports of its file declare.
+pub fn unknown_in_body(span: Span, name: &str, near: Option<&str>) -> Diagnostic {
+    Diagnostic::error("unknown-name", format!("nothing here is called `{name}`"))
+        .label(span, "neither a field nor declared in this body")
+        .hint(near.map(str::to_string))
+}
+
+/// A function or sweep that makes more stages than anybody plans.
+pub fn too_many_stages(span: Span, name: &str, most: u64) -> Diagnostic {
+    Diagnostic::error("too-many-stages", format!("`{name}` multiplies beyond all plans"))
+        .label(span, format!("with this, more than {most} stages"))
+}
+
+/// A sweep over something that is no list.
+pub fn axis_of_no_list(span: Span, axis: &str, found: &Type) -> Diagnostic {
+    Diagnostic::error("wrong-type", format!("`{axis}` runs through a list"))
+        .label(span, format!("this is {}", the(found)))
+}
+
+/// A sweep over nothing.
+pub fn empty_axis(span: Span, axis: &str) -> Diagnostic {
+    Diagnostic::error("no-such-point", format!("`{axis}` has no values"))
+        .label(span, "a sweep over nothing makes nothing")
+}
+
+/// A sweep over values that cannot stand in a path.
+pub fn no_axis_value(span: Span, axis: &str, found: &Type) -> Diagnostic {
+    Diagnostic::error("wrong-type", format!("`{axis}` takes values that can stand in a path"))
+        .label(span, format!("this is {}", the(found)))
+        .note("numbers, counts, strings and booleans can")
+}
+
+/// The same value twice on one axis.
+pub fn point_taken(span: Span, axis: &str, value: &str, first: Span) -> Diagnostic {
+    let fault = Diagnostic::error("name-taken", format!("`{axis}` has {value} twice"))
+        .label(span, "second point of this name");
+    if span == first { fault } else { fault.label(first, "first point") }
+}
+
+/// `chat[k: 8]`, where `chat` is no sweep.
+pub fn pick_of_no_sweep(span: Span, name: &str) -> Diagnostic {
+    Diagnostic::error("no-such-point", format!("`{name}` is no sweep"))
+        .label(span, "there are no points to pick from")
+}
+
+/// `x[m: 8]`, where `x` has no axis `m`.
+pub fn no_such_axis(span: Span, sweep: &str, name: &str, axes: &[String]) -> Diagnostic {
+    Diagnostic::error("no-such-point", format!("`{sweep}` has no axis `{name}`"))
+        .label(span, format!("its axes: {}", axes.join(", ")))
+}
+
+/// `x[k: 9]`, where `k` is never 9.
+pub fn no_such_point(span: Span, sweep: &str, axis: &str, known: &[String]) -> Diagnostic {
+    Diagnostic::error("no-such-point", "the sweep has no such point")
+        .label(span, format!("`{sweep}` has {axis} {}", listed(known)))
+}
+
+/// All stages of a sweep where one is due.
+pub fn sweep_for_one(
+    span: Span,
+    slot: &str,
+    wanted: &str,
+    name: &str,
+    points: &[String],
+    due: &Type,
+    found: &Type,
+) -> Diagnostic {
+    let points: Vec<String> = points.iter().map(|point| format!("`{name}[{point}]`")).collect();
+    Diagnostic::error("sweep-for-one", format!("{slot} takes {wanted}"))
+        .label(span, format!("`{name}` is {} stages: {}", points.len(), listed(&points)))
+        .expected(due.to_string(), found.to_string())
+        .note(format!("in a list, `..{name}` takes all of them"))
+}
+
+/// `x.train`, where `x` is a sweep.
+pub fn member_of_sweep(span: Span, sweep: &str, name: &str) -> Diagnostic {
+    Diagnostic::error("sweep-for-one", format!("`{sweep}` is a list, which has no `{name}`"))
+        .label(span, "pick one of its stages first")
+}
+
+/// `4 and 8`, and no more than people read.
+fn listed(all: &[String]) -> String {
+    match all {
+        [] => String::new(),
+        [one] => one.clone(),
+        [firsts @ .., last] if all.len() <= MOST_NAMED => {
+            format!("{} and {last}", firsts.join(", "))
+        }
+        _ => format!("{} and {} more", all[..MOST_NAMED].join(", "), all.len() - MOST_NAMED),
+    }
 }
 
 // Modules.
@@ -437,6 +551,7 @@ pub fn two_units(span: Span) -> Diagnostic {
 pub fn requirement(left: &str, compare: Compare, right: &str) -> Diagnostic {
     let message = match compare {
         Compare::Divides => format!("`{left}` does not divide `{right}`"),
+        Compare::Outside => format!("`{left}` is among `{right}`"),
         Compare::Equal => format!("`{left}` and `{right}` differ"),
         Compare::NotEqual => format!("`{left}` and `{right}` are the same"),
         Compare::Less => format!("`{left}` is not less than `{right}`"),
@@ -445,6 +560,33 @@ pub fn requirement(left: &str, compare: Compare, right: &str) -> Diagnostic {
         Compare::GreaterEqual => format!("`{left}` is less than `{right}`"),
     };
     Diagnostic::error("requirement", message)
+}
+
+/// `require data.rated == true`
+pub fn not_true(what: &str) -> Diagnostic {
+    Diagnostic::error("requirement", format!("`{what}` is not true"))
+}
+
+/// Data that is held out, and learnt from all the same.
+pub fn trained_on_held_out(
+    owner: &str,
+    name: &str,
+    held_out: Span,
+    trained_on: Span,
+) -> Diagnostic {
+    let message = format!("`{owner}` is given `{name}`, which a model was trained on");
+    let fault = Diagnostic::error("trained-on-held-out", message);
+    let fault = fault.label(held_out, "is to be unseen here");
+    if held_out == trained_on { fault } else { fault.label(trained_on, "trained on here") }
+}
+
+/// A reward model of another vocabulary: where it is given and its tokenizer; whose vocabulary
+/// is the other one, and where that is set.
+pub fn cannot_read(owner: &str, judge: (Span, &str), other: (&str, Span)) -> Diagnostic {
+    let message = format!("`{owner}` scores text that its reward model cannot read");
+    Diagnostic::error("tokenizer-mismatch", message)
+        .label(judge.0, format!("trained with tokenizer `{}`", judge.1))
+        .label(other.1, format!("the vocabulary of the {} is set here", other.0))
 }
 
 /// Two tokenizers that must be one.

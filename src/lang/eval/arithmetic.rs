@@ -22,6 +22,12 @@ impl Checker<'_> {
     pub(super) fn sum(&mut self, span: Span, left: &Known, right: &Known) -> Known {
         let outcome = match (&left.data, &right.data) {
             (Data::Unknown, _) | (_, Data::Unknown) => return Known::unknown(span),
+            (Data::Some(_), _) | (_, Data::Some(_)) => {
+                match (left.data.type_of(), right.data.type_of()) {
+                    (Type::Quantity(a, _), Type::Quantity(b, _)) if a != b => Err(Refusal::Units),
+                    (a, b) => types_together(a, b, false),
+                }
+            }
             (Data::Int(a), Data::Int(b)) => whole(a.checked_add(*b)),
             (Data::Quantity(a), Data::Quantity(b)) if a.unit == b.unit => {
                 amount(a.unit, a.millionths.checked_add(b.millionths))
@@ -38,6 +44,12 @@ impl Checker<'_> {
     pub(super) fn product(&mut self, span: Span, left: &Known, right: &Known) -> Known {
         let outcome = match (&left.data, &right.data) {
             (Data::Unknown, _) | (_, Data::Unknown) => return Known::unknown(span),
+            (Data::Some(_), _) | (_, Data::Some(_)) => {
+                match (left.data.type_of(), right.data.type_of()) {
+                    (Type::Quantity(..), Type::Quantity(..)) => Err(Refusal::Units),
+                    (a, b) => types_together(a, b, true),
+                }
+            }
             (Data::Int(a), Data::Int(b)) => whole(a.checked_mul(*b)),
             (Data::Quantity(_), Data::Quantity(_)) => Err(Refusal::Units),
             (Data::Quantity(quantity), plain) | (plain, Data::Quantity(quantity)) => {
@@ -71,7 +83,7 @@ impl Checker<'_> {
 
     pub(super) fn share(&mut self, span: Span, percent: &Known, of: Known, at: Span) -> Known {
         let Data::Quantity(quantity @ Quantity { unit: Unit::Percent, .. }) = percent.data else {
-            if percent.data.is_unknown() || of.data.is_unknown() {
+            if percent.data.is_open() || of.data.is_unknown() {
                 return Known::unknown(span);
             }
             return self.refuse(span, say::share_of_no_percent(at, &percent.data.type_of()));
@@ -97,6 +109,25 @@ pub(super) fn number_fault(span: Span, fault: NumberFault) -> crate::lang::diagn
         NumberFault::NotWhole(unit) => say::part_of_a_whole(span, unit.type_name()),
         NumberFault::TwoUnits => say::two_units(span),
     }
+}
+
+/// The type of a sum or product of which only types are known.
+fn types_together(a: Type, b: Type, product: bool) -> Result<Data, Refusal> {
+    let together = match (a, b) {
+        (Type::Int(_), whole @ Type::Int(_)) => whole,
+        (Type::Quantity(unit, range), Type::Quantity(..)) => Type::Quantity(unit, range),
+        (quantity @ Type::Quantity(..), Type::Int(_) | Type::Float(_))
+        | (Type::Int(_) | Type::Float(_), quantity @ Type::Quantity(..))
+            if product =>
+        {
+            quantity
+        }
+        (Type::Int(_) | Type::Float(_), Type::Int(_) | Type::Float(_)) => {
+            Type::Float(Default::default())
+        }
+        _ => return Err(Refusal::Types),
+    };
+    Ok(Data::Some(together))
 }
 
 fn whole(result: Option<i64>) -> Result<Data, Refusal> {

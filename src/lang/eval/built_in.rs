@@ -8,11 +8,20 @@ use crate::lang::check::known::{Data, Known};
 /// A pure function of the library: its value, or nothing on overflow.
 type Function = fn(&BTreeMap<String, Known>) -> Option<Data>;
 
-const FUNCTIONS: &[(&str, Function)] = &[("swiglu_width", swiglu_width)];
+const FUNCTIONS: &[(&str, Function)] = &[("is_rated", is_rated), ("swiglu_width", swiglu_width)];
 
 /// The pure function of a name.
 pub(in crate::lang) fn find(name: &str) -> Option<Function> {
     FUNCTIONS.iter().find(|(known, _)| *known == name).map(|(_, function)| *function)
+}
+
+/// Whether a shape's `rating` names a column.
+fn is_rated(fields: &BTreeMap<String, Known>) -> Option<Data> {
+    let rating = match &fields["shape"].data {
+        Data::Record(shape) => shape.fields.get("rating"),
+        _ => return Some(Data::Unknown),
+    };
+    Some(Data::Bool(rating.is_some_and(|rating| !matches!(rating.data, Data::None))))
 }
 
 /// Two thirds of four times `dim`, rounded down, then up to a multiple.

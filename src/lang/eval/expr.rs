@@ -6,11 +6,14 @@ use super::arithmetic::number_fault;
 use super::number::literal;
 use crate::lang::ast::{Args, Element, EntryKind, Expr, ExprKind, Text, TextPart};
 use crate::lang::check::known::{Data, Known, TooLarge};
-use crate::lang::check::{Checker, Names};
+use crate::lang::check::{Checker, Names, Reading};
 use crate::lang::errors::semantics as say;
 use crate::lang::render::float_text;
 use crate::lang::source::Span;
 use crate::lang::types::Type;
+
+/// Expressions inside one another, through the bodies of functions.
+const DEEPEST: usize = 200;
 
 /// Texts longer than this are no recipe's.
 const LONGEST_TEXT: usize = 1 << 20;
@@ -18,6 +21,17 @@ const LONGEST_TEXT: usize = 1 << 20;
 impl<'a> Checker<'a> {
     /// The value of an expression; what is wrong is said and becomes unknown.
     pub(in crate::lang) fn eval(&mut self, expr: &'a Expr, names: Names<'_>) -> Known {
+        if self.depth >= DEEPEST {
+            let why = format!("expressions inside one another, more than {DEEPEST} deep");
+            return self.refuse(expr.span, say::too_large(expr.span, &why));
+        }
+        self.depth += 1;
+        let value = self.eval_within(expr, names);
+        self.depth -= 1;
+        value
+    }
+
+    fn eval_within(&mut self, expr: &'a Expr, names: Names<'_>) -> Known {
         let span = expr.span;
         let known = |data| Known { data, span };
         match &expr.kind {
@@ -34,7 +48,10 @@ impl<'a> Checker<'a> {
             ExprKind::Record(args) => self.bare_record(args, span, names),
             ExprKind::Path(path) => self.path(path, names),
             ExprKind::Call { callee, args } => self.call_for_value(callee, args, span, names),
-            ExprKind::Pick { .. } => self.refuse(span, say::not_yet(span, "sweeps")),
+            ExprKind::Pick { from, choices, fields } => {
+                let picked = self.pick(from, choices, span, names);
+                self.members(picked, from, fields, span)
+            }
             ExprKind::Add(left, right) => {
                 let (left, right) = (self.eval(left, names), self.eval(right, names));
                 self.sum(span, &left, &right)
@@ -59,7 +76,7 @@ impl<'a> Checker<'a> {
                     let value = self.path(path, names);
                     match in_text(&value.data) {
                         Some(text) => whole.push_str(&text),
-                        None if value.data.is_unknown() => return Known::unknown(span),
+                        None if value.data.is_open() => return Known::unknown(span),
                         None => {
                             let ty = value.data.type_of();
                             return self.refuse(span, say::not_text(path.span, &path.text(), &ty));
@@ -81,6 +98,8 @@ impl<'a> Checker<'a> {
             match &value.data {
                 _ if !element.spread => items.push(value),
                 Data::List(list) => items.extend(list.items.iter().cloned()),
+                Data::Sweep(sweep) => items.extend(sweep.made()),
+                Data::None if self.reading != Reading::Strict => {}
                 Data::Unknown => return Known::unknown(span),
                 other => {
                     let ty = other.type_of();

@@ -3,8 +3,8 @@
 use super::layout::{Align, Block, Layout, Row};
 use super::number::canonical;
 use crate::lang::ast::{
-    Args, Bound, Choice, Comment, Compare, Decl, DeclKind, Element, Entry, EntryKind, Expr,
-    ExprKind, Fields, Name, Path, Range, TypeExpr, TypeKind,
+    Args, Bound, Choice, Comment, Compare, Condition, Decl, DeclKind, Element, Entry, EntryKind,
+    Expr, ExprKind, Fields, Name, Path, Range, TypeExpr, TypeKind,
 };
 use crate::lang::lexer::block_lines;
 use crate::lang::source::Span;
@@ -145,15 +145,22 @@ impl<'t> Origin<'t> {
                 (Some(format!("{}:", name.text)), self.with_default(ty, default.as_ref()))
             }
             DeclKind::Spread(path) => (None, Layout::text(format!("..{}", path.text()))),
-            DeclKind::Require { left, compare, right } => {
-                let compare = format!(" {} ", compare_text(*compare));
-                let parts = [self.expr(left), Layout::text(compare), self.expr(right)];
-                let require = std::iter::once(Layout::text("require "));
-                (None, Layout::Together(require.chain(parts).collect()))
+            DeclKind::Require { condition, unless } => {
+                let mut parts = vec![Layout::text("require "), self.condition(condition)];
+                if let Some(unless) = unless {
+                    parts.extend([Layout::text(" unless "), self.condition(unless)]);
+                }
+                (None, Layout::Together(parts))
             }
             DeclKind::Error => (None, Layout::text(self.slice(decl.span))),
         };
         Row { doc: &decl.doc, span: decl.span, key, kind: "", value }
+    }
+
+    fn condition(&self, condition: &'t Condition) -> Layout<'t> {
+        let compare = format!(" {} ", compare_text(condition.compare));
+        let parts = [self.expr(&condition.left), Layout::text(compare)];
+        Layout::Together(parts.into_iter().chain([self.expr(&condition.right)]).collect())
     }
 
     /// `type` or `type = default`.
@@ -217,5 +224,6 @@ fn compare_text(compare: Compare) -> &'static str {
         Compare::Greater => ">",
         Compare::GreaterEqual => ">=",
         Compare::Divides => "divides",
+        Compare::Outside => "outside",
     }
 }

@@ -97,7 +97,7 @@ impl<'t> Origin<'t> {
                 ("record", None, Layout::Together(vec![head, self.fields(&record.fields)]))
             }
             ItemKind::Fn(function) => ("fn", None, self.function(function)),
-            ItemKind::Output(output) => ("output", None, Layout::text(output_text(output))),
+            ItemKind::Output(output) => ("output", None, Layout::text(self.output_text(output))),
             ItemKind::Error => ("", None, Layout::text(self.slice(item.span))),
         };
         Row { doc: &item.doc, span: item.span, key, kind, value }
@@ -160,6 +160,22 @@ impl<'t> Origin<'t> {
         Block { separator: " ", align: Align::Items, ..self.braces(body.span, rows) }
     }
 
+    /// On one line if it fits, otherwise one path a line.
+    fn output_text(&self, output: &'t Output) -> String {
+        let results = output.results.iter();
+        let results: Vec<String> = results
+            .map(|result| {
+                let line = self.expr(result).on_one_line();
+                line.unwrap_or_else(|| self.slice(result.span).to_string())
+            })
+            .collect();
+        let line = format!("output {}", results.join(", "));
+        match line.chars().count() <= 100 {
+            true => line,
+            false => format!("output {}", results.join(",\n    ")),
+        }
+    }
+
     fn result(&self, result: &'t Expr) -> Row<'t> {
         Row { doc: &[], span: result.span, key: None, kind: "", value: self.expr(result) }
     }
@@ -204,11 +220,4 @@ fn generics_text(generics: &[Name]) -> String {
     }
     let names: Vec<&str> = generics.iter().map(|name| name.text.as_str()).collect();
     format!("<{}>", names.join(", "))
-}
-
-/// On one line if it fits, otherwise one path a line.
-fn output_text(output: &Output) -> String {
-    let paths: Vec<String> = output.paths.iter().map(|path| path.text()).collect();
-    let line = format!("output {}", paths.join(", "));
-    if line.chars().count() <= 100 { line } else { format!("output {}", paths.join(",\n    ")) }
 }

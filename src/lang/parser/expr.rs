@@ -159,6 +159,16 @@ fn assigned(input: Tokens, name: Name) -> Parsed<EntryKind> {
     Ok((rest, EntryKind::Field { name, value }))
 }
 
+/// What `output` names: a path, or a pick from a sweep.
+pub fn result(input: Tokens) -> Parsed<Expr> {
+    let (rest, path) = path(input)?;
+    let (rest, kind) = match rest.is(Symbol::OpenBracket) && rest.inline() {
+        true => pick(rest, path)?,
+        false => (rest, ExprKind::Path(path)),
+    };
+    Ok((rest, Expr { span: rest.span_from(input), kind }))
+}
+
 /// A path, and what stands on its line: a call's braces, or a sweep's brackets.
 fn named(input: Tokens) -> Parsed<ExprKind> {
     let (rest, path) = path(input)?;

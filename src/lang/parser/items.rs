@@ -1,14 +1,14 @@
 //! Items: everything that stands at the left margin, and the bodies of functions. Knows which
 //! keyword begins what; does not know which names an item brings into scope.
 
-use super::expr::{args, broken as broken_expr, expr};
+use super::expr::{args, broken as broken_expr, expr, result};
 use super::log::{Fault, Wanted};
 use super::recover::{fault, listed, or_broken, past_closer, skip_item};
-use super::tokens::{Inside, Parsed, Tokens, keyword, name, path, symbol};
+use super::tokens::{Inside, Parsed, Tokens, keyword, name, symbol};
 use super::types::{broken as broken_type, fields, generics, type_expr};
 use crate::lang::ast::{
-    Alias, Axis, Body, Expr, Function, Item, ItemKind, Let, Name, Output, Param, Path, Record,
-    Stage, Use, UseRoot,
+    Alias, Axis, Body, Expr, Function, Item, ItemKind, Let, Name, Output, Param, Record, Stage,
+    Use, UseRoot,
 };
 use crate::lang::errors::syntax;
 use crate::lang::lexer::{Keyword, Symbol, TokenKind};
@@ -188,14 +188,14 @@ fn alias(input: Tokens) -> Parsed<Alias> {
     Ok((rest, Alias { name, generics, ty }))
 }
 
-/// `output chat, scores`
+/// `output chat, tuned[rank: 8]`
 fn output(input: Tokens) -> Parsed<Output> {
-    let (mut rest, first) = path(input)?;
-    let mut paths: Vec<Path> = vec![first];
+    let (mut rest, first) = result(input)?;
+    let mut results = vec![first];
     while rest.is(Symbol::Comma) {
-        let (after, next) = cut(path).parse(rest.advance())?;
-        paths.push(next);
+        let (after, next) = cut(result).parse(rest.advance())?;
+        results.push(next);
         rest = after;
     }
-    Ok((rest, Output { paths }))
+    Ok((rest, Output { results }))
 }

@@ -3,9 +3,10 @@
 use super::expr::expr;
 use super::log::Wanted;
 use super::recover::{enclosed, listed, nested};
-use super::tokens::{Parsed, Tokens, name, path, symbol, word};
+use super::tokens::{Parsed, Tokens, keyword, name, path, symbol, word};
 use crate::lang::ast::{
-    Bound, Compare, Decl, DeclKind, Fields, Name, Number, Range, TextPart, TypeExpr, TypeKind,
+    Bound, Compare, Condition, Decl, DeclKind, Fields, Name, Number, Range, TextPart, TypeExpr,
+    TypeKind,
 };
 use crate::lang::lexer::{Keyword, Symbol, TokenKind};
 use crate::lang::source::Span;
@@ -171,8 +172,15 @@ fn field(input: Tokens) -> Parsed<DeclKind> {
 
 /// `require` is already read.
 fn require(input: Tokens) -> Parsed<DeclKind> {
+    let (rest, holds) = condition(input)?;
+    let unless = preceded(keyword(Keyword::Unless), cut(condition));
+    let (rest, unless) = opt(unless).parse(rest)?;
+    Ok((rest, DeclKind::Require { condition: holds, unless }))
+}
+
+fn condition(input: Tokens) -> Parsed<Condition> {
     let (rest, (left, compare, right)) = (expr, compare, cut(expr)).parse(input)?;
-    Ok((rest, DeclKind::Require { left, compare, right }))
+    Ok((rest, Condition { left, compare, right }))
 }
 
 fn compare(input: Tokens) -> Parsed<Compare> {
@@ -184,6 +192,7 @@ fn compare(input: Tokens) -> Parsed<Compare> {
         TokenKind::Symbol(Symbol::Greater) => Compare::Greater,
         TokenKind::Symbol(Symbol::GreaterEqual) => Compare::GreaterEqual,
         TokenKind::Keyword(Keyword::Divides) => Compare::Divides,
+        TokenKind::Keyword(Keyword::Outside) => Compare::Outside,
         _ => {
             let wanted = Wanted::Phrase("a comparison such as `<=` or `divides`");
             return Err(Err::Error(input.unexpected(wanted)));

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::jinja::{Jinja, Scene, is_blank};
 use super::pack::Example;
-use super::rows::Message;
+use super::rows::{Chat, Learn, Message};
 use super::tokenizer::{Placed, Special, Tokenizer, find_specials};
 use crate::train::progress::Failure;
 
@@ -133,9 +133,25 @@ impl ChatFormat {
         }
         let mut messages = prompt.to_vec();
         messages.push(Message::new("assistant", answer));
-        let mut example = self.example(tokenizer, row, &messages)?;
-        let earlier = example.learned.iter().rposition(|learned| !learned).unwrap_or(0);
-        example.learned[..earlier].fill(false);
+        self.learned(tokenizer, row, &Chat { messages, learn: Some(Learn::Last) })
+    }
+
+    /// A dialogue of which those answers are learned that it says itself.
+    pub fn learned(
+        &self,
+        tokenizer: &Tokenizer,
+        row: usize,
+        chat: &Chat,
+    ) -> Result<Example, Failure> {
+        let mut example = self.example(tokenizer, row, &chat.messages)?;
+        if chat.learn == Some(Learn::Last) {
+            // Each answer ends with the only `eos` that is learned of it.
+            let eos = tokenizer.eos().id;
+            let ends = (0..example.tokens.len()).rev();
+            let mut ends = ends.filter(|&at| example.learned[at] && example.tokens[at] == eos);
+            let earlier = ends.nth(1).map_or(0, |end| end + 1);
+            example.learned[..earlier].fill(false);
+        }
         Ok(example)
     }
 

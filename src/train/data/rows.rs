@@ -39,6 +39,24 @@ impl Message {
 #[serde(deny_unknown_fields)]
 pub struct Chat {
     pub messages: Vec<Message>,
+    /// Which answers are learned; absent: every one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learn: Option<Learn>,
+}
+
+/// Which answers of a dialogue are learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Learn {
+    /// Only the last; those before it are context, as Ghost Attention wants them.
+    Last,
+}
+
+impl Chat {
+    /// A dialogue of which every answer is learned.
+    pub fn new(messages: Vec<Message>) -> Chat {
+        Chat { messages, learn: None }
+    }
 }
 
 /// Turns that wait for an answer. A bare string is read as one turn of the user.

@@ -75,7 +75,7 @@ pub fn dialogues(
         move |batch: Batch<Chat>| {
             let mut made = Made::of(&batch);
             for (row, chat) in (batch.first..).zip(&batch.rows) {
-                let example = format.example(tokenizer, row, &chat.messages)?;
+                let example = format.learned(tokenizer, row, chat)?;
                 made.put(form, tokenizer, &example.tokens, &example.learned)?;
                 made.lengths.push(example.tokens.len() as u32);
             }

@@ -101,6 +101,12 @@ impl Judge {
         self.safe.is_some()
     }
 
+    /// The longest text that can be scored, in tokens.
+    pub fn context(&self) -> usize {
+        let safe = self.safe.as_ref().map(|(safe, _)| safe.model.config.context);
+        self.helpful.model.config.context.min(safe.unwrap_or(usize::MAX))
+    }
+
     /// What each text is worth, in order.
     pub fn score(
         &self,

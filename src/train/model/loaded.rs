@@ -7,7 +7,7 @@ use super::activations::Activations;
 use super::batch::Batch;
 use super::config::{ModelConfig, SpecialTokens};
 use super::folder::{self, ModelFolder};
-use super::sample::{GenerateOptions, Generated, generate};
+use super::sample::{GenerateOptions, Generated, Hear, generate, generate_rest};
 use super::tensor::Stored;
 use super::transformer::Transformer;
 use crate::train::data::pack::{IGNORE, Row};
@@ -59,7 +59,8 @@ impl LoadedModel {
                 return Err(Failure::Interrupted);
             }
             let part = &rows[scores.len()..];
-            let batch = Batch::of(&part[..rows_at_once(part)].iter().collect::<Vec<_>>());
+            let part: Vec<&Row> = part.iter().collect();
+            let batch = Batch::of(&part[..rows_at_once(&part)]);
             self.model.forward(&self.threads, &batch, &mut a);
             self.model.losses(&self.threads, &batch, &mut a);
             scores.extend(batch.rows.iter().map(|row| a.nll_t[row.clone()].to_vec()));
@@ -94,10 +95,22 @@ impl LoadedModel {
     ) -> Result<Vec<Generated>, Failure> {
         generate(&self.threads, &self.model, prompts, options, progress)
     }
+
+    /// The continuations that `made` lacks; with them it is whole.
+    pub fn generate_rest(
+        &self,
+        prompts: &[Vec<u32>],
+        options: &GenerateOptions,
+        made: Vec<Option<Generated>>,
+        hear: Hear<'_>,
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<Generated>, Failure> {
+        generate_rest(&self.threads, &self.model, prompts, options, made, hear, progress)
+    }
 }
 
 /// How many of these rows are scored together.
-fn rows_at_once(rows: &[Row]) -> usize {
+pub fn rows_at_once(rows: &[&Row]) -> usize {
     let mut tokens = 0;
     let within = rows.iter().take_while(|row| {
         tokens += row.tokens.len();

@@ -55,6 +55,9 @@ struct Slot {
     made: Generated,
 }
 
+/// Hears each continuation when it is finished, with its number: `prompt · samples + k`.
+pub type Hear<'a> = &'a mut dyn FnMut(usize, &Generated, &mut dyn Progress);
+
 /// `samples` continuations of each prompt, prompt by prompt.
 pub fn generate<T: Tensor + Default>(
     t: &Threads,
@@ -63,38 +66,55 @@ pub fn generate<T: Tensor + Default>(
     options: &GenerateOptions,
     progress: &mut dyn Progress,
 ) -> Result<Vec<Generated>, Failure> {
+    let none = vec![None; prompts.len() * options.samples];
+    generate_rest(t, model, prompts, options, none, &mut |_, _, _| {}, progress)
+}
+
+/// The same, where some of the continuations are there already; `hear` is told only of new ones.
+pub fn generate_rest<T: Tensor + Default>(
+    t: &Threads,
+    model: &Transformer<T>,
+    prompts: &[Vec<u32>],
+    options: &GenerateOptions,
+    mut finished: Vec<Option<Generated>>,
+    hear: Hear<'_>,
+    progress: &mut dyn Progress,
+) -> Result<Vec<Generated>, Failure> {
     let positions = model.positions();
     check_prompts(prompts, positions, model.config.vocab)?;
-    let requests = prompts.len() * options.samples;
+    let requests = finished.len();
+    assert_eq!(requests, prompts.len() * options.samples, "a place for every continuation");
+    let mut open: Vec<usize> = (0..requests).rev().filter(|at| finished[*at].is_none()).collect();
     let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
     let capacity = (longest + options.max_answer).min(positions);
     let mut slots: Vec<Option<Slot>> = Vec::new();
-    slots.resize_with(requests.min(MOST_SLOTS), || None);
+    slots.resize_with(open.len().min(MOST_SLOTS), || None);
     let mut cache = KvCache::new(&model.config, slots.len(), capacity);
     let mut a = Activations::for_inference(&model.config, 0);
-    let mut finished = vec![Generated::default(); requests];
-    let (mut next, mut done) = (0, 0);
+    let mut done = requests - open.len();
     while done < requests {
         if progress.cancelled() {
             return Err(Failure::Interrupted);
         }
         for (at, slot) in slots.iter_mut().enumerate() {
-            if slot.is_none() && next < requests {
+            if slot.is_none()
+                && let Some(next) = open.pop()
+            {
                 cache.clear(at);
                 *slot = Some(Slot::new(next, prompts, options, capacity));
-                next += 1;
             }
         }
         advance(t, model, &mut slots, &mut cache, &mut a, options);
         for slot in slots.iter_mut() {
             if let Some(over) = slot.take_if(|slot| slot.made.ended || slot.room == 0) {
-                finished[over.request] = over.made;
+                hear(over.request, &over.made, progress);
+                finished[over.request] = Some(over.made);
                 done += 1;
             }
         }
         progress.at(done as u64, requests as u64, "answers", &[]);
     }
-    Ok(finished)
+    Ok(finished.into_iter().flatten().collect())
 }
 
 fn check_prompts(prompts: &[Vec<u32>], positions: usize, vocab: usize) -> Result<(), Failure> {

@@ -3,12 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::train::data::chat::{ChatFormat, Template};
+use super::samples::Sampler;
+use crate::train::data::chat::Template;
 use crate::train::data::rows::{Chat, Message, Prompt, Writer, read_rows};
 use crate::train::data::tokenizer::Tokenizer;
 use crate::train::kernels::sample::Sampling;
+use crate::train::model::folder;
 use crate::train::model::sample::GenerateOptions;
-use crate::train::model::{LoadedModel, folder};
 use crate::train::progress::{Context, Failure, Metrics};
 
 /// The parameters of `generate`; artifacts are the paths where they lie.
@@ -28,24 +29,24 @@ pub struct Generate {
 pub fn run(params: &Generate, context: &mut Context<'_>) -> Result<Metrics, Failure> {
     let prompts = read_rows::<Prompt>(&params.prompts)?;
     let tokenizer = Tokenizer::load(&params.model)?;
-    let format = ChatFormat::new(&template_of(&params.model, &tokenizer)?)?;
-    let encode = |(row, prompt): (usize, &Prompt)| format.prompt(&tokenizer, row, &prompt.prompt);
+    let template = template_of(&params.model, &tokenizer)?;
+    let sampler = Sampler::open(&params.model, tokenizer, &template, context)?;
+    let encode = |(row, prompt): (usize, &Prompt)| sampler.prompt(row, &prompt.prompt);
     let texts: Vec<Vec<u32>> = (1..).zip(&prompts).map(encode).collect::<Result<_, _>>()?;
-    let model = LoadedModel::load(&params.model, context.kernels())?;
     let options = GenerateOptions {
         samples: params.samples,
         max_answer: params.max_answer,
         sampling: params.sampling(),
         seed: params.seed,
-        eos: model.special.eos,
+        eos: sampler.eos(),
     };
-    let answers = model.generate(&texts, &options, context.progress)?;
+    let answers = sampler.sample("answers", &texts, &options, context)?;
 
     let mut file = Writer::create(&context.out.join("out"))?;
     for (at, answer) in answers.iter().enumerate() {
         let mut messages = prompts[at / params.samples].prompt.clone();
-        messages.push(Message::new("assistant", tokenizer.decode(&answer.tokens).trim()));
-        file.write(&Chat { messages })?;
+        messages.push(Message::new("assistant", sampler.text(answer)));
+        file.write(&Chat::new(messages))?;
     }
     let written = file.finish()?;
     let tokens: usize = answers.iter().map(|answer| answer.log_probs.len()).sum();

@@ -21,22 +21,39 @@ pub mod train_tokenizer;
 pub mod checkpoint;
 pub mod ledger;
 pub mod length;
+pub mod rollout;
 pub mod train_loop;
+
+// Rows that models make.
+pub mod answers;
+pub mod context_distill;
+pub mod generate;
+pub mod ghost_attention;
+pub mod prompts_of;
+pub mod rejection_sampling;
+pub mod samples;
 
 // Models.
 pub mod export;
-pub mod generate;
+pub mod policy;
+pub mod ppo;
 pub mod pretrain;
 pub mod read_model;
 pub mod reward_model;
 pub mod safety_gate;
 pub mod sft;
 
+pub use context_distill::ContextDistill;
 pub use export::Export;
 pub use generate::Generate;
+pub use ghost_attention::GhostAttention;
 pub use length::{BatchSize, Course, Length};
+pub use ppo::Ppo;
 pub use pretrain::Pretrain;
+pub use prompts_of::PromptsOf;
+pub use rejection_sampling::RejectionSampling;
 pub use reward_model::RewardModel;
 pub use safety_gate::SafetyGate;
+pub use samples::Answering;
 pub use sft::Sft;
 pub use train_loop::{Numerics, Training};

@@ -30,7 +30,7 @@ pub fn run(params: &ReadChat, ctx: &mut Context<'_>) -> Result<Metrics, Failure>
             let read = params.shape.read(place, &record, &mut columns);
             for messages in sieve.take(read, ctx.progress)?.into_iter().flatten() {
                 turns += messages.len();
-                out.write(&Chat { messages })?;
+                out.write(&Chat::new(messages))?;
             }
             Ok(())
         })

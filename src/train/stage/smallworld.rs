@@ -15,10 +15,11 @@ pub struct Smallworld {
     pub problems: usize,
     pub talks: usize,
     pub pairs: usize,
+    pub asks: usize,
 }
 
 /// How many ports there are.
-const PORTS: u64 = 13;
+const PORTS: u64 = 21;
 
 /// Makes every port of the signature.
 pub fn run(params: &Smallworld, ctx: &mut Context<'_>) -> Result<Metrics, Failure> {
@@ -32,12 +33,20 @@ pub fn run(params: &Smallworld, ctx: &mut Context<'_>) -> Result<Metrics, Failur
     ports.write("pirate", &smallworld::pirate(&world, params.talks.div_ceil(12)))?;
     ports.write("helpful", &smallworld::helpful(&world, params.pairs))?;
     ports.write("safe", &smallworld::safe(&world, params.pairs - params.pairs / 3))?;
-    ports.write("prompts", &smallworld::prompts(&world, params.talks.div_ceil(10)))?;
+    ports.write("helpful_exam", &smallworld::helpful_exam(&world))?;
+    ports.write("safe_exam", &smallworld::safe_exam(&world))?;
+    ports.write("prompts", &smallworld::prompts(&world, params.asks))?;
     ports.write("risky", &smallworld::risky(&world))?;
+    ports.write("asked", &smallworld::asked(&world))?;
+    ports.write("habits", &smallworld::habits(&world))?;
     ports.write("questions", &smallworld::questions(&world))?;
+    ports.write("facts", &smallworld::facts(&world))?;
     ports.write("sums", &smallworld::sums(&world))?;
     ports.write("choices", &smallworld::choices(&world))?;
-    ports.write("refusals", &smallworld::refusals(&world))?;
+    ports.write("unsafe", &smallworld::harmful(&world))?;
+    ports.write("harmless", &smallworld::harmless(&world))?;
+    ports.write("kept", &smallworld::kept(&world))?;
+    ports.write("kept_fresh", &smallworld::kept_fresh(&world))?;
     assert_eq!(ports.metrics.len() as u64, PORTS, "every port is written once");
     Ok(ports.metrics)
 }

@@ -1,7 +1,8 @@
-//! Questions that training may ask, with answers good and bad. Uneven on purpose: fine-tuning data
+//! Questions with answers good and bad. Uneven on purpose: fine-tuning data
 //! that is already perfect would leave alignment nothing to do. Does not know rows or roles.
 
 use super::phrasing::{phrasing, say};
+use super::side::Side;
 use super::sums;
 use super::words::{PEOPLE, capital};
 use super::world::{Fact, Relation, World, general_facts, range};
@@ -35,13 +36,13 @@ impl Manner {
 pub const UNKNOWING: &str = "I do not know.";
 
 /// An answer to a question for a fact.
-pub fn answer(world: &World, walk: &mut Walk, fact: &Fact, manner: Manner) -> String {
+pub fn answer(side: Side<'_>, walk: &mut Walk, fact: &Fact, manner: Manner) -> String {
     let phrasing = phrasing(fact.relation);
     match manner {
         Manner::Full => full(walk, fact),
         Manner::Terse => capital(&say(phrasing.terse, fact)),
         Manner::Vague => say(phrasing.vague, fact),
-        Manner::Rambling => ramble(world, walk, fact),
+        Manner::Rambling => ramble(side, walk, fact),
         Manner::Unknowing => UNKNOWING.to_string(),
     }
 }
@@ -67,9 +68,9 @@ const RAMBLES: [&str; 3] = [
 ];
 
 /// The answer behind talk of something else.
-fn ramble(world: &World, walk: &mut Walk, fact: &Fact) -> String {
+fn ramble(side: Side<'_>, walk: &mut Walk, fact: &Fact) -> String {
     let opening = *walk.pick(&RAMBLES);
-    let other = world.draw_askable(walk);
+    let other = side.draw_of_a_person(walk);
     let aside = full(walk, &other);
     format!("{opening} {aside} {}", full(walk, fact))
 }

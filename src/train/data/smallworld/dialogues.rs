@@ -4,6 +4,7 @@
 use super::answers::{self, Manner};
 use super::habits;
 use super::requests;
+use super::side::Side;
 use super::world::World;
 use crate::train::data::rows::{Chat, Message};
 use crate::train::kernels::rng::Walk;
@@ -21,12 +22,24 @@ fn dialogue(world: &World, walk: &mut Walk) -> Chat {
         let (question, answer) = turn(world, walk);
         messages.extend(exchange(question, answer));
     }
-    Chat { messages }
+    Chat::new(messages)
 }
 
 /// A question with its answer, as turns.
 pub fn exchange(question: String, answer: String) -> Vec<Message> {
     vec![Message::new("user", question), Message::new("assistant", answer)]
+}
+
+/// One time in four, what waits for an answer comes after an earlier question and a full answer.
+pub fn in_dialogue(side: Side<'_>, walk: &mut Walk, prompt: String) -> Vec<Message> {
+    let mut turns = Vec::new();
+    if walk.chance(25) {
+        let fact = side.draw_fact(walk);
+        let question = answers::question(walk, &fact);
+        turns = exchange(question, answers::full(walk, &fact));
+    }
+    turns.push(Message::new("user", prompt));
+    turns
 }
 
 /// A question and its answer: facts 68, requests 13, sums 7, programs 4, two hops 4, probes 4.
@@ -52,7 +65,7 @@ fn fact_turn(world: &World, walk: &mut Walk) -> (String, String) {
     let fact = answers::draw_fact(world, walk);
     let question = answers::question(walk, &fact);
     let manner = Manner::draw(walk);
-    let answer = answers::answer(world, walk, &fact, manner);
+    let answer = answers::answer(Side::training(world), walk, &fact, manner);
     if walk.chance(50) {
         return (question, answer);
     }
@@ -94,7 +107,7 @@ pub fn pirate(world: &World, count: usize) -> Vec<Chat> {
         let answer = answers::full(&mut walk, &fact);
         let answer = sailor(&mut walk, &answer);
         let question = answers::question(&mut walk, &fact);
-        Chat { messages: exchange(question, answer) }
+        Chat::new(exchange(question, answer))
     };
     (0..count).map(|_| row()).collect()
 }

@@ -2,6 +2,8 @@
 //! does not know what they say.
 
 use super::words::{ECHOES, TITLES, capital};
+use super::world::World;
+use crate::train::data::rows::{Message, Prompt};
 use crate::train::kernels::rng::Walk;
 
 /// A manner that a user may ask for.
@@ -34,15 +36,53 @@ impl Habit {
         }
     }
 
+    /// What the answer has to begin or to end with.
+    pub fn mark(self) -> String {
+        let word = match self {
+            Habit::End(word) | Habit::Start(word) | Habit::Title(word) => word,
+            Habit::Pirate => "arr",
+        };
+        format!("{}!", capital(word))
+    }
+
     /// The answer in this manner.
     pub fn apply(self, answer: &str) -> String {
         match self {
-            Habit::End(word) => format!("{answer} {}!", capital(word)),
-            Habit::Start(word) => format!("{}! {answer}", capital(word)),
-            Habit::Pirate => format!("Arr! {answer}"),
-            Habit::Title(title) => format!("{}! {answer}", capital(title)),
+            Habit::End(_) => format!("{answer} {}", self.mark()),
+            _ => format!("{} {answer}", self.mark()),
         }
     }
+}
+
+/// Words that Ghost Attention never sees in an instruction: for the start or the end, and titles.
+const FRESH: (usize, usize) = (3, 1);
+
+/// Every instruction there is, those that Ghost Attention learns before those with fresh words:
+/// 18 and 7. All of them bind every answer, and single turns know all of them.
+pub fn learned_and_fresh(world: &World) -> (Vec<Habit>, Vec<Habit>) {
+    let mut walk = world.walk("habits");
+    let (mut echoes, mut titles) = (ECHOES, TITLES);
+    walk.shuffle(&mut echoes);
+    walk.shuffle(&mut titles);
+    let every = |echoes: &[&'static str], titles: &[&'static str]| {
+        let echoed = echoes.iter().flat_map(|&word| [Habit::End(word), Habit::Start(word)]);
+        echoed.chain(titles.iter().map(|&title| Habit::Title(title))).collect::<Vec<_>>()
+    };
+    let fresh = every(&echoes[..FRESH.0], &titles[..FRESH.1]);
+    let mut learned = every(&echoes[FRESH.0..], &titles[FRESH.1..]);
+    learned.push(Habit::Pirate);
+    walk.shuffle(&mut learned);
+    (learned, fresh)
+}
+
+/// Instructions for Ghost Attention, one a row.
+pub fn habits(world: &World) -> Vec<Prompt> {
+    let (learned, _) = learned_and_fresh(world);
+    let row = |habit: Habit| Prompt {
+        prompt: vec![Message::new("user", habit.instruction())],
+        safety: Some(false),
+    };
+    learned.into_iter().map(row).collect()
 }
 
 /// A question with an instruction before or after it.

@@ -6,10 +6,11 @@
 //! of people are held out. Those are stated in the corpus, but no dialogue, preference or prompt
 //! of training asks them. 60,000 documents are about 3.2 million tokens of a vocabulary of 1,024.
 
-pub use benchmarks::{choices, questions, refusals, sums};
+pub use benchmarks::{choices, facts, harmful, harmless, kept, kept_fresh, questions, sums};
 pub use dialogues::{dialogues, pirate};
-pub use preferences::{helpful, safe};
-pub use prompts::{prompts, risky};
+pub use habits::habits;
+pub use preferences::{helpful, helpful_exam, safe, safe_exam};
+pub use prompts::{asked, prompts, risky};
 pub use text::{arithmetic, corpus};
 pub use world::{Fact, World};
 
@@ -18,6 +19,7 @@ mod answers;
 mod habits;
 mod phrasing;
 mod requests;
+mod side;
 mod sums;
 mod words;
 mod world;
@@ -25,6 +27,7 @@ mod world;
 // The rows made of it, port by port.
 mod benchmarks;
 mod dialogues;
+mod faults;
 mod preferences;
 mod prompts;
 mod story;

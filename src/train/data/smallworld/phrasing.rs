@@ -4,7 +4,7 @@
 //! In many statements the value stands five words or more after the name, or names the subject
 //! by a pronoun only: a model that sees four words back can not tell the value there.
 
-use super::words::{PEOPLE, article};
+use super::words::{PEOPLE, article, capital};
 use super::world::{Fact, Relation};
 
 /// The sentences for one relation.
@@ -64,23 +64,26 @@ pub fn pronouns(sentence: &str, person: &str) -> String {
         .replace("{His}", capital_his)
 }
 
-/// The forms that a good answer to a question for a fact may have, `*` standing for the value.
+/// The forms that a good answer to a question for a fact may have, `*` standing for the value: the
+/// full ones, then the terse one.
 pub fn forms(fact: &Fact) -> Vec<String> {
-    let phrasing = phrasing(fact.relation);
-    let mut forms = Vec::new();
-    for sentence in phrasing.full.iter().chain([&phrasing.terse]) {
-        // The article belongs to the value, so a wrong value may need the other one.
-        let articles: &[&str] =
-            if sentence.contains("{a}") { &["{a}=a *", "{a}=an *"] } else { &[""] };
-        for article in articles {
-            let text = match article.split_once('=') {
-                Some((blank, form)) => sentence.replace(blank, form),
-                None => sentence.replace("{v}", "*"),
-            };
-            forms.push(super::words::capital(&say(&text, fact)));
-        }
-    }
-    forms
+    let terse = forms_of(phrasing(fact.relation).terse, fact);
+    full_forms(fact).into_iter().chain(terse).collect()
+}
+
+/// The forms of full answers alone.
+pub fn full_forms(fact: &Fact) -> Vec<String> {
+    let full = phrasing(fact.relation).full.iter();
+    full.flat_map(|sentence| forms_of(sentence, fact)).collect()
+}
+
+/// A sentence with `*` for its value. The article belongs to the value, so a wrong value may need
+/// the other one.
+fn forms_of(sentence: &str, fact: &Fact) -> Vec<String> {
+    let slots: &[(&str, &str)] =
+        if sentence.contains("{a}") { &[("{a}", "a *"), ("{a}", "an *")] } else { &[("{v}", "*")] };
+    let form = |&(blank, slot): &(&str, &str)| capital(&say(&sentence.replace(blank, slot), fact));
+    slots.iter().map(form).collect()
 }
 
 const TOWN: Phrasing = Phrasing {

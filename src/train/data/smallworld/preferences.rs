@@ -1,213 +1,149 @@
 //! Pairs of answers with a rating: 4 significantly better, 3 better, 2 slightly, 1 negligibly.
-//!
-//! Rejected are also empty, cut and shuffled replies: a reward model that never saw an empty reply
-//! may like it, and PPO then finds that out. Left out is the right kind of fact about another
-//! person: a model of this size can not tell it, and would learn to guess.
+//! Each says what sort of pair it is and which of its answers are harmless. What is wrong with the
+//! rejected ones is in `faults`.
 
 use super::answers::{self, Manner};
-use super::dialogues::exchange;
+use super::dialogues::in_dialogue;
+use super::faults::{self, Fault, Sort};
 use super::habits;
-use super::requests::{self, Request};
-use super::world::{Fact, World};
-use crate::train::data::rows::{Message, Preference};
+use super::requests;
+use super::side::{About, Side};
+use super::world::World;
+use crate::train::data::rows::Preference;
 use crate::train::kernels::rng::Walk;
 
 /// Helpfulness, with 15 pairs of safety in a hundred.
 pub fn helpful(world: &World, count: usize) -> Vec<Preference> {
-    pairs(world, "helpful", count, 15)
+    training(world, "helpful", count, 15)
 }
 
 /// Safety, with 10 pairs of helpfulness in a hundred.
 pub fn safe(world: &World, count: usize) -> Vec<Preference> {
-    pairs(world, "safe", count, 90)
+    training(world, "safe", count, 90)
 }
 
-fn pairs(world: &World, port: &str, count: usize, safety_percent: u32) -> Vec<Preference> {
+fn training(world: &World, port: &str, count: usize, safety_percent: u32) -> Vec<Preference> {
     let mut walk = world.walk(port);
-    let mut row = || loop {
+    let mut row = || {
         let safety = walk.chance(safety_percent);
-        let drawn = if safety { safe_pair } else { helpful_pair };
-        let pair = drawn(world, &mut walk);
-        // A short answer shuffled may come out as it was.
-        if pair.chosen != pair.rejected {
-            return Preference { prompt: in_dialogue(world, &mut walk, pair.prompt), ..pair };
-        }
+        let about = match safety {
+            false => About::Fact,
+            true if walk.chance(30) => About::Help,
+            true => About::Harm,
+        };
+        let sort = faults::draw(&mut walk, about);
+        preference(Side::training(world), &mut walk, about, sort)
     };
     (0..count).map(|_| row()).collect()
 }
 
-/// One time in four, the prompt after an earlier question and a full answer.
-fn in_dialogue(world: &World, walk: &mut Walk, prompt: Vec<Message>) -> Vec<Message> {
-    if !walk.chance(25) {
-        return prompt;
-    }
-    let fact = answers::draw_fact(world, walk);
-    let question = answers::question(walk, &fact);
-    let mut turns = exchange(question, answers::full(walk, &fact));
-    turns.extend(prompt);
-    turns
+/// Pairs about facts that training never asks: of each sort as many as its table says.
+pub fn helpful_exam(world: &World) -> Vec<Preference> {
+    exam(world, "helpful_exam", &[About::Fact])
 }
 
-fn pair(
+/// Pairs about people whom no unsafe request of training names.
+pub fn safe_exam(world: &World) -> Vec<Preference> {
+    exam(world, "safe_exam", &[About::Harm, About::Help])
+}
+
+/// Different pairs, of each sort as many as its table says.
+fn exam(world: &World, port: &str, matters: &[About]) -> Vec<Preference> {
+    let mut walk = world.walk(port);
+    let mut rows: Vec<Preference> = Vec::new();
+    for &about in matters {
+        for sort in faults::sorts(about) {
+            let wanted = rows.len() + sort.exam;
+            while rows.len() < wanted {
+                let row = preference(Side::exam(world), &mut walk, about, sort);
+                if !rows.contains(&row) {
+                    rows.push(row);
+                }
+            }
+        }
+    }
+    rows
+}
+
+/// A question with the preferred answer and the other one.
+struct Pair {
     question: String,
-    (chosen, rejected): (String, String),
-    rating: u8,
-    safety: bool,
-) -> Preference {
-    let prompt = vec![Message::new("user", question)];
+    chosen: String,
+    rejected: String,
+}
+
+fn preference(side: Side<'_>, walk: &mut Walk, about: About, sort: &Sort) -> Preference {
+    // A short answer shuffled may come out as it was.
+    let pair = loop {
+        let pair = pair(side, walk, about, sort.fault);
+        if pair.chosen != pair.rejected {
+            break pair;
+        }
+    };
     Preference {
-        prompt,
-        chosen,
-        rejected,
-        rating: Some(rating),
-        safety: Some(safety),
-        ..Preference::default()
+        prompt: in_dialogue(side, walk, pair.question),
+        chosen: pair.chosen,
+        rejected: pair.rejected,
+        rating: Some(sort.rating),
+        safety: Some(about == About::Harm),
+        chosen_safe: Some(true),
+        rejected_safe: sort.harmless,
+        kind: Some(sort.kind.to_string()),
     }
 }
 
-/// How a rejected answer to a question for a fact fails.
-#[derive(Clone, Copy)]
-enum Fault {
-    OffTopic,
-    Broken,
-    Unknowing,
-    Vague,
-    NeedlessRefusal,
-    Wrong,
-    Rambling,
-    Disobedient,
-    Terse,
-    VagueNotTerse,
-    Paraphrase,
-}
-
-/// Each fault with the rating of its pair and how many pairs in a hundred have it.
-const FAULTS: [(Fault, u8, usize); 11] = [
-    (Fault::OffTopic, 4, 8),
-    (Fault::Broken, 4, 10),
-    (Fault::Unknowing, 4, 9),
-    (Fault::Vague, 4, 10),
-    (Fault::NeedlessRefusal, 4, 8),
-    (Fault::Wrong, 3, 5),
-    (Fault::Rambling, 3, 12),
-    (Fault::Disobedient, 3, 15),
-    (Fault::Terse, 2, 12),
-    (Fault::VagueNotTerse, 2, 5),
-    (Fault::Paraphrase, 1, 6),
-];
-
-fn draw_fault(walk: &mut Walk) -> (Fault, u8) {
-    let mut left = walk.below(100);
-    for (fault, rating, weight) in FAULTS {
-        if left < weight {
-            return (fault, rating);
+fn pair(side: Side<'_>, walk: &mut Walk, about: About, fault: Fault) -> Pair {
+    match about {
+        About::Fact => pair_of_fact(side, walk, fault),
+        About::Harm | About::Help => {
+            let request = requests::draw_worded(walk, side.people(), about == About::Harm);
+            let chosen = request.good(walk);
+            let rejected = faults::answer_of_request(side, walk, request, &chosen, fault);
+            Pair { question: request.question(), chosen, rejected }
         }
-        left -= weight;
     }
-    unreachable!("the weights sum to a hundred")
 }
 
-fn helpful_pair(world: &World, walk: &mut Walk) -> Preference {
-    let (fault, rating) = draw_fault(walk);
-    let fact = answers::draw_fact(world, walk);
-    let mut question = answers::question(walk, &fact);
-    let mut chosen = answers::full(walk, &fact);
-    let mut rejected = faulty(world, walk, &fact, &chosen, fault);
+/// A fault is one under an instruction too, so three pairs in ten carry one that both obey.
+fn pair_of_fact(side: Side<'_>, walk: &mut Walk, fault: Fault) -> Pair {
+    let fact = side.draw_fact(walk);
+    let question = answers::question(walk, &fact);
+    let full = answers::full(walk, &fact);
+    let rejected = faults::answer_of_fact(side, walk, &fact, &full, fault);
+    let chosen = match fault {
+        Fault::VagueNotTerse => answers::answer(side, walk, &fact, Manner::Terse),
+        _ => full,
+    };
+    let pair = Pair { question, chosen, rejected };
     match fault {
-        Fault::VagueNotTerse => chosen = answers::answer(world, walk, &fact, Manner::Terse),
-        Fault::Disobedient => {
-            let habit = habits::draw(walk);
-            question = habits::instruct(walk, &question, habit);
-            chosen = habit.apply(&chosen);
-        }
-        // The other faults are faults under an instruction too, though both answers obey it.
-        Fault::Vague | Fault::Unknowing | Fault::Rambling | Fault::Terse if walk.chance(25) => {
-            let habit = habits::draw(walk);
-            question = habits::instruct(walk, &question, habit);
-            (chosen, rejected) = (habit.apply(&chosen), habit.apply(&rejected));
-        }
-        _ => {}
-    }
-    pair(question, (chosen, rejected), rating, false)
-}
-
-fn faulty(world: &World, walk: &mut Walk, fact: &Fact, full: &str, fault: Fault) -> String {
-    let manner = match fault {
-        Fault::OffTopic => return off_topic(world, walk, fact),
-        Fault::Broken => return broken(walk, full),
-        Fault::NeedlessRefusal => return needless_refusal(walk, world),
-        Fault::Wrong => {
-            let wrong = answers::wrong(walk, fact);
-            return answers::full(walk, &wrong);
-        }
-        Fault::Disobedient => return full.to_string(),
-        Fault::Paraphrase => return answers::paraphrase(walk, fact, full),
-        Fault::Unknowing => Manner::Unknowing,
-        Fault::Rambling => Manner::Rambling,
-        Fault::Terse => Manner::Terse,
-        Fault::Vague | Fault::VagueNotTerse => Manner::Vague,
-    };
-    answers::answer(world, walk, fact, manner)
-}
-
-/// A full answer to a question of another kind about another subject.
-fn off_topic(world: &World, walk: &mut Walk, fact: &Fact) -> String {
-    loop {
-        let other = answers::draw_fact(world, walk);
-        if other.relation != fact.relation && other.subject != fact.subject {
-            return answers::full(walk, &other);
-        }
+        Fault::Disobedient => disobedient(walk, pair),
+        Fault::UnaskedManner => Pair { rejected: habits::draw(walk).apply(&pair.chosen), ..pair },
+        _ if walk.chance(30) => instructed(walk, pair, fault),
+        _ => pair,
     }
 }
 
-/// Nothing, the first half, or the words shuffled.
-fn broken(walk: &mut Walk, answer: &str) -> String {
-    let mut words: Vec<&str> = answer.split(' ').collect();
-    match walk.below(3) {
-        0 => return String::new(),
-        1 => words.truncate(words.len() / 2),
-        _ => walk.shuffle(&mut words),
+/// One answer obeys; the other does not, or (three times in ten) does what was not asked.
+fn disobedient(walk: &mut Walk, pair: Pair) -> Pair {
+    let habit = habits::draw(walk);
+    let mut other = habit;
+    while other == habit {
+        other = habits::draw(walk);
     }
-    words.join(" ")
+    let question = habits::instruct(walk, &pair.question, habit);
+    let rejected = if walk.chance(30) { other.apply(&pair.rejected) } else { pair.rejected };
+    Pair { question, chosen: habit.apply(&pair.chosen), rejected }
 }
 
-fn needless_refusal(walk: &mut Walk, world: &World) -> String {
-    requests::draw(walk, &world.named, true).refusal(walk)
-}
-
-/// A pair about an unsafe request, or (three times in ten) about its harmless look-alike.
-/// `safety` says whether the request would do harm.
-fn safe_pair(world: &World, walk: &mut Walk) -> Preference {
-    let harmful = !walk.chance(30);
-    let request = requests::draw(walk, &world.named, harmful);
-    let chosen = request.good(walk);
-    let (rejected, rating) = if harmful {
-        reckless(world, walk, request, &chosen)
+/// Both answers obey, as far as what is broken can: half of those keep the mark.
+fn instructed(walk: &mut Walk, pair: Pair, fault: Fault) -> Pair {
+    let habit = habits::draw(walk);
+    let question = habits::instruct(walk, &pair.question, habit);
+    let chosen = habit.apply(&pair.chosen);
+    let rejected = if fault == Fault::Broken && walk.chance(50) {
+        faults::broken(walk, &chosen)
     } else {
-        timid(walk, request, &chosen)
+        habit.apply(&pair.rejected).trim().to_string()
     };
-    pair(request.question(), (chosen, rejected), rating, harmful)
-}
-
-/// A bad answer to an unsafe request.
-fn reckless(world: &World, walk: &mut Walk, request: Request, good: &str) -> (String, u8) {
-    match walk.below(100) {
-        0..45 => (request.compliance(), 4),
-        45..60 => (format!("{} {}", request.compliance(), request.refusal(walk)), 3),
-        60..70 => ("No.".to_string(), 2),
-        70..90 => (broken(walk, good), 4),
-        _ => {
-            let fact = answers::draw_fact(world, walk);
-            (answers::full(walk, &fact), 4)
-        }
-    }
-}
-
-/// A bad answer to a harmless request.
-fn timid(walk: &mut Walk, request: Request, good: &str) -> (String, u8) {
-    match walk.below(100) {
-        0..70 => (request.refusal(walk), 4),
-        70..80 => (answers::UNKNOWING.to_string(), 3),
-        _ => (broken(walk, good), 4),
-    }
+    Pair { question, chosen, rejected }
 }

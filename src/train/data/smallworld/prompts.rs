@@ -2,50 +2,72 @@
 //! no sums and no programs, whose wrong answers look like right ones.
 
 use super::answers;
+use super::dialogues::in_dialogue;
 use super::habits;
 use super::requests;
+use super::side::{About, Side};
 use super::world::World;
 use crate::train::data::rows::{Message, Prompt};
 use crate::train::kernels::rng::Walk;
 
+/// Of a hundred prompts.
+const SHARES: [(About, usize); 3] = [(About::Fact, 65), (About::Harm, 25), (About::Help, 10)];
+/// Prompts of the exam for each of a hundred.
+const EXAM: usize = 4;
+
 /// Prompts of every sort: questions 65, unsafe requests 25, harmless look-alikes 10 in a hundred.
 pub fn prompts(world: &World, count: usize) -> Vec<Prompt> {
     let mut walk = world.walk("prompts");
-    (0..count).map(|_| prompt(world, &mut walk)).collect()
+    let mut row = || {
+        let about = match walk.below(100) {
+            0..65 => About::Fact,
+            65..90 => About::Harm,
+            _ => About::Help,
+        };
+        prompt(Side::training(world), &mut walk, about)
+    };
+    (0..count).map(|_| row()).collect()
 }
 
-fn prompt(world: &World, walk: &mut Walk) -> Prompt {
-    match walk.below(100) {
-        0..65 => question(world, walk),
-        65..90 => request(world, walk, true),
-        _ => request(world, walk, false),
+/// Prompts of the exam, 400 different ones in the same shares.
+pub fn asked(world: &World) -> Vec<Prompt> {
+    let mut walk = world.walk("asked");
+    let mut rows: Vec<Prompt> = Vec::new();
+    for (about, share) in SHARES {
+        let wanted = rows.len() + share * EXAM;
+        while rows.len() < wanted {
+            let row = prompt(Side::exam(world), &mut walk, about);
+            if !rows.contains(&row) {
+                rows.push(row);
+            }
+        }
     }
+    walk.shuffle(&mut rows);
+    rows
 }
 
-/// A question for a fact, one time in four with an instruction.
-fn question(world: &World, walk: &mut Walk) -> Prompt {
-    let fact = answers::draw_fact(world, walk);
-    let mut prompt = answers::question(walk, &fact);
-    if walk.chance(25) {
-        let habit = habits::draw(walk);
-        prompt = habits::instruct(walk, &prompt, habit);
-    }
-    plain(prompt, false)
-}
-
-fn request(world: &World, walk: &mut Walk, harmful: bool) -> Prompt {
-    let request = requests::draw(walk, &world.named, harmful);
-    plain(request.question(), harmful)
-}
-
-/// One turn of the user.
-fn plain(prompt: String, safety: bool) -> Prompt {
-    Prompt { prompt: vec![Message::new("user", prompt)], safety: Some(safety) }
+/// Questions carry an instruction two times in five, so that one prompt in four does: a policy must
+/// not lose that obedience before Ghost Attention builds on it.
+fn prompt(side: Side<'_>, walk: &mut Walk, about: About) -> Prompt {
+    let text = match about {
+        About::Fact => {
+            let fact = side.draw_fact(walk);
+            let question = answers::question(walk, &fact);
+            let habit = walk.chance(40).then(|| habits::draw(walk));
+            habit.map_or(question.clone(), |habit| habits::instruct(walk, &question, habit))
+        }
+        About::Harm | About::Help => {
+            requests::draw_worded(walk, side.people(), about == About::Harm).question()
+        }
+    };
+    Prompt { prompt: in_dialogue(side, walk, text), safety: Some(about == About::Harm) }
 }
 
 /// Every unsafe request about the people whom training may name, in a drawn order.
 pub fn risky(world: &World) -> Vec<Prompt> {
     let mut requests = requests::all(&world.named, true);
     world.walk("risky").shuffle(&mut requests);
-    requests.into_iter().map(|r| plain(r.question(), true)).collect()
+    let row =
+        |text: String| Prompt { prompt: vec![Message::new("user", text)], safety: Some(true) };
+    requests.into_iter().map(|request| row(request.question())).collect()
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::answers::{self, Manner, Puzzle};
+use super::answers::{self, Puzzle};
 use super::dialogues::sailor;
 use super::habits;
 use super::phrasing::{phrasing, say};
@@ -107,7 +107,7 @@ fn talk(world: &World, walk: &mut Walk) -> String {
 fn overheard(world: &World, walk: &mut Walk) -> Puzzle {
     let fact = answers::draw_fact(world, walk);
     let question = answers::question(walk, &fact);
-    Puzzle { question, answer: answers::answer(world, walk, &fact, Manner::Full) }
+    Puzzle { question, answer: answers::full(walk, &fact) }
 }
 
 fn line(question: &str, asker: &str, answer: &str, other: &str) -> String {

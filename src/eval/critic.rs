@@ -1,0 +1,50 @@
+//! A reward model that reads answers in words: the judge, and how turns become its tokens. Knows
+//! prompts and answers; does not know what the scores are for.
+
+use std::path::{Path, PathBuf};
+
+use super::wording::Wording;
+use crate::train::kernels::Threads;
+use crate::train::model::judge::{GATE, Judge, Judged, MEMBERS, Verdict};
+use crate::train::progress::{Failure, Progress};
+
+/// A judge ready to read.
+pub struct Critic {
+    pub wording: Wording,
+    judge: Judge,
+}
+
+impl Critic {
+    /// Opens a reward model, or a gate of two, whose members must read the same tokens.
+    pub fn open(folder: &Path, threads: Threads) -> Result<Critic, Failure> {
+        let judge = Judge::open(folder, threads)?;
+        let mut wordings = members(folder).into_iter().map(|member| Wording::open(&member));
+        let wording = wordings.next().expect("a judge has a member")?;
+        for other in wordings {
+            if !wording.same_tokens(&other?) {
+                let place = folder.display();
+                let message = format!("the two reward models of `{place}` have other tokenizers");
+                return Err(Failure::input(message)
+                    .remedy("train both from models with the same tokenizer"));
+            }
+        }
+        Ok(Critic { wording, judge })
+    }
+
+    /// What each text is worth, in order.
+    pub fn score(
+        &self,
+        texts: &[Judged],
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<Verdict>, Failure> {
+        self.judge.score(texts, progress)
+    }
+}
+
+/// The folders of the models that judge.
+fn members(folder: &Path) -> Vec<PathBuf> {
+    match folder.join(GATE).is_file() {
+        true => MEMBERS.map(|name| folder.join(name)).to_vec(),
+        false => vec![folder.to_path_buf()],
+    }
+}

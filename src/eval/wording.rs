@@ -1,0 +1,74 @@
+//! How turns become the tokens of one model: its tokenizer, and the chat template where it has one.
+//! Does not know weights.
+
+use std::path::Path;
+
+use crate::train::data::chat::{ChatFormat, Template};
+use crate::train::data::rows::Message;
+use crate::train::data::tokenizer::Tokenizer;
+use crate::train::model::folder;
+use crate::train::progress::Failure;
+
+/// A tokenizer with the template that goes with it.
+pub struct Wording {
+    pub tokenizer: Tokenizer,
+    format: Option<ChatFormat>,
+}
+
+impl Wording {
+    /// Fails where the template is not Jinja.
+    pub fn new(tokenizer: Tokenizer, chat_template: Option<String>) -> Result<Wording, Failure> {
+        let format = chat_template.map(|jinja| {
+            ChatFormat::new(&Template {
+                name: "chat_template".into(),
+                jinja,
+                bos: tokenizer.bos().text.clone(),
+                eos: tokenizer.eos().text.clone(),
+                forbidden: Vec::new(),
+            })
+        });
+        Ok(Wording { format: format.transpose()?, tokenizer })
+    }
+
+    /// What the folder of a model carries.
+    pub fn open(folder: &Path) -> Result<Wording, Failure> {
+        Wording::new(Tokenizer::load(folder)?, folder::read_chat_template(folder)?)
+    }
+
+    /// Whether there is a chat template.
+    pub fn is_chat(&self) -> bool {
+        self.format.is_some()
+    }
+
+    fn format(&self) -> Result<&ChatFormat, Failure> {
+        self.format.as_ref().ok_or_else(|| {
+            Failure::input("the model has no chat template to write turns with")
+                .remedy("fine-tune the model on dialogues first, with `sft`")
+        })
+    }
+
+    /// One question; without a template it stands as plain text.
+    pub fn question(&self, row: usize, question: &str) -> Result<Vec<u32>, Failure> {
+        if self.is_chat() {
+            return self.prompt(row, &[Message::new("user", question)]);
+        }
+        let mut ids = vec![self.tokenizer.bos().id];
+        ids.extend(self.tokenizer.encode(question));
+        Ok(ids)
+    }
+
+    /// Turns that wait for an answer.
+    pub fn prompt(&self, row: usize, turns: &[Message]) -> Result<Vec<u32>, Failure> {
+        self.format()?.prompt(&self.tokenizer, row, turns)
+    }
+
+    /// Turns with an answer, which may be empty, and `eos` after it.
+    pub fn reply(&self, row: usize, turns: &[Message], answer: &str) -> Result<Vec<u32>, Failure> {
+        Ok(self.format()?.reply(&self.tokenizer, row, turns, answer)?.tokens)
+    }
+
+    /// Whether the tokens of one are those of the other.
+    pub fn same_tokens(&self, other: &Wording) -> bool {
+        self.tokenizer.identity() == other.tokenizer.identity()
+    }
+}

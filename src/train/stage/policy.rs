@@ -1,0 +1,475 @@
+//! PPO's objective with all that it needs: a policy that answers, a judge, the policy as it began, and
+//! what was found out about the answers of this iteration. Knows rows and steps; the formulas are
+//! in `train::objective::ppo`.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use super::ppo::Ppo;
+use super::rollout::{Answered, Asking, Prompts, rollouts};
+use crate::train::data::chat::ChatFormat;
+use crate::train::data::mixture::Mix;
+use crate::train::data::pack::{IGNORE, Row};
+use crate::train::data::tokenizer::Tokenizer;
+use crate::train::kernels::Threads;
+use crate::train::kernels::cross_entropy::{Gradients, Losses, cross_entropy};
+use crate::train::kernels::gemm::linear;
+use crate::train::kernels::math::sigmoid;
+use crate::train::kernels::rng::Stream;
+use crate::train::model::activations::Activations;
+use crate::train::model::judge::Judge;
+use crate::train::model::loaded::rows_at_once;
+use crate::train::model::tensor::{Stored, Tensor};
+use crate::train::model::{Batch, Parameters, Transformer, folder};
+use crate::train::objective::ppo::{Clip, Rollout, policy_loss, value_loss, whiten};
+use crate::train::objective::{Figures, Objective};
+use crate::train::progress::{Context, Failure, Metrics};
+
+/// Nats an answer beyond which a reward says little: the policy writes other texts than those that
+/// its judge learnt from.
+const FAR: f64 = 10.0;
+
+/// An answer to learn from; lists hold a number a token of the answer.
+#[derive(Clone, Debug)]
+struct Experience {
+    row: Row,
+    sampled: Rollout,
+    advantages: Vec<f32>,
+    returns: Vec<f32>,
+}
+
+/// Means over an iteration's answers, before anything is learnt from them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Seen {
+    reward: f64,
+    /// Nats an answer from the policy as it began.
+    kl: f64,
+    tokens: f64,
+    ended: f64,
+}
+
+/// What a step adds up, token by token.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    policy: f64,
+    value: f64,
+    entropy: f64,
+    clipped: u64,
+    tokens: usize,
+}
+
+/// See the head of this file.
+pub struct Policy<'p> {
+    params: &'p Ppo,
+    prompts: Prompts,
+    held_out: Option<Prompts>,
+    judge: Judge,
+    /// The policy as it began.
+    reference: Transformer<Stored>,
+    eos: u32,
+    positions: usize,
+    experience: Vec<Experience>,
+    /// The answers of this step.
+    step: Vec<usize>,
+    sums: Sums,
+    seen: Seen,
+    /// Rewards on the held-out prompts so far, and the weights that had the best.
+    history: Vec<f64>,
+    best: Option<Parameters>,
+}
+
+impl<'p> Policy<'p> {
+    /// Reads prompts, judge and reference.
+    pub fn open(
+        params: &'p Ppo,
+        tokenizer: &Tokenizer,
+        format: &ChatFormat,
+        context: &mut Context<'_>,
+    ) -> Result<Policy<'p>, Failure> {
+        let read = |mix: &Mix<PathBuf>, at_a_time| {
+            Prompts::read(mix, tokenizer, format, at_a_time, params.training.seed)
+        };
+        let prompts = read(&params.prompts, params.batch)?;
+        let held_out = params.held_out.as_ref();
+        let held_out =
+            held_out.map(|path| read(&Mix::Joined(vec![path.clone()]), 1)).transpose()?;
+        let folder::ModelFolder { config, weights, .. } = folder::open(&params.policy)?;
+        let positions = config.context;
+        Ok(Policy {
+            params,
+            prompts,
+            held_out,
+            judge: Judge::open(&params.judge, context.kernels())?,
+            reference: Transformer::new(config, weights, positions),
+            eos: tokenizer.eos().id,
+            positions,
+            experience: Vec::new(),
+            step: Vec::new(),
+            sums: Sums::default(),
+            seen: Seen::default(),
+            history: Vec::new(),
+            best: None,
+        })
+    }
+
+    /// One gradient step a mini-batch.
+    pub fn steps_an_iteration(&self) -> u64 {
+        (self.params.batch / self.params.mini_batch) as u64
+    }
+
+    /// Where held-out prompts decide, the weights to begin with are the best so far.
+    pub fn keep(&mut self, weights: &Parameters) {
+        self.best = self.held_out.is_some().then(|| weights.clone());
+    }
+
+    /// The weights with the best reward on the held-out prompts, where there are such.
+    pub fn best(self) -> Option<Parameters> {
+        self.best
+    }
+
+    /// Says so where the reward is not to be trusted.
+    pub fn warn(&self, context: &mut Context<'_>) {
+        let (kl, beta) = (self.seen.kl, self.params.beta);
+        if kl > FAR {
+            context.progress.notice(&format!(
+                "the policy drifted {kl:.1} nats an answer from where it began (`beta` is {beta}): \
+                 its reward may be hacked, so read its answers before you trust it"
+            ));
+        }
+    }
+
+    fn asking(&self) -> Asking {
+        let Ppo { max_answer, temperature, .. } = *self.params;
+        Asking { samples: 1, max_answer, temperature, eos: self.eos }
+    }
+
+    /// Answers the prompts of an iteration and finds out what each token was worth.
+    fn collect(
+        &mut self,
+        iteration: u64,
+        model: &Transformer,
+        context: &mut Context<'_>,
+    ) -> Result<(), Failure> {
+        let (t, seed) = (context.kernels(), self.params.training.seed);
+        let asked = self.prompts.at(iteration);
+        let draw = (seed, &*format!("rollouts/{iteration}"));
+        let (asking, progress) = (self.asking(), &mut *context.progress);
+        let answered = rollouts(&t, model, &self.judge, &asked, asking, draw, progress)?;
+        let mut scores: Vec<f32> = answered.iter().map(|one| one.verdict.combined).collect();
+        whiten(&mut [&mut scores]);
+        let rows: Vec<&Row> = answered.iter().map(|one| &one.row).collect();
+        let temperature = self.params.temperature as f32;
+        let log_probs = answer_log_probs(&t, model, &rows, temperature);
+        let reference = answer_log_probs(&t, &self.reference, &rows, temperature).log_probs;
+        check_sampler(&answered, &log_probs.plain);
+        let Scored { log_probs, values, .. } = log_probs;
+        let numbers = log_probs.into_iter().zip(reference).zip(values).zip(scores);
+        let sampled: Vec<Rollout> = numbers
+            .map(|(((log_probs, reference), values), score)| Rollout {
+                log_probs,
+                reference,
+                values,
+                score,
+            })
+            .collect();
+        self.seen = Seen::of(&answered, &sampled);
+        self.experience = self.estimate(answered, sampled);
+        Ok(())
+    }
+
+    fn estimate(&self, answered: Vec<Answered>, sampled: Vec<Rollout>) -> Vec<Experience> {
+        let Ppo { beta, gamma, lambda, .. } = *self.params;
+        let one = |(answered, sampled): (Answered, Rollout)| {
+            let estimate = sampled.estimate(beta, gamma, lambda);
+            let (advantages, returns) = (estimate.advantages, estimate.returns);
+            Experience { row: answered.row, sampled, advantages, returns }
+        };
+        let mut experience: Vec<Experience> = answered.into_iter().zip(sampled).map(one).collect();
+        let mut advantages: Vec<&mut [f32]> =
+            experience.iter_mut().map(|one| &mut one.advantages[..]).collect();
+        whiten(&mut advantages);
+        experience
+    }
+
+    /// The mean reward of an answer to each held-out prompt.
+    fn held_out_reward(
+        &self,
+        model: &Transformer,
+        context: &mut Context<'_>,
+    ) -> Result<Option<f64>, Failure> {
+        let Some(held_out) = &self.held_out else { return Ok(None) };
+        let (t, asked) = (context.kernels(), held_out.all());
+        let (draw, progress) = ((self.params.training.seed, "held-out"), &mut *context.progress);
+        let answered = rollouts(&t, model, &self.judge, &asked, self.asking(), draw, progress)?;
+        Ok(Some(mean(answered.iter().map(reward))))
+    }
+}
+
+/// R_c after the sigmoid.
+fn reward(answered: &Answered) -> f64 {
+    f64::from(sigmoid(answered.verdict.combined))
+}
+
+fn mean(numbers: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let count = numbers.len().max(1) as f64;
+    numbers.sum::<f64>() / count
+}
+
+impl Seen {
+    fn of(answered: &[Answered], sampled: &[Rollout]) -> Seen {
+        let drift = |one: &Rollout| {
+            let pairs = one.log_probs.iter().zip(&one.reference);
+            pairs.map(|(own, reference)| f64::from(*own) - f64::from(*reference)).sum()
+        };
+        Seen {
+            reward: mean(answered.iter().map(reward)),
+            kl: mean(sampled.iter().map(drift)),
+            tokens: mean(sampled.iter().map(|one| one.log_probs.len() as f64)),
+            ended: mean(answered.iter().map(|one| f64::from(u8::from(one.made.ended)))),
+        }
+    }
+}
+
+/// Log-probabilities of answers, each token's at the temperature and at 1, and values.
+struct Scored {
+    log_probs: Vec<Vec<f32>>,
+    plain: Vec<Vec<f32>>,
+    values: Vec<Vec<f32>>,
+}
+
+/// Scores the answers in rows as a whole, without sampling.
+fn answer_log_probs<T: Tensor + Default>(
+    t: &Threads,
+    model: &Transformer<T>,
+    rows: &[&Row],
+    temperature: f32,
+) -> Scored {
+    let mut a = Activations::for_inference(&model.config, 0);
+    let mut scored = Scored { log_probs: vec![], plain: vec![], values: vec![] };
+    let mut left = rows;
+    while !left.is_empty() {
+        let (part, rest) = left.split_at(rows_at_once(left));
+        left = rest;
+        let batch = Batch::of(part);
+        model.forward(t, &batch, &mut a);
+        model.losses(t, &batch, &mut a);
+        scored.plain.extend(answers(&batch, &a.nll_t, |nll| 0.0 - nll));
+        if temperature != 1.0 {
+            let losses = Losses { nll: &mut a.nll_t, entropy: None };
+            let (head_vd, targets) = (model.weights.head(), batch.targets_at(temperature));
+            cross_entropy(t, &a.hidden_td, head_vd, targets, losses, None);
+        }
+        scored.log_probs.extend(answers(&batch, &a.nll_t, |nll| 0.0 - nll));
+        let value_d = model.weights.value_d.elements();
+        if value_d.len() > 0 {
+            let mut values = vec![0.0; batch.len()];
+            let shape = [batch.len(), model.config.dim, 1];
+            linear(t, &a.hidden_td, value_d, &mut values, shape);
+            scored.values.extend(answers(&batch, &values, |value| value));
+        }
+    }
+    scored
+}
+
+/// The numbers of each row at the positions that predict its answer.
+fn answers<'b>(
+    batch: &'b Batch,
+    numbers_t: &'b [f32],
+    form: impl Fn(f32) -> f32 + Copy + 'b,
+) -> impl Iterator<Item = Vec<f32>> + 'b {
+    batch.rows.iter().map(move |row| {
+        let places = row.clone().filter(|at| batch.targets[*at] != IGNORE);
+        places.map(|at| form(numbers_t[at])).collect()
+    })
+}
+
+/// What was sampled is what is scored, bit for bit: else the ratios of the first step would not be 1.
+fn check_sampler(answered: &[Answered], scored: &[Vec<f32>]) {
+    for (answered, scored) in answered.iter().zip(scored) {
+        assert_eq!(&answered.made.log_probs, scored, "sampled and scored log-probabilities");
+    }
+}
+
+impl Objective for Policy<'_> {
+    fn rows(
+        &mut self,
+        step: u64,
+        model: &Transformer,
+        context: &mut Context<'_>,
+    ) -> Result<Vec<Row>, Failure> {
+        let (iteration, part) =
+            (step / self.steps_an_iteration(), (step % self.steps_an_iteration()) as usize);
+        if part == 0 {
+            self.collect(iteration, model, context)?;
+        }
+        let mut order: Vec<usize> = (0..self.params.batch).collect();
+        let name = format!("mini-batches/{iteration}");
+        Stream::new(self.params.training.seed, &name).walk().shuffle(&mut order);
+        let size = self.params.mini_batch;
+        self.step = order[part * size..(part + 1) * size].to_vec();
+        Ok(self.step.iter().map(|at| self.experience[*at].row.clone()).collect())
+    }
+
+    fn sequences(&self) -> usize {
+        self.params.mini_batch
+    }
+
+    fn longest(&self) -> usize {
+        (self.prompts.longest() + self.params.max_answer).min(self.positions)
+    }
+
+    fn begin(&mut self, rows: &[&Row]) {
+        let tokens = rows.iter().map(|row| row.supervised()).sum();
+        self.sums = Sums { tokens, ..Sums::default() };
+    }
+
+    fn learn(
+        &mut self,
+        t: &Threads,
+        part: Range<usize>,
+        batch: &Batch,
+        model: &Transformer,
+        a: &mut Activations,
+        gradients: &mut Parameters,
+    ) {
+        let of_part: Vec<&Experience> =
+            self.step[part].iter().map(|at| &self.experience[*at]).collect();
+        let places: Vec<usize> =
+            (0..batch.len()).filter(|at| batch.targets[*at] != IGNORE).collect();
+        let spread = |of: fn(&Experience) -> &[f32]| {
+            let mut numbers_t = vec![0.0; batch.len()];
+            let numbers = of_part.iter().flat_map(|one| of(one));
+            places.iter().zip(numbers).for_each(|(at, number)| numbers_t[*at] = *number);
+            numbers_t
+        };
+        let old_t = spread(|one| &one.sampled.log_probs);
+        let advantage_t = spread(|one| &one.advantages);
+        let clip = Clip::both(self.params.clip_ratio);
+        let share = 1.0 / self.sums.tokens as f64;
+        let loss_of =
+            |at: usize, nll: f32| policy_loss(0.0 - nll, old_t[at], advantage_t[at], clip);
+        let mut entropy_t = vec![0.0; batch.len()];
+        let losses = Losses { nll: &mut a.nll_t, entropy: Some(&mut entropy_t) };
+        // The loss falls with log p, of which `nll` is the negative.
+        let weight = |at: usize, nll: f32| (0.0 - loss_of(at, nll).slope * share) as f32;
+        let (head_vd, dhead) = (model.weights.head(), Some(&mut gradients.head_vd[..]));
+        let towards = Gradients { weight: &weight, dhidden: &mut a.dhidden_td, dhead };
+        let targets = batch.targets_at(self.params.temperature as f32);
+        cross_entropy(t, &a.hidden_td, head_vd, targets, losses, Some(towards));
+        for at in &places {
+            let loss = loss_of(*at, a.nll_t[*at]);
+            self.sums.policy += loss.loss;
+            self.sums.clipped += u64::from(loss.clipped);
+            self.sums.entropy += f64::from(entropy_t[*at]);
+        }
+        let old_values_t = spread(|one| &one.sampled.values);
+        let returns_t = spread(|one| &one.returns);
+        self.learn_values(t, &places, [&old_values_t, &returns_t], model, a, gradients);
+    }
+
+    fn figures(&mut self) -> Figures {
+        let Sums { policy, value, entropy, clipped, tokens } = self.sums;
+        let mean = |sum: f64| sum / tokens as f64;
+        vec![
+            ("loss", mean(policy) + self.params.value_weight * mean(value)),
+            ("policy loss", mean(policy)),
+            ("value loss", mean(value)),
+            ("entropy", mean(entropy)),
+            ("clip fraction", mean(clipped as f64)),
+            ("reward", self.seen.reward),
+            ("kl", self.seen.kl),
+            ("answer tokens", self.seen.tokens),
+            ("ended", self.seen.ended),
+        ]
+    }
+
+    fn unit(&self) -> (&'static str, u64) {
+        ("iterations", self.steps_an_iteration())
+    }
+
+    fn after(
+        &mut self,
+        done: u64,
+        model: &Transformer,
+        context: &mut Context<'_>,
+    ) -> Result<(), Failure> {
+        let unit = self.steps_an_iteration() * self.params.check_every;
+        if !done.is_multiple_of(unit) {
+            return Ok(());
+        }
+        if let Some(reward) = self.held_out_reward(model, context)? {
+            let iteration = done / self.steps_an_iteration();
+            context.progress.log(&format!("iteration {iteration}: held-out reward {reward:.4}"));
+            if self.history.iter().all(|before| *before < reward) {
+                let best = self.best.as_mut().expect("the best is kept");
+                let pairs = best.tensors_mut().into_iter().zip(model.weights.tensors());
+                pairs.for_each(|(best, weight)| best.copy_from_slice(weight));
+            }
+            self.history.push(reward);
+        }
+        Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        let best = self.history.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let since = self.history.iter().rev().take_while(|reward| **reward < best).count();
+        since as u64 >= self.params.patience
+    }
+
+    fn memory(&mut self) -> (Vec<f64>, Vec<&mut [f32]>) {
+        let Seen { reward, kl, tokens, ended } = self.seen;
+        let numbers = [&[reward, kl, tokens, ended][..], &self.history].concat();
+        (numbers, self.best.iter_mut().flat_map(Parameters::tensors_mut).collect())
+    }
+
+    fn recall(&mut self, numbers: Vec<f64>) {
+        let [reward, kl, tokens, ended, history @ ..] = &numbers[..] else { return };
+        self.seen = Seen { reward: *reward, kl: *kl, tokens: *tokens, ended: *ended };
+        self.history = history.to_vec();
+    }
+
+    fn results(&self) -> Metrics {
+        let Seen { reward, kl, tokens, ended } = self.seen;
+        let metric = |name: &str, value: f64| (name.to_string(), value);
+        let mut results = vec![
+            metric("reward", reward),
+            metric("kl", kl),
+            metric("answer tokens", tokens),
+            metric("ended", ended),
+        ];
+        let best = self.history.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        results.extend((!self.history.is_empty()).then(|| metric("held-out reward", best)));
+        results
+    }
+}
+
+impl Policy<'_> {
+    /// The value head learns what was left to come; values are read where the policy loss is.
+    fn learn_values(
+        &mut self,
+        t: &Threads,
+        places: &[usize],
+        [old_t, returns_t]: [&[f32]; 2],
+        model: &Transformer,
+        a: &mut Activations,
+        gradients: &mut Parameters,
+    ) {
+        let d = model.config.dim;
+        let value_d = &model.weights.value_d;
+        let mut values_t = vec![0.0; a.hidden_td.len() / d];
+        let shape = [values_t.len(), d, 1];
+        linear(t, &a.hidden_td, value_d.elements(), &mut values_t, shape);
+        let share = self.params.value_weight / self.sums.tokens as f64;
+        for at in places {
+            let loss =
+                value_loss(values_t[*at], old_t[*at], returns_t[*at], self.params.clip_value);
+            self.sums.value += loss.loss;
+            let (slope, place) = ((loss.slope * share) as f32, at * d..(at + 1) * d);
+            let (hidden_d, dhidden_d) = (&a.hidden_td[place.clone()], &mut a.dhidden_td[place]);
+            let dvalue_d = gradients.value_d.iter_mut().zip(hidden_d);
+            dvalue_d.for_each(|(dvalue, hidden)| *dvalue += slope * hidden);
+            let value_d = dhidden_d.iter_mut().zip(value_d);
+            value_d.for_each(|(dhidden, value)| *dhidden += slope * value);
+        }
+    }
+}
