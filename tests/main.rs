@@ -8,6 +8,7 @@ mod exec;
 #[cfg(feature = "hub")]
 mod fake_hub;
 mod golden;
+mod golden_align;
 mod golden_export;
 mod lang;
 mod ngram;

@@ -9,6 +9,8 @@ use crate::train::model::activations::Activations;
 use crate::train::model::{Batch, Parameters, Transformer};
 use crate::train::progress::{Context, Failure, Metrics};
 
+pub mod dpo;
+pub mod grpo;
 pub mod next_token;
 pub mod ppo;
 pub mod ranking;

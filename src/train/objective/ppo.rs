@@ -9,9 +9,9 @@
 //! v̂_t = clip(v_t, V_t − c, V_t + c)              value:  ½ max((v − R)², (v̂ − R)²)
 //! ```
 //!
-//! Scores are whitened over the batch, and so are advantages, over all its tokens; returns are taken
-//! before that. Whitening is (x − mean) / √(var + 1e-8) with Bessel's correction: the paper gives no
-//! formula. Both losses are means over all tokens of a batch, which whoever calls divides by.
+//! Scores are whitened over the batch, and so are advantages, over all its tokens; returns are
+//! taken before that. Whitening is (x − mean) / √(var + 1e-8) with Bessel's correction: the paper
+//! gives no formula. Both losses are means over all tokens of a batch: whoever calls divides.
 //!
 //! Which reward model decides is `model::judge`'s rule. Responses are ragged: there is no padding,
 //! so nothing is masked. Sums are in f64, in the order of the tokens. Knows numbers; does not know
