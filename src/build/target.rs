@@ -1,5 +1,6 @@
-//! Names of results as people type them: `chat`, `parts.train`, `round1/ppo`, `tuned[rank: 8]`, with
-//! or without blanks, axes in any order or left out. Knows paths; does not know what they make.
+//! Names of results as people type them: `chat`, `parts.train`, `round1/ppo`, `tuned[rank: 8]`,
+//! with or without blanks, axes in any order or left out. Knows paths; does not know what they
+//! make.
 
 use std::collections::BTreeMap;
 

@@ -91,7 +91,7 @@ fn every_field_of_every_kind_is_read_once() {
 }
 
 /// Functions of the library that make plain values.
-const FUNCTIONS: [&str; 1] = ["swiglu_width"];
+const FUNCTIONS: [&str; 2] = ["is_rated", "swiglu_width"];
 
 #[test]
 fn every_signature_of_the_library_can_be_run() {

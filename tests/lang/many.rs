@@ -46,7 +46,10 @@ stage base = pretrain {
 fn a_function_expands_to_paths_and_stands_for_its_result() {
     let text = format!(
         "{BASE}
-fn version {{ base: Model<Base>, keep: [Data<Chat>], seed: Int }} -> {{ first: Model<Chat>, model: Model<Chat> }} {{
+fn version {{ base: Model<Base>, keep: [Data<Chat>], seed: Int }} -> {{
+    first: Model<Chat>
+    model: Model<Chat>
+}} {{
     stage model = sft {{ ..llama2.paper.sft, init: first, data: keep, seed: seed + 1 }}
     stage first = sft {{ init: base, data: [world, ..keep], template: llama2.chat, seed }}
     let world = keep_first {{ keep }}.one
@@ -73,7 +76,10 @@ output v1.model, scores
 fn functions_nest_are_imported_and_compute_values() {
     let lib = "
 /// Settings that are one and a half times as large.
-fn larger { rows: Int } -> { rows: Int, seed: Int } { let more = rows + 1 { rows: more, seed: 2 * more } }
+fn larger { rows: Int } -> { rows: Int, seed: Int } {
+    let more = rows + 1
+    { rows: more, seed: 2 * more }
+}
 fn inner { data: Data<Text>, seed: Int } -> Data<Text> {
     stage parts = split { data, held_out: 5 rows, seed }
     parts.train
@@ -113,7 +119,10 @@ stage tuned[seed in ranks, lr in [1e-4, 2e-4]] = sft {{
 }}
 stage f[seed in ranks] = tune {{ init: base, data: world.dialogues, seed }}
 stage next[seed in ranks] = sft {{ init: tuned[seed, lr: 2e-4], data: world.dialogues }}
-stage scores = eval {{ models: [base, ..tuned[lr: 1e-4], ..f, tuned[seed: 8, lr: 2e-4]], tasks: world.tasks }}
+stage scores = eval {{
+    models: [base, ..tuned[lr: 1e-4], ..f, tuned[seed: 8, lr: 2e-4]]
+    tasks:  world.tasks
+}}
 output scores, next[seed: 16], f
 "
     );

@@ -7,8 +7,8 @@
 //!       R_h  otherwise
 //! ```
 //!
-//! with R = σ(score). Scores here are before the sigmoid, which is monotone. A text is scored at its
-//! last token, found by length. Knows token ids; does not know where answers came from.
+//! with R = σ(score). Scores here are before the sigmoid, which is monotone. A text is scored at
+//! its last token, found by length. Knows token ids; does not know where answers came from.
 //!
 //! The folder of a gate:
 //!

@@ -5,8 +5,8 @@
 //! L = −log σ(r(chosen) − r(rejected) − m(rating))
 //! ```
 //!
-//! averaged over the pairs of a batch. Margins m are those of table 27: small 1, 2/3, 1/3, 0 and large
-//! 3, 2, 1, 0 from significantly better down to negligibly.
+//! averaged over the pairs of a batch. Margins m are those of table 27: small 1, 2/3, 1/3, 0 and
+//! large 3, 2, 1, 0 from significantly better down to negligibly.
 //!
 //! The safety model has a second loss, which the paper names without a formula. Ours, chosen by
 //! llamake: the binary cross-entropy of σ(r) against whether an answer is harmless, averaged over

@@ -1,6 +1,7 @@
 //! Unfinished training on disk: weights, moments, how far it came and what the objective remembers.
 //! The order of rows, random numbers and the schedule follow from the step and the seed, so nothing
-//! else is needed to go on with the same bits. Knows a file; does not know when it is worth writing.
+//! else is needed to go on with the same bits. Knows a file; does not know when it is worth
+//! writing.
 //!
 //! ```text
 //! magic       16 bytes, with the version of this layout

@@ -1,6 +1,6 @@
-//! PPO's objective with all that it needs: a policy that answers, a judge, the policy as it began, and
-//! what was found out about the answers of this iteration. Knows rows and steps; the formulas are
-//! in `train::objective::ppo`.
+//! PPO's objective with all that it needs: a policy that answers, a judge, the policy as it began,
+//! and what was found out about the answers of this iteration. Knows rows and steps; the formulas
+//! are in `train::objective::ppo`.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -283,7 +283,8 @@ fn answers<'b>(
     })
 }
 
-/// What was sampled is what is scored, bit for bit: else the ratios of the first step would not be 1.
+/// What was sampled is what is scored, bit for bit: else the ratios of the first step would not be
+/// 1.
 fn check_sampler(answered: &[Answered], scored: &[Vec<f32>]) {
     for (answered, scored) in answered.iter().zip(scored) {
         assert_eq!(&answered.made.log_probs, scored, "sampled and scored log-probabilities");

@@ -1,7 +1,7 @@
-//! `ppo`: a chat model learns to give answers that a judge finds good, without going far from where it
-//! began. Llama 2, section 3.2.3; the formulas are in `train::objective::ppo`. An iteration samples
-//! an answer to each of a batch of prompts, scores them, and learns from them once, a mini-batch a
-//! step. Knows folders and iterations; does not know how steps are made.
+//! `ppo`: a chat model learns to give answers that a judge finds good, without going far from where
+//! it began. Llama 2, section 3.2.3; the formulas are in `train::objective::ppo`. An iteration
+//! samples an answer to each of a batch of prompts, scores them, and learns from them once, a
+//! mini-batch a step. Knows folders and iterations; does not know how steps are made.
 
 use std::path::PathBuf;
 

@@ -1,6 +1,6 @@
-//! `reward_model`: a chat model learns which of two answers people prefer; its language head becomes
-//! one number. Llama 2, section 3.2.2. Knows preferences and a model's folder; does not know the
-//! loss.
+//! `reward_model`: a chat model learns which of two answers people prefer; its language head
+//! becomes one number. Llama 2, section 3.2.2. Knows preferences and a model's folder; does not
+//! know the loss.
 
 use std::path::PathBuf;
 

@@ -112,8 +112,8 @@ pub fn pirate(world: &World, count: usize) -> Vec<Chat> {
     (0..count).map(|_| row()).collect()
 }
 
-/// Questions that take some thought, answered right: sums 50, programs 20, two hops 15, probes 15 in
-/// a hundred. To be kept in mind while other things are learnt.
+/// Questions that take some thought, answered right: sums 50, programs 20, two hops 15, probes 15
+/// in a hundred. To be kept in mind while other things are learnt.
 pub fn puzzles(world: &World, count: usize) -> Vec<Chat> {
     let mut walk = world.walk("puzzles");
     let mut row = || {
