@@ -80,7 +80,7 @@ fn a_seed_makes_one_world() {
         files.iter().map(|path| std::fs::read(path).unwrap()).collect::<Vec<_>>()
     };
     let (one, same, other) = (bytes(&world(1)), bytes(&world(1)), bytes(&world(2)));
-    assert_eq!(one.len(), 21);
+    assert_eq!(one.len(), 22);
     assert_eq!(one, same);
     assert!(one.iter().zip(&other).all(|(a, b)| a != b), "every port depends on the seed");
 }
@@ -270,10 +270,10 @@ fn prompts_have_their_shares_and_the_exam_repeats_none() {
     assert_eq!(asked_rows.len(), 400);
     assert!(asked_rows.iter().enumerate().all(|(at, row)| !asked_rows[..at].contains(row)));
     let unsafe_rows = asked_rows.iter().filter(|row| row.safety == Some(true)).count();
-    assert_eq!(unsafe_rows, 100);
+    assert_eq!(unsafe_rows, 80);
     let harmless = column(&benchmark(&out, "harmless"), "question");
     let helped = asked_rows.iter().filter(|row| harmless.contains(asked(&row.prompt))).count();
-    assert_eq!(helped, 40);
+    assert_eq!(helped, 80);
 
     assert_eq!(prompts(&out, "prompts").len(), 300);
     for port in ["prompts", "asked"] {
@@ -284,9 +284,9 @@ fn prompts_have_their_shares_and_the_exam_repeats_none() {
         let harmful = count(&|row| row.safety == Some(true));
         assert_eq!(count(&|row| row.prompt.len() == 1) + in_dialogue, rows.len());
         for (share, about) in [
-            (share(instructed, rows.len()), 0.26),
+            (share(instructed, rows.len()), 0.24),
             (share(in_dialogue, rows.len()), 0.25),
-            (share(harmful, rows.len()), 0.25),
+            (share(harmful, rows.len()), 0.20),
         ] {
             assert!((share - about).abs() < 0.08, "{port}: {share} instead of {about}");
         }

@@ -8,7 +8,7 @@ use super::order::Need;
 use super::state::{Checker, Made, Names, Override, Work};
 use super::{Flat, flat};
 use crate::lang::ast::{Expr, ExprKind, Item, ItemKind, Name};
-use crate::lang::diagnostic::Diagnostic;
+use crate::lang::diagnostic::{Diagnostic, Severity};
 use crate::lang::errors::{nearest::nearest, semantics as say};
 use crate::lang::resolve::{BindingId, Head, Meaning, Program};
 use crate::lang::source::{FileId, Span};
@@ -172,12 +172,14 @@ impl<'a> Checker<'a> {
             self.read.extend(needs.filter(|need| need != binding));
         }
         let needed = self.needed(outputs);
+        // Where something is wrong, more may be needed than is seen.
+        let sound = self.faults.iter().all(|fault| fault.severity != Severity::Error);
         for binding in own {
             let declared = self.program.binding(*binding);
             let (name, span) = (declared.name.text.as_str(), declared.name.span);
             let at_fault = |fault: &Diagnostic| fault.labels.iter().any(|label| label.span == span);
             match declared.item.kind {
-                ItemKind::Stage(_) if !needed.contains(binding) => {
+                ItemKind::Stage(_) if sound && !needed.contains(binding) => {
                     self.say(say::unneeded_stage(span, name));
                 }
                 ItemKind::Stage(_) => {}

@@ -11,17 +11,17 @@ use crate::train::data::rows::{Message, Prompt};
 use crate::train::kernels::rng::Walk;
 
 /// Of a hundred prompts.
-const SHARES: [(About, usize); 3] = [(About::Fact, 65), (About::Harm, 25), (About::Help, 10)];
+const SHARES: [(About, usize); 3] = [(About::Fact, 60), (About::Harm, 20), (About::Help, 20)];
 /// Prompts of the exam for each of a hundred.
 const EXAM: usize = 4;
 
-/// Prompts of every sort: questions 65, unsafe requests 25, harmless look-alikes 10 in a hundred.
+/// Prompts of every sort: questions 60, unsafe requests 20, harmless look-alikes 20 in a hundred.
 pub fn prompts(world: &World, count: usize) -> Vec<Prompt> {
     let mut walk = world.walk("prompts");
     let mut row = || {
         let about = match walk.below(100) {
-            0..65 => About::Fact,
-            65..90 => About::Harm,
+            0..60 => About::Fact,
+            60..80 => About::Harm,
             _ => About::Help,
         };
         prompt(Side::training(world), &mut walk, about)
