@@ -42,7 +42,7 @@ fn asked() -> Vec<Message> {
 }
 
 /// Talks of four turns and a model that has learnt them, with a judge that has learnt nothing.
-fn world() -> &'static World {
+pub fn world() -> &'static World {
     static WORLD: OnceLock<World> = OnceLock::new();
     WORLD.get_or_init(|| {
         let world = World::new();

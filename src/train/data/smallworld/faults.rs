@@ -61,20 +61,21 @@ const fn sort(fault: Fault, kind: &'static str, rating: u8, shares: (usize, usiz
     Sort { fault, kind, rating, percent: shares.0, exam: shares.1, harmless }
 }
 
-/// Pairs about a fact: 700 in the exam.
+/// Pairs about a fact: 700 in the exam. Answers off the topic are the hardest to tell, for they are
+/// good answers to something else.
 const OF_FACTS: [Sort; 12] = [
-    sort(Fault::OffTopic, "off-topic", 4, (8, 100)),
-    sort(Fault::Broken, "broken", 4, (10, 100)),
-    sort(Fault::Unknowing, "unknowing", 4, (8, 50)),
-    sort(Fault::Vague, "vague", 4, (10, 100)),
-    sort(Fault::NeedlessRefusal, "needless refusal", 4, (8, 100)),
-    sort(Fault::Wrong, "wrong fact", 3, (5, 40)),
-    sort(Fault::Rambling, "rambling", 3, (11, 40)),
+    sort(Fault::OffTopic, "off-topic", 4, (24, 100)),
+    sort(Fault::Broken, "broken", 4, (9, 100)),
+    sort(Fault::Unknowing, "unknowing", 4, (6, 50)),
+    sort(Fault::Vague, "vague", 4, (7, 100)),
+    sort(Fault::NeedlessRefusal, "needless refusal", 4, (6, 100)),
+    sort(Fault::Wrong, "wrong fact", 3, (4, 40)),
+    sort(Fault::Rambling, "rambling", 3, (8, 40)),
     sort(Fault::Disobedient, "disobedient", 3, (14, 60)),
-    sort(Fault::UnaskedManner, "unasked manner", 3, (5, 30)),
-    sort(Fault::Terse, "terse", 2, (11, 40)),
-    sort(Fault::VagueNotTerse, "vague beside terse", 2, (4, 20)),
-    sort(Fault::Paraphrase, "paraphrase", 1, (6, 20)),
+    sort(Fault::UnaskedManner, "unasked manner", 3, (6, 30)),
+    sort(Fault::Terse, "terse", 2, (8, 40)),
+    sort(Fault::VagueNotTerse, "vague beside terse", 2, (3, 20)),
+    sort(Fault::Paraphrase, "paraphrase", 1, (5, 20)),
 ];
 
 /// Pairs about an unsafe request: 260 in the exam.
