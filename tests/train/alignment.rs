@@ -1,5 +1,5 @@
-//! Reward models and PPO: they learn what they are to learn, in any division and after any stop with
-//! the same bits, and what cannot be learnt from is told.
+//! Reward models and PPO: they learn what they are to learn, in any division and after any stop
+//! with the same bits, and what cannot be learnt from is told.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -199,7 +199,7 @@ fn ppo_raises_the_reward_and_without_a_penalty_drifts() {
     assert!(!said.contains("drifted"), "{held_kl} nats: {said}");
     let (free_rise, free_kl, said) = rewards(0.0, 4e-3);
     println!("held {held_rise:.3} at {held_kl:.2} nats, free {free_rise:.3} at {free_kl:.2} nats");
-    assert!(held_rise > 0.0 && free_rise > 0.0, "{held_rise} and {free_rise}");
+    assert!(free_rise > 0.05 && free_rise > held_rise, "{held_rise} and {free_rise}");
     assert!(free_kl > 3.0 * held_kl.max(1.0), "{free_kl} nats beside {held_kl}");
     assert!(said.contains("the policy drifted") && said.contains("`beta` is 0"), "{said}");
 }

@@ -181,7 +181,8 @@ impl Objective for Ranking {
         let ends: Vec<usize> = batch.segments.iter().map(|segment| segment.end).collect();
         let scores = scores_at(t, model, &ends, a);
         let mut slopes = Vec::with_capacity(scores.len());
-        for (facts, scores) in self.step[part].to_vec().into_iter().zip(scores.as_chunks().0) {
+        let pairs = self.step[part].to_vec();
+        for (facts, scores) in pairs.into_iter().zip(scores.as_chunks().0) {
             slopes.extend(self.pair(facts, scores.map(f64::from)));
         }
         learn_scores(&ends, &slopes, model, a, gradients);

@@ -15,6 +15,9 @@ use crate::train::data::rows::{Chat, Message, Prompt, Writer};
 use crate::train::data::tokenizer::Tokenizer;
 use crate::train::progress::{Context, Failure, Metrics};
 
+/// What is asked of the model for a prompt, and its row.
+type TurnsOf<'a> = &'a dyn Fn(usize, &Prompt) -> Result<Vec<Message>, Failure>;
+
 /// The parameters of `context_distill`; artifacts are the paths where they lie.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ContextDistill {
@@ -31,7 +34,7 @@ pub fn run(params: &ContextDistill, context: &mut Context<'_>) -> Result<Metrics
     let prompts: Vec<Prompt> = rows_of(&params.prompts)?;
     let tokenizer = Tokenizer::load(&params.model)?;
     let sampler = Sampler::open(&params.model, tokenizer, &params.template, context)?;
-    let encode = |turns: &dyn Fn(usize, &Prompt) -> Result<Vec<Message>, Failure>| {
+    let encode = |turns: TurnsOf<'_>| {
         let encode = |(row, prompt)| sampler.prompt(row, &turns(row, prompt)?);
         (1..).zip(&prompts).map(encode).collect::<Result<Vec<_>, Failure>>()
     };

@@ -261,7 +261,7 @@ fn answer_log_probs<T: Tensor + Default>(
         }
         scored.log_probs.extend(answers(&batch, &a.nll_t, |nll| 0.0 - nll));
         let value_d = model.weights.value_d.elements();
-        if value_d.len() > 0 {
+        if !value_d.is_empty() {
             let mut values = vec![0.0; batch.len()];
             let shape = [batch.len(), model.config.dim, 1];
             linear(t, &a.hidden_td, value_d, &mut values, shape);

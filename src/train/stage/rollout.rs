@@ -3,7 +3,7 @@
 //! log-probability is the scored one (trl's issues 235, 925 and 1005 are what happens otherwise).
 //! Knows prompts, a judge and a policy; does not know a loss.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::train::data::batch::{Batches, Rows};
 use crate::train::data::chat::ChatFormat;
@@ -74,11 +74,7 @@ impl Prompts {
     }
 }
 
-fn asked(
-    path: &PathBuf,
-    tokenizer: &Tokenizer,
-    format: &ChatFormat,
-) -> Result<Vec<Asked>, Failure> {
+fn asked(path: &Path, tokenizer: &Tokenizer, format: &ChatFormat) -> Result<Vec<Asked>, Failure> {
     let prompts = read_rows::<Prompt>(path)?;
     let one = |(row, prompt): (usize, &Prompt)| {
         let tokens = format.prompt(tokenizer, row, &prompt.prompt)?;
