@@ -28,6 +28,8 @@ use llamake::train::stage::{
 use super::fixtures::{End, Heard, lively, message, training};
 use super::pipeline::World;
 
+type Stage<'a> = &'a dyn Fn(&mut Context<'_>) -> Result<Metrics, Failure>;
+
 const NAMES: [&str; 4] = ["Ada", "Ben", "Kurt", "Mia"];
 const PETS: [&str; 4] = ["cat", "dog", "duck", "goat"];
 const CONTEXT: usize = 160;
@@ -151,7 +153,8 @@ impl Bench {
     }
 
     fn sampled(&self, prompts: &[Message], how: Answering) -> Vec<Generated> {
-        let turns = |turn: &Message| self.format.prompt(&self.tokenizer, 1, &[turn.clone()]);
+        let turns =
+            |turn: &Message| self.format.prompt(&self.tokenizer, 1, std::slice::from_ref(turn));
         let prompts: Vec<_> = prompts.iter().map(|turn| turns(turn).unwrap()).collect();
         let Answering { samples, max_answer, temperature, seed } = how;
         let sampling = Sampling { temperature: temperature as f32, top_k: None, top_p: 1.0 };
@@ -163,7 +166,7 @@ impl Bench {
     /// The text and its reward, if it can be learned from.
     fn kept(&self, turn: &Message, made: &Generated) -> Option<(String, f32)> {
         let text = self.tokenizer.decode(&made.tokens).trim().to_string();
-        let row = self.format.reply(&self.tokenizer, 1, &[turn.clone()], &text).ok()?;
+        let row = self.format.reply(&self.tokenizer, 1, std::slice::from_ref(turn), &text).ok()?;
         let reward = self.reward(row.tokens);
         (made.ended && !text.is_empty()).then_some((text, reward))
     }
@@ -309,7 +312,8 @@ fn better(bench: &Bench, params: &ContextDistill) -> Vec<(String, String)> {
     let mut better = Vec::new();
     for (at, turn) in asked().iter().enumerate() {
         let before = bench.kept(turn, &plain[at]).map(|(_, reward)| reward).unwrap_or_else(|| {
-            let prompt = bench.format.prompt(&bench.tokenizer, 1, &[turn.clone()]).unwrap();
+            let prompt =
+                bench.format.prompt(&bench.tokenizer, 1, std::slice::from_ref(turn)).unwrap();
             let end = plain[at].ended.then_some(bench.model.special.eos);
             bench.reward(prompt.iter().chain(&plain[at].tokens).copied().chain(end).collect())
         });
@@ -363,7 +367,7 @@ fn goes_on(said: &[String]) -> bool {
 fn a_stage_killed_anywhere_ends_with_the_bytes_of_one_never_killed() {
     let (best, ghosts, distilled) = (best_of_four(), ghosts(), distilled());
     let generate_params = world().generate("chat/out", 3, 1.4);
-    let stages: [(&str, &dyn Fn(&mut Context<'_>) -> Result<Metrics, Failure>); 4] = [
+    let stages: [(&str, Stage<'_>); 4] = [
         ("answers", &|context| rejection_sampling::run(&best, context)),
         ("answers-2", &|context| ghost_attention::run(&ghosts, context)),
         ("answers-under", &|context| context_distill::run(&distilled, context)),
