@@ -188,6 +188,16 @@ fn ppo_killed_anywhere_ends_with_the_bits_of_one_never_killed() {
 }
 
 #[test]
+fn a_run_shorter_than_a_look_still_counts() {
+    let held_out = Some(world().at("questions"));
+    let (looked, metrics, _) =
+        aligned(&Ppo { held_out, check_every: 50, ..policy(3, 0.05, 1e-4) }, 2, &[None]);
+    let (plain, ..) = aligned(&policy(3, 0.05, 1e-4), 2, &[None]);
+    assert_eq!(looked, plain, "the last policy is the only one that was looked at");
+    assert!(metric(&metrics, "held-out reward") > 0.0);
+}
+
+#[test]
 fn ppo_raises_the_reward_and_without_a_penalty_drifts() {
     let rewards = |beta: f64, lr: f64| {
         let (_, first, _) = aligned(&policy(1, beta, lr), 2, &[None]);

@@ -114,11 +114,6 @@ impl Ranking {
         Ranking { batches, facts, longest, step: Vec::new(), sums: Sums::default() }
     }
 
-    /// Begins a step whose pairs are these.
-    pub fn expect(&mut self, facts: Vec<PairFacts>) {
-        self.step = facts;
-    }
-
     /// The loss of one pair and its derivatives by both scores, as parts of the step's mean.
     fn pair(&mut self, facts: PairFacts, [chosen, rejected]: [f64; 2]) -> [f64; 2] {
         let sums = &mut self.sums;

@@ -68,6 +68,8 @@ pub struct Policy<'p> {
     reference: Transformer<Stored>,
     eos: u32,
     positions: usize,
+    /// Of the whole run.
+    steps: u64,
     experience: Vec<Experience>,
     /// The answers of this step.
     step: Vec<usize>,
@@ -103,6 +105,7 @@ impl<'p> Policy<'p> {
             reference: Transformer::new(config, weights, positions),
             eos: tokenizer.eos().id,
             positions,
+            steps: 0,
             experience: Vec::new(),
             step: Vec::new(),
             sums: Sums::default(),
@@ -117,12 +120,14 @@ impl<'p> Policy<'p> {
         (self.params.batch / self.params.mini_batch) as u64
     }
 
-    /// Where held-out prompts decide, the weights to begin with are the best so far.
-    pub fn keep(&mut self, weights: &Parameters) {
+    /// Announces a run of so many steps. Where held-out prompts decide, these weights are the best
+    /// so far.
+    pub fn begin_run(&mut self, steps: u64, weights: &Parameters) {
+        self.steps = steps;
         self.best = self.held_out.is_some().then(|| weights.clone());
     }
 
-    /// The weights with the best reward on the held-out prompts, where there are such.
+    /// The weights of the look with the best reward, where there are held-out prompts.
     pub fn best(self) -> Option<Parameters> {
         self.best
     }
@@ -395,7 +400,8 @@ impl Objective for Policy<'_> {
         context: &mut Context<'_>,
     ) -> Result<(), Failure> {
         let unit = self.steps_an_iteration() * self.params.check_every;
-        if !done.is_multiple_of(unit) {
+        // The last iteration too is looked at, or its work could not be the best.
+        if !done.is_multiple_of(unit) && done != self.steps {
             return Ok(());
         }
         if let Some(reward) = self.held_out_reward(model, context)? {

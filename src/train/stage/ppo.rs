@@ -56,7 +56,7 @@ pub fn run(params: &Ppo, context: &mut Context<'_>) -> Result<Metrics, Failure> 
     let valued = ModelConfig { head: Head::LanguageAndValue, ..config.clone() };
     let head_vd = weights.head_vd.clone();
     let weights = weights.under(&valued, head_vd, vec![0.0; config.dim]);
-    policy.keep(&weights);
+    policy.begin_run(steps, &weights);
     let mut model = Transformer::new(valued, weights, config.context);
     let metrics = train(&mut model, &mut policy, steps, &params.training, context)?;
     policy.warn(context);
