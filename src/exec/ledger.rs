@@ -19,8 +19,8 @@ use super::fits;
 pub fn demand(action: &Action) -> Demand {
     let threads = match action.kind.as_str() {
         "context_distill" | "ghost_attention" | "rejection_sampling" => usize::MAX,
-        "pretrain" | "sft" | "reward_model" | "ppo" | "eval" | "export" | "generate"
-        | "train_tokenizer" => usize::MAX,
+        "pretrain" | "sft" | "reward_model" | "dpo" | "grpo" | "ppo" => usize::MAX,
+        "eval" | "export" | "generate" | "train_tokenizer" => usize::MAX,
         _ => 1,
     };
     let config = action.params.get("model").and_then(architecture);

@@ -25,9 +25,11 @@ use crate::train::stage::smallworld::{self, Smallworld};
 use crate::train::stage::split::{self, Split};
 use crate::train::stage::train_tokenizer::{self, TrainTokenizer};
 use crate::train::stage::{ContextDistill, GhostAttention, PromptsOf, RejectionSampling};
-use crate::train::stage::{Export, Generate, Ppo, Pretrain, RewardModel, SafetyGate, Sft};
+use crate::train::stage::{Dpo, Grpo, Ppo, RewardModel, SafetyGate};
+use crate::train::stage::{Export, Generate, Pretrain, Sft};
 use crate::train::stage::{context_distill, ghost_attention, prompts_of, rejection_sampling};
-use crate::train::stage::{export, generate, ppo, pretrain, reward_model, safety_gate, sft};
+use crate::train::stage::{dpo, grpo, ppo, reward_model, safety_gate};
+use crate::train::stage::{export, generate, pretrain, sft};
 
 /// A stage kind: its name in the library, and its semantic version, which is bumped whenever the
 /// bits of its results change.
@@ -56,11 +58,13 @@ const fn trains(name: &'static str, version: u32) -> Kind {
 pub const KINDS: &[Kind] = &[
     kind("command", 1),
     kind("context_distill", 1),
+    trains("dpo", 1),
     Kind { name: "eval", version: 2, keyed: Keyed { outside: &[], input_names: true } },
     kind("export", 1),
     kind("fetch", 1),
     kind("generate", 2),
     kind("ghost_attention", 1),
+    trains("grpo", 1),
     kind("hub_base_model", 1),
     kind("hub_benchmark", 1),
     kind("hub_chat", 1),
@@ -84,7 +88,7 @@ pub const KINDS: &[Kind] = &[
     trains("reward_model", 1),
     kind("safety_gate", 1),
     trains("sft", 1),
-    kind("smallworld.generate", 2),
+    kind("smallworld.generate", 3),
     kind("split", 1),
     kind("train_tokenizer", 1),
 ];
@@ -94,11 +98,13 @@ pub const KINDS: &[Kind] = &[
 pub enum Work {
     Command(Command),
     ContextDistill(ContextDistill),
+    Dpo(Dpo),
     Eval(eval::run::Params),
     Export(Export),
     Fetch(Fetch),
     Generate(Generate),
     GhostAttention(GhostAttention),
+    Grpo(Grpo),
     HubBenchmark(Rows<ReadBenchmark>),
     HubChat(Rows<ReadChat>),
     HubModel(HubModel),
@@ -132,11 +138,13 @@ impl Work {
         let work = match job.action.kind.as_str() {
             "command" => Work::Command(data::command_of(&fields)?),
             "context_distill" => Work::ContextDistill(sampling::context_distill_of(&fields)?),
+            "dpo" => Work::Dpo(align::dpo_of(&fields)?),
             "eval" => Work::Eval(examination::eval_of(&fields)?),
             "export" => Work::Export(model::export_of(&fields)?),
             "fetch" => Work::Fetch(data::fetch_of(&fields)?),
             "generate" => Work::Generate(model::generate_of(&fields)?),
             "ghost_attention" => Work::GhostAttention(sampling::ghost_attention_of(&fields)?),
+            "grpo" => Work::Grpo(align::grpo_of(&fields)?),
             "hub_base_model" => Work::HubModel(repositories::hub_model_of(&fields, false)?),
             "hub_benchmark" => {
                 Work::HubBenchmark(repositories::rows_of(&fields, data::benchmark_of)?)
@@ -180,11 +188,13 @@ impl Work {
         match self {
             Work::Command(params) => command::run(params, search_path, context),
             Work::ContextDistill(params) => context_distill::run(params, context),
+            Work::Dpo(params) => dpo::run(params, context),
             Work::Eval(params) => eval::run::run(params, context),
             Work::Export(params) => export::run(params, context),
             Work::Fetch(params) => fetch::run(params, context),
             Work::Generate(params) => generate::run(params, context),
             Work::GhostAttention(params) => ghost_attention::run(params, context),
+            Work::Grpo(params) => grpo::run(params, context),
             Work::HubBenchmark(params) => hub::benchmark(params, context),
             Work::HubChat(params) => hub::chat(params, context),
             Work::HubModel(params) => hub::model(params, context),

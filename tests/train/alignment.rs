@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use llamake::train::data::mixture::Mix;
 use llamake::train::data::rows::{Message, Preference};
-use llamake::train::kernels::rng::Stream;
+use llamake::train::kernels::rng::{Stream, Walk};
 use llamake::train::model::judge::Gate;
 use llamake::train::objective::ranking::Margins;
 use llamake::train::optim::{Schedule, WarmUp};
@@ -25,12 +25,12 @@ fn weights(out: &Path) -> blake3::Hash {
     blake3::hash(&std::fs::read(out.join("out/model.safetensors")).unwrap())
 }
 
-fn metric(metrics: &Metrics, name: &str) -> f64 {
+pub fn metric(metrics: &Metrics, name: &str) -> f64 {
     metrics.iter().find(|(known, _)| known == name).unwrap_or_else(|| panic!("{metrics:?}")).1
 }
 
 /// Says which pet a person has; cats are preferred to all other pets.
-fn preferences(pets: &[&str]) -> Vec<Preference> {
+pub fn preferences(pets: &[&str]) -> Vec<Preference> {
     let pair = |(at, pet): (usize, &&str)| Preference {
         prompt: vec![Message::new(
             "user",
@@ -144,7 +144,11 @@ fn policy(iterations: u64, beta: f64, lr: f64) -> Ppo {
 }
 
 /// One run after another in the same attempt; the last one comes to its end.
-fn aligned(params: &Ppo, threads: usize, ends: &[Option<End>]) -> (blake3::Hash, Metrics, String) {
+pub fn ended(
+    stage: &dyn Fn(&mut Context<'_>) -> Result<Metrics, Failure>,
+    threads: usize,
+    ends: &[Option<End>],
+) -> (blake3::Hash, Metrics, String) {
     let folder = tempfile::tempdir().unwrap();
     for end in ends {
         let out = tempfile::tempdir().unwrap();
@@ -152,16 +156,39 @@ fn aligned(params: &Ppo, threads: usize, ends: &[Option<End>]) -> (blake3::Hash,
         let attempt = Attempt { folder: folder.path().into(), every: Duration::from_secs(3600) };
         let run = AssertUnwindSafe(|| {
             let context = Context::new(threads, out.path().into(), &mut heard);
-            ppo::run(params, &mut Context { attempt: Some(attempt), ..context })
+            stage(&mut Context { attempt: Some(attempt), ..context })
         });
         match (end, catch_unwind(run)) {
-            (None, Ok(done)) => return (weights(out.path()), done.unwrap(), heard.said.join("\n")),
+            (None, Ok(done)) => {
+                let metrics = done.unwrap();
+                return (weights(out.path()), metrics, heard.said.join("\n"));
+            }
             (Some(End::Stop(_)), Ok(Err(Failure::Interrupted))) => {}
             (Some(End::Kill(_)), Err(_)) => {}
             (end, done) => panic!("{end:?} gave {done:?}"),
         }
     }
     unreachable!("the last attempt is not ended");
+}
+
+fn aligned(params: &Ppo, threads: usize, ends: &[Option<End>]) -> (blake3::Hash, Metrics, String) {
+    ended(&|context| ppo::run(params, context), threads, ends)
+}
+
+/// Ways to be ended once or twice, each within so many reports, and then no more.
+pub fn endings(within: usize) -> Vec<Vec<Option<End>>> {
+    let mut walk = Stream::new(8, "ends").walk();
+    let mut ending = || {
+        let end = |walk: &mut Walk| {
+            let after = 1 + walk.below(within) as u64;
+            Some(if walk.chance(50) { End::Kill(after) } else { End::Stop(after) })
+        };
+        let count = 1 + walk.below(2);
+        let mut ends: Vec<_> = (0..count).map(|_| end(&mut walk)).collect();
+        ends.push(None);
+        ends
+    };
+    (0..6).map(|_| ending()).collect()
 }
 
 #[test]
@@ -173,15 +200,7 @@ fn ppo_killed_anywhere_ends_with_the_bits_of_one_never_killed() {
     let cut = Ppo { training: micro, ..params.clone() };
     let (other, told, _) = aligned(&cut, 3, &[None]);
     assert_eq!((other, &told), (bits, &metrics), "three threads, parts of three");
-    let mut walk = Stream::new(8, "ends").walk();
-    for _ in 0..6 {
-        let mut ends: Vec<Option<End>> = (0..1 + walk.below(2))
-            .map(|_| {
-                let after = 1 + walk.below(8) as u64;
-                Some(if walk.chance(50) { End::Kill(after) } else { End::Stop(after) })
-            })
-            .collect();
-        ends.push(None);
+    for ends in endings(8) {
         let (resumed, told, _) = aligned(&params, 2, &ends);
         assert_eq!((resumed, &told), (bits, &metrics), "{ends:?}");
     }

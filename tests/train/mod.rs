@@ -18,6 +18,7 @@ mod kernels;
 mod mapped;
 mod oracle;
 pub mod pipeline;
+mod preferences;
 mod read;
 mod read_model;
 mod samplers;

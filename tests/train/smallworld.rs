@@ -29,7 +29,7 @@ fn training(out: &tempfile::TempDir) -> Vec<String> {
     let at = |port: &str| out.path().join(port);
     let mut all = [texts(out, "corpus"), texts(out, "arithmetic")].concat();
     let said = |turns: Vec<Message>| turns.into_iter().map(|turn| turn.content);
-    for port in ["dialogues", "pirate"] {
+    for port in ["dialogues", "pirate", "puzzles", "small_talk"] {
         all.extend(
             read_rows::<Chat>(&at(port)).unwrap().into_iter().flat_map(|row| said(row.messages)),
         );
@@ -80,7 +80,7 @@ fn a_seed_makes_one_world() {
         files.iter().map(|path| std::fs::read(path).unwrap()).collect::<Vec<_>>()
     };
     let (one, same, other) = (bytes(&world(1)), bytes(&world(1)), bytes(&world(2)));
-    assert_eq!(one.len(), 22);
+    assert_eq!(one.len(), 23);
     assert_eq!(one, same);
     assert!(one.iter().zip(&other).all(|(a, b)| a != b), "every port depends on the seed");
 }

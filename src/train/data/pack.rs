@@ -28,6 +28,12 @@ impl Row {
         self.targets.iter().filter(|&&target| target != IGNORE).count()
     }
 
+    /// How many of a segment's positions are learned from.
+    pub fn supervised_in(&self, segment: usize) -> usize {
+        let targets = &self.targets[self.segments[segment].clone()];
+        targets.iter().filter(|&&target| target != IGNORE).count()
+    }
+
     /// What every row must be, whoever made it.
     fn assert_sound(&self, context: usize) {
         assert!(self.tokens.len() <= context, "a row of {} tokens", self.tokens.len());

@@ -46,6 +46,12 @@ pub trait Objective {
     /// The figures of the step whose parts were all learnt from.
     fn figures(&mut self) -> Figures;
 
+    /// Whether the step whose parts were all learnt from had anything to teach. Where none has, as
+    /// where all answers are equally good, no gradient is no fault.
+    fn teaches(&self) -> bool {
+        true
+    }
+
     /// How progress is counted: a word, and how many steps are one of it.
     fn unit(&self) -> (&'static str, u64) {
         ("steps", 1)

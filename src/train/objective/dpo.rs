@@ -10,9 +10,20 @@
 //!
 //! h' is h with each side divided by its answer's number of tokens, as trl does; the text of the
 //! paper on ipo sums, so that its β would mean another thing at every length. Losses are averaged
-//! over the pairs of a batch. Left out: smoothed labels, other divergences, margins.
+//! over the pairs of a batch. A pair is one row with two segments, chosen and rejected, which do
+//! not see each other. Left out: smoothed labels, other divergences, margins.
+
+use std::ops::Range;
 
 use super::ranking::{logistic, softplus};
+use super::{Figures, Objective};
+use crate::train::data::batch::Batches;
+use crate::train::data::pack::{IGNORE, Row};
+use crate::train::kernels::Threads;
+use crate::train::kernels::cross_entropy::{Gradients, Losses, cross_entropy};
+use crate::train::model::activations::Activations;
+use crate::train::model::{Batch, Parameters, Transformer};
+use crate::train::progress::{Context, Failure};
 
 /// Which loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +72,143 @@ impl PairLoss {
             }
         }
     }
+}
+
+/// Learns from pairs.
+#[derive(Debug)]
+pub struct Direct {
+    batches: Batches,
+    /// Log-probabilities of chosen and rejected at the start, by source and row.
+    reference: Vec<Vec<[f64; 2]>>,
+    longest: usize,
+    loss: PairLoss,
+    beta: f64,
+    /// Those of the step's pairs.
+    step: Vec<[f64; 2]>,
+    sums: Sums,
+}
+
+/// What a step adds up.
+#[derive(Debug, Default)]
+struct Sums {
+    loss: f64,
+    right: u64,
+    ahead: f64,
+    chosen: f64,
+    rejected: f64,
+    /// Pairs that are far enough apart for a hinge.
+    apart: usize,
+}
+
+impl Direct {
+    /// Learns from these batches, a pair a row.
+    pub fn new(
+        batches: Batches,
+        reference: Vec<Vec<[f64; 2]>>,
+        loss: PairLoss,
+        beta: f64,
+    ) -> Direct {
+        let longest = batches.longest();
+        let (step, sums) = (Vec::new(), Sums::default());
+        Direct { batches, reference, longest, loss, beta, step, sums }
+    }
+
+    /// What a pair asks of both answers' log-probabilities, as a part of the step's mean.
+    fn pair(&mut self, pair: [Answer; 2]) -> [f64; 2] {
+        let (sums, count) = (&mut self.sums, self.step.len() as f64);
+        let [chosen, rejected] = pair;
+        let ahead = chosen.gain() - rejected.gain();
+        let learnt = self.loss.of(self.beta, chosen, rejected);
+        sums.loss += learnt.loss / count;
+        sums.ahead += self.beta * ahead / count;
+        sums.right += u64::from(ahead > 0.0);
+        sums.chosen += chosen.policy / count;
+        sums.rejected += rejected.policy / count;
+        sums.apart += usize::from(learnt.chosen == 0.0);
+        [learnt.chosen / count, learnt.rejected / count]
+    }
+}
+
+impl Objective for Direct {
+    fn rows(
+        &mut self,
+        step: u64,
+        _model: &Transformer,
+        _context: &mut Context<'_>,
+    ) -> Result<Vec<Row>, Failure> {
+        let picks = self.batches.picks(step);
+        self.step = picks.iter().map(|&(source, row)| self.reference[source][row]).collect();
+        Ok(picks.into_iter().map(|pick| self.batches.row(pick)).collect())
+    }
+
+    fn sequences(&self) -> usize {
+        self.batches.sequences()
+    }
+
+    fn longest(&self) -> usize {
+        self.longest
+    }
+
+    fn begin(&mut self, rows: &[&Row]) {
+        assert_eq!(rows.len(), self.step.len(), "the reference of each pair");
+        self.sums = Sums::default();
+    }
+
+    fn learn(
+        &mut self,
+        t: &Threads,
+        part: Range<usize>,
+        batch: &Batch,
+        model: &Transformer,
+        a: &mut Activations,
+        gradients: &mut Parameters,
+    ) {
+        assert_eq!(batch.segments.len(), 2 * part.len(), "two answers a pair");
+        model.losses(t, batch, a);
+        // The slope of a token is that of its whole answer, which is known only now.
+        let mut slope_t = vec![0.0; batch.len()];
+        let pairs = batch.segments.as_chunks::<2>().0;
+        for (segments, reference) in pairs.iter().zip(self.step[part].to_vec()) {
+            let [chosen, rejected] = segments;
+            let [by_chosen, by_rejected] = reference;
+            let slopes = self.pair([
+                answer(batch, chosen, &a.nll_t, by_chosen),
+                answer(batch, rejected, &a.nll_t, by_rejected),
+            ]);
+            for (segment, slope) in segments.iter().zip(slopes) {
+                slope_t[segment.clone()].fill(slope);
+            }
+        }
+        // The loss falls with log p, of which `nll` is the negative.
+        let weight = |at: usize, _| (0.0 - slope_t[at]) as f32;
+        let (head_vd, dhead) = (model.weights.head(), Some(&mut gradients.head_vd[..]));
+        let towards = Gradients { weight: &weight, dhidden: &mut a.dhidden_td, dhead };
+        let losses = Losses { nll: &mut a.nll_t, entropy: None };
+        cross_entropy(t, &a.hidden_td, head_vd, batch.targets_at(1.0), losses, Some(towards));
+    }
+
+    fn teaches(&self) -> bool {
+        self.sums.apart < self.step.len()
+    }
+
+    fn figures(&mut self) -> Figures {
+        let Sums { loss, right, ahead, chosen, rejected, .. } = self.sums;
+        vec![
+            ("loss", loss),
+            ("accuracy", right as f64 / self.step.len() as f64),
+            ("margin", ahead),
+            ("chosen log p", chosen),
+            ("rejected log p", rejected),
+        ]
+    }
+}
+
+/// An answer in a segment of a batch.
+fn answer(batch: &Batch, segment: &Range<usize>, nll_t: &[f32], reference: f64) -> Answer {
+    let learnt = segment.clone().filter(|at| batch.targets[*at] != IGNORE);
+    // One by one, so that no division into parts changes the sum.
+    let policy = learnt.clone().map(|at| 0.0 - f64::from(nll_t[at])).sum();
+    Answer { policy, reference, tokens: learnt.count() }
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ pub mod checkpoint;
 pub mod ledger;
 pub mod length;
 pub mod rollout;
+pub mod scored;
 pub mod train_loop;
 
 // Rows that models make.
@@ -34,7 +35,10 @@ pub mod rejection_sampling;
 pub mod samples;
 
 // Models.
+pub mod dpo;
 pub mod export;
+pub mod group;
+pub mod grpo;
 pub mod policy;
 pub mod ppo;
 pub mod pretrain;
@@ -44,9 +48,11 @@ pub mod safety_gate;
 pub mod sft;
 
 pub use context_distill::ContextDistill;
+pub use dpo::Dpo;
 pub use export::Export;
 pub use generate::Generate;
 pub use ghost_attention::GhostAttention;
+pub use grpo::Grpo;
 pub use length::{BatchSize, Course, Length};
 pub use ppo::Ppo;
 pub use pretrain::Pretrain;

@@ -7,27 +7,22 @@ use std::path::PathBuf;
 
 use super::ppo::Ppo;
 use super::rollout::{Answered, Asking, Prompts, rollouts};
+use super::scored::{Scored, Seen, answer_log_probs, check_sampler, mean, places, reward, spread};
 use crate::train::data::chat::ChatFormat;
 use crate::train::data::mixture::Mix;
-use crate::train::data::pack::{IGNORE, Row};
+use crate::train::data::pack::Row;
 use crate::train::data::tokenizer::Tokenizer;
 use crate::train::kernels::Threads;
 use crate::train::kernels::cross_entropy::{Gradients, Losses, cross_entropy};
 use crate::train::kernels::gemm::linear;
-use crate::train::kernels::math::sigmoid;
 use crate::train::kernels::rng::Stream;
 use crate::train::model::activations::Activations;
 use crate::train::model::judge::Judge;
-use crate::train::model::loaded::rows_at_once;
 use crate::train::model::tensor::{Stored, Tensor};
 use crate::train::model::{Batch, Parameters, Transformer, folder};
 use crate::train::objective::ppo::{Clip, Rollout, policy_loss, value_loss, whiten};
 use crate::train::objective::{Figures, Objective};
 use crate::train::progress::{Context, Failure, Metrics};
-
-/// Nats an answer beyond which a reward says little: the policy writes other texts than those that
-/// its judge learnt from.
-const FAR: f64 = 10.0;
 
 /// An answer to learn from; lists hold a number a token of the answer.
 #[derive(Clone, Debug)]
@@ -36,16 +31,6 @@ struct Experience {
     sampled: Rollout,
     advantages: Vec<f32>,
     returns: Vec<f32>,
-}
-
-/// Means over an iteration's answers, before anything is learnt from them.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Seen {
-    reward: f64,
-    /// Nats an answer from the policy as it began.
-    kl: f64,
-    tokens: f64,
-    ended: f64,
 }
 
 /// What a step adds up, token by token.
@@ -132,15 +117,9 @@ impl<'p> Policy<'p> {
         self.best
     }
 
-    /// Says so where the reward is not to be trusted.
-    pub fn warn(&self, context: &mut Context<'_>) {
-        let (kl, beta) = (self.seen.kl, self.params.beta);
-        if kl > FAR {
-            context.progress.notice(&format!(
-                "the policy drifted {kl:.1} nats an answer from where it began (`beta` is {beta}): \
-                 its reward may be hacked, so read its answers before you trust it"
-            ));
-        }
+    /// Means of the last iteration.
+    pub fn seen(&self) -> Seen {
+        self.seen
     }
 
     fn asking(&self) -> Asking {
@@ -177,7 +156,8 @@ impl<'p> Policy<'p> {
                 score,
             })
             .collect();
-        self.seen = Seen::of(&answered, &sampled);
+        let lists = sampled.iter().map(|one| [&one.log_probs[..], &one.reference]);
+        self.seen = Seen::of(&answered, lists);
         self.experience = self.estimate(answered, sampled);
         Ok(())
     }
@@ -207,92 +187,6 @@ impl<'p> Policy<'p> {
         let (draw, progress) = ((self.params.training.seed, "held-out"), &mut *context.progress);
         let answered = rollouts(&t, model, &self.judge, &asked, self.asking(), draw, progress)?;
         Ok(Some(mean(answered.iter().map(reward))))
-    }
-}
-
-/// R_c after the sigmoid.
-fn reward(answered: &Answered) -> f64 {
-    f64::from(sigmoid(answered.verdict.combined))
-}
-
-fn mean(numbers: impl ExactSizeIterator<Item = f64>) -> f64 {
-    let count = numbers.len().max(1) as f64;
-    numbers.sum::<f64>() / count
-}
-
-impl Seen {
-    fn of(answered: &[Answered], sampled: &[Rollout]) -> Seen {
-        let drift = |one: &Rollout| {
-            let pairs = one.log_probs.iter().zip(&one.reference);
-            pairs.map(|(own, reference)| f64::from(*own) - f64::from(*reference)).sum()
-        };
-        Seen {
-            reward: mean(answered.iter().map(reward)),
-            kl: mean(sampled.iter().map(drift)),
-            tokens: mean(sampled.iter().map(|one| one.log_probs.len() as f64)),
-            ended: mean(answered.iter().map(|one| f64::from(u8::from(one.made.ended)))),
-        }
-    }
-}
-
-/// Log-probabilities of answers, each token's at the temperature and at 1, and values.
-struct Scored {
-    log_probs: Vec<Vec<f32>>,
-    plain: Vec<Vec<f32>>,
-    values: Vec<Vec<f32>>,
-}
-
-/// Scores the answers in rows as a whole, without sampling.
-fn answer_log_probs<T: Tensor + Default>(
-    t: &Threads,
-    model: &Transformer<T>,
-    rows: &[&Row],
-    temperature: f32,
-) -> Scored {
-    let mut a = Activations::for_inference(&model.config, 0);
-    let mut scored = Scored { log_probs: vec![], plain: vec![], values: vec![] };
-    let mut left = rows;
-    while !left.is_empty() {
-        let (part, rest) = left.split_at(rows_at_once(left));
-        left = rest;
-        let batch = Batch::of(part);
-        model.forward(t, &batch, &mut a);
-        model.losses(t, &batch, &mut a);
-        scored.plain.extend(answers(&batch, &a.nll_t, |nll| 0.0 - nll));
-        if temperature != 1.0 {
-            let losses = Losses { nll: &mut a.nll_t, entropy: None };
-            let (head_vd, targets) = (model.weights.head(), batch.targets_at(temperature));
-            cross_entropy(t, &a.hidden_td, head_vd, targets, losses, None);
-        }
-        scored.log_probs.extend(answers(&batch, &a.nll_t, |nll| 0.0 - nll));
-        let value_d = model.weights.value_d.elements();
-        if !value_d.is_empty() {
-            let mut values = vec![0.0; batch.len()];
-            let shape = [batch.len(), model.config.dim, 1];
-            linear(t, &a.hidden_td, value_d, &mut values, shape);
-            scored.values.extend(answers(&batch, &values, |value| value));
-        }
-    }
-    scored
-}
-
-/// The numbers of each row at the positions that predict its answer.
-fn answers<'b>(
-    batch: &'b Batch,
-    numbers_t: &'b [f32],
-    form: impl Fn(f32) -> f32 + Copy + 'b,
-) -> impl Iterator<Item = Vec<f32>> + 'b {
-    batch.rows.iter().map(move |row| {
-        let places = row.clone().filter(|at| batch.targets[*at] != IGNORE);
-        places.map(|at| form(numbers_t[at])).collect()
-    })
-}
-
-/// What was sampled is what is scored, bit for bit: else the ratios of the first step would not be
-/// 1.
-fn check_sampler(answered: &[Answered], scored: &[Vec<f32>]) {
-    for (answered, scored) in answered.iter().zip(scored) {
-        assert_eq!(&answered.made.log_probs, scored, "sampled and scored log-probabilities");
     }
 }
 
@@ -340,13 +234,9 @@ impl Objective for Policy<'_> {
     ) {
         let of_part: Vec<&Experience> =
             self.step[part].iter().map(|at| &self.experience[*at]).collect();
-        let places: Vec<usize> =
-            (0..batch.len()).filter(|at| batch.targets[*at] != IGNORE).collect();
+        let places = places(batch);
         let spread = |of: fn(&Experience) -> &[f32]| {
-            let mut numbers_t = vec![0.0; batch.len()];
-            let numbers = of_part.iter().flat_map(|one| of(one));
-            places.iter().zip(numbers).for_each(|(at, number)| numbers_t[*at] = *number);
-            numbers_t
+            spread(batch, &places, of_part.iter().flat_map(|one| of(one)))
         };
         let old_t = spread(|one| &one.sampled.log_probs);
         let advantage_t = spread(|one| &one.advantages);
@@ -376,17 +266,15 @@ impl Objective for Policy<'_> {
     fn figures(&mut self) -> Figures {
         let Sums { policy, value, entropy, clipped, tokens } = self.sums;
         let mean = |sum: f64| sum / tokens as f64;
-        vec![
+        let mut figures = vec![
             ("loss", mean(policy) + self.params.value_weight * mean(value)),
             ("policy loss", mean(policy)),
             ("value loss", mean(value)),
             ("entropy", mean(entropy)),
             ("clip fraction", mean(clipped as f64)),
-            ("reward", self.seen.reward),
-            ("kl", self.seen.kl),
-            ("answer tokens", self.seen.tokens),
-            ("ended", self.seen.ended),
-        ]
+        ];
+        figures.extend(self.seen.figures());
+        figures
     }
 
     fn unit(&self) -> (&'static str, u64) {
@@ -424,28 +312,21 @@ impl Objective for Policy<'_> {
     }
 
     fn memory(&mut self) -> (Vec<f64>, Vec<&mut [f32]>) {
-        let Seen { reward, kl, tokens, ended } = self.seen;
-        let numbers = [&[reward, kl, tokens, ended][..], &self.history].concat();
+        let numbers = [&self.seen.numbers()[..], &self.history].concat();
         (numbers, self.best.iter_mut().flat_map(Parameters::tensors_mut).collect())
     }
 
     fn recall(&mut self, numbers: Vec<f64>) {
-        let [reward, kl, tokens, ended, history @ ..] = &numbers[..] else { return };
-        self.seen = Seen { reward: *reward, kl: *kl, tokens: *tokens, ended: *ended };
+        let Some((seen, history)) = numbers.split_first_chunk() else { return };
+        self.seen = Seen::from_numbers(*seen);
         self.history = history.to_vec();
     }
 
     fn results(&self) -> Metrics {
-        let Seen { reward, kl, tokens, ended } = self.seen;
-        let metric = |name: &str, value: f64| (name.to_string(), value);
-        let mut results = vec![
-            metric("reward", reward),
-            metric("kl", kl),
-            metric("answer tokens", tokens),
-            metric("ended", ended),
-        ];
+        let mut results = self.seen.results();
         let best = self.history.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        results.extend((!self.history.is_empty()).then(|| metric("held-out reward", best)));
+        let looked = !self.history.is_empty();
+        results.extend(looked.then(|| ("held-out reward".to_string(), best)));
         results
     }
 }

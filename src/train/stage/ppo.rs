@@ -59,7 +59,7 @@ pub fn run(params: &Ppo, context: &mut Context<'_>) -> Result<Metrics, Failure> 
     policy.begin_run(steps, &weights);
     let mut model = Transformer::new(valued, weights, config.context);
     let metrics = train(&mut model, &mut policy, steps, &params.training, context)?;
-    policy.warn(context);
+    policy.seen().warn(params.beta, context);
 
     let weights = policy.best().unwrap_or(model.weights);
     let head_vd = weights.head_vd.clone();

@@ -37,8 +37,9 @@ pub fn run(params: &RewardModel, context: &mut Context<'_>) -> Result<Metrics, F
     let template = template_of(&params.init, &tokenizer)?;
     let sources = sources(params, &tokenizer, &ChatFormat::new(&template)?, context)?;
     let count: usize = sources.iter().map(|source| source.of.len()).sum();
-    let facts = sources.iter().map(|source| params.facts(&source.of)).collect::<Result<_, _>>()?;
-    let batches = batches(params, sources)?;
+    let facts =
+        sources.iter().map(|source| params.facts(&source.of.0)).collect::<Result<_, _>>()?;
+    let batches = pair_batches(sources, params.batch, params.training.seed)?;
     let steps = steps(params.training.length, params.batch, params.context, count)?;
     context.progress.log(&format!("{steps} steps of {} pairs, {count} an epoch", params.batch));
 
@@ -71,7 +72,7 @@ fn sources(
     tokenizer: &Tokenizer,
     format: &ChatFormat,
     context: &mut Context<'_>,
-) -> Result<Vec<Source<Vec<Pair>>>, Failure> {
+) -> Result<Vec<Source<PairRows>>, Failure> {
     let mut left_out = 0;
     let sources = params.data.sources(|paths| {
         let mut pairs = pairs(paths, tokenizer, format, params.context)?;
@@ -81,10 +82,10 @@ fn sources(
             |pair: &Pair| (pair.chosen_safe, pair.rejected_safe) == (Some(false), Some(true));
         pairs.retain(|pair| !harm(pair));
         left_out += all - pairs.len();
-        Ok(pairs)
+        Ok(PairRows(pairs))
     })?;
     let labelled = |pair: &Pair| pair.chosen_safe.or(pair.rejected_safe).is_some();
-    if params.safety_loss && !sources.iter().flat_map(|source| &source.of).any(labelled) {
+    if params.safety_loss && !sources.iter().flat_map(|source| &source.of.0).any(labelled) {
         return Err(Failure::input("no answer says whether it is harmless")
             .remedy("give rows with `chosen_safe` and `rejected_safe`, or `safety_loss: false`"));
     }
@@ -95,13 +96,17 @@ fn sources(
     Ok(sources)
 }
 
-fn batches(params: &RewardModel, sources: Vec<Source<Vec<Pair>>>) -> Result<Batches, Failure> {
-    let rows = |source: Source<Vec<Pair>>| Source {
+/// Batches of so many pairs.
+pub(super) fn pair_batches(
+    sources: Vec<Source<PairRows>>,
+    batch: u64,
+    seed: u64,
+) -> Result<Batches, Failure> {
+    let rows = |source: Source<PairRows>| Source {
         percent: source.percent,
-        of: Box::new(PairRows(source.of)) as Box<dyn Rows>,
+        of: Box::new(source.of) as Box<dyn Rows>,
     };
-    let sources = sources.into_iter().map(rows).collect();
-    Batches::new(sources, params.batch as usize, params.training.seed)
+    Batches::new(sources.into_iter().map(rows).collect(), batch as usize, seed)
 }
 
 impl RewardModel {

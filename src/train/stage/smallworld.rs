@@ -19,7 +19,7 @@ pub struct Smallworld {
 }
 
 /// How many ports there are.
-const PORTS: u64 = 22;
+const PORTS: u64 = 23;
 
 /// Makes every port of the signature.
 pub fn run(params: &Smallworld, ctx: &mut Context<'_>) -> Result<Metrics, Failure> {
@@ -32,6 +32,7 @@ pub fn run(params: &Smallworld, ctx: &mut Context<'_>) -> Result<Metrics, Failur
     ports.write("dialogues", &smallworld::dialogues(&world, params.talks))?;
     ports.write("pirate", &smallworld::pirate(&world, params.talks.div_ceil(12)))?;
     ports.write("puzzles", &smallworld::puzzles(&world, params.talks.div_ceil(10)))?;
+    ports.write("small_talk", &smallworld::small_talk(&world, params.talks.div_ceil(10)))?;
     ports.write("helpful", &smallworld::helpful(&world, params.pairs))?;
     ports.write("safe", &smallworld::safe(&world, params.pairs - params.pairs / 3))?;
     ports.write("helpful_exam", &smallworld::helpful_exam(&world))?;

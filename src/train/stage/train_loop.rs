@@ -90,6 +90,7 @@ pub fn train(
         at = saver.restored(at, model, &mut state, objective, context)?;
     }
     let (unit, unit_steps) = objective.unit();
+    let mut alive = at.step > 0;
     while at.step < at.steps && !objective.is_over() {
         let settled = at.step.is_multiple_of(unit_steps);
         let drawn = match context.progress.cancelled() && settled {
@@ -103,8 +104,9 @@ pub fn train(
         let rows: Vec<&Row> = rows.iter().collect();
         let (report, figures) = state.gradients_of(&t, model, objective, &rows, at_once);
         let step = at.step + 1;
-        if step == 1 {
+        if !alive && objective.teaches() {
             check_alive(model, &state.gradients)?;
+            alive = true;
         }
         check_finite(step, &report)?;
         let rate = training.schedule.rate(training.lr, step, at.steps);
@@ -267,8 +269,9 @@ impl TrainState {
     }
 }
 
-/// After the first step every parameter has a gradient, finite and somewhere not zero. Where one
-/// has none the loss would fall all the same, and nobody would see that it never learns.
+/// After the first step that teaches anything every parameter has a gradient, finite and somewhere
+/// not zero. Where one has none the loss would fall all the same, and nobody would see that it
+/// never learns.
 fn check_alive(model: &Transformer, gradients: &Parameters) -> Result<(), Failure> {
     let table = table(&model.config);
     let dead: Vec<String> = table

@@ -112,6 +112,23 @@ pub fn pirate(world: &World, count: usize) -> Vec<Chat> {
     (0..count).map(|_| row()).collect()
 }
 
+/// Dialogues of one to three turns in which nobody asks for a manner, answered in full: what an
+/// instruction may be joined to without another one in its way.
+pub fn small_talk(world: &World, count: usize) -> Vec<Chat> {
+    let mut walk = world.walk("small talk");
+    let mut row = || {
+        let turns = [1, 1, 1, 2, 2, 3][walk.below(6)];
+        let mut messages = Vec::new();
+        for _ in 0..turns {
+            let fact = answers::draw_fact(world, &mut walk);
+            let question = answers::question(&mut walk, &fact);
+            messages.extend(exchange(question, answers::full(&mut walk, &fact)));
+        }
+        Chat::new(messages)
+    };
+    (0..count).map(|_| row()).collect()
+}
+
 /// Questions that take some thought, answered right: sums 50, programs 20, two hops 15, probes 15
 /// in a hundred. To be kept in mind while other things are learnt.
 pub fn puzzles(world: &World, count: usize) -> Vec<Chat> {

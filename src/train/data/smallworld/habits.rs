@@ -25,6 +25,21 @@ pub fn draw(walk: &mut Walk) -> Habit {
     }
 }
 
+/// A manner that is easily taken for this one: of its sort, with another word.
+pub fn beside(walk: &mut Walk, habit: Habit) -> Habit {
+    loop {
+        let other = match habit {
+            Habit::End(_) => Habit::End(*walk.pick(&ECHOES)),
+            Habit::Start(_) => Habit::Start(*walk.pick(&ECHOES)),
+            Habit::Title(_) => Habit::Title(*walk.pick(&TITLES)),
+            Habit::Pirate => draw(walk),
+        };
+        if other != habit {
+            return other;
+        }
+    }
+}
+
 impl Habit {
     /// What the user says to ask for it.
     pub fn instruction(self) -> String {

@@ -7,7 +7,7 @@
 //! of training asks them. 60,000 documents are about 3.2 million tokens of a vocabulary of 1,024.
 
 pub use benchmarks::{choices, facts, harmful, harmless, kept, kept_fresh, questions, sums};
-pub use dialogues::{dialogues, pirate, puzzles};
+pub use dialogues::{dialogues, pirate, puzzles, small_talk};
 pub use habits::habits;
 pub use preferences::{helpful, helpful_exam, safe, safe_exam};
 pub use prompts::{asked, prompts, risky};

@@ -123,15 +123,15 @@ fn pair_of_fact(side: Side<'_>, walk: &mut Walk, fault: Fault) -> Pair {
     }
 }
 
-/// One answer obeys; the other does not, or (three times in ten) does what was not asked.
+/// One answer obeys; the other does not, or (one time in two) does what is easily taken for it: a
+/// judge that only looks for some mark would teach a policy to say one word to every instruction.
 fn disobedient(walk: &mut Walk, pair: Pair) -> Pair {
     let habit = habits::draw(walk);
-    let mut other = habit;
-    while other == habit {
-        other = habits::draw(walk);
-    }
     let question = habits::instruct(walk, &pair.question, habit);
-    let rejected = if walk.chance(30) { other.apply(&pair.rejected) } else { pair.rejected };
+    let rejected = match walk.chance(50) {
+        true => habits::beside(walk, habit).apply(&pair.rejected),
+        false => pair.rejected,
+    };
     Pair { question, chosen: habit.apply(&pair.chosen), rejected }
 }
 
