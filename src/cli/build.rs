@@ -73,8 +73,8 @@ pub fn run(args: &args::Build) -> Result<Exit> {
     Ok(exit_of(&report))
 }
 
-/// Builds stages for a command that goes on with them: their blocks of the lockfile are written, and
-/// nothing appears under `build`.
+/// Builds stages for a command that goes on with them: their blocks of the lockfile are written,
+/// and nothing appears under `build`.
 pub fn build_only(
     compiled: &Compiled,
     stages: &[String],
