@@ -12,6 +12,7 @@ mod golden_align;
 mod golden_export;
 mod lang;
 mod ngram;
+mod real_preferences;
 mod snapshot;
 mod tidy;
 mod tiny;

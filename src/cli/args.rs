@@ -19,7 +19,7 @@ pub struct Cli {
 pub enum Command {
     /// Build the outputs of a recipe, or the named targets
     Build(Build),
-    /// Prove a recipe right without reading data or running anything
+    /// Prove a recipe right without running anything; with `--data` also every row to learn from
     Check(Check),
     /// Show every stage: fresh, or why it will run, with its parameters and cost
     Plan(Plan),
@@ -95,6 +95,9 @@ pub struct Check {
     pub recipe: Recipe,
     #[arg(value_name = "RECIPE")]
     pub file: Option<PathBuf>,
+    /// Also look at every row that the training stages learn from, before anything is trained
+    #[arg(long)]
+    pub data: bool,
     /// Print diagnostics as JSON, one object a line
     #[arg(long)]
     pub json: bool,

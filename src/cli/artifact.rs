@@ -75,7 +75,7 @@ pub fn model(
 }
 
 /// The results of all fresh actions.
-fn results(assessed: &Assessed) -> Result<Vec<Option<ActionResult>>, Failure> {
+pub fn results(assessed: &Assessed) -> Result<Vec<Option<ActionResult>>, Failure> {
     let executor = executor().map_err(|error| Failure::new(format!("{error:#}")))?;
     let recipe = assessed.compiled.history_name();
     let examiner = Examiner::new(&assessed.plan, &assessed.store, &executor, &recipe)?;

@@ -1,6 +1,7 @@
 //! `llamake build`: prove, plan, run what must run, write the lockfile, say what was made.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
 
@@ -17,6 +18,7 @@ use crate::build::plan::{Plan, plan};
 use crate::build::report::{BuildState, Events, RunReport};
 use crate::build::schedule::{BuildOptions, build};
 use crate::build::store::Store;
+use crate::exec::Local;
 
 /// Builds the outputs or targets of a recipe.
 pub fn run(args: &args::Build) -> Result<Exit> {
@@ -69,6 +71,32 @@ pub fn run(args: &args::Build) -> Result<Exit> {
         made(&compiled, &plan, &report, &store);
     }
     Ok(exit_of(&report))
+}
+
+/// Builds stages for a command that goes on with them: their blocks of the lockfile are written,
+/// and nothing appears under `build`.
+pub fn build_only(
+    compiled: &Compiled,
+    stages: &[String],
+    store: &Store,
+    executor: &Local,
+    cancel: &AtomicBool,
+) -> Result<RunReport> {
+    let plan = plan(&compiled.module, stages, executor);
+    let plan = plan.expect("stages of a plan can be planned");
+    let options = BuildOptions {
+        recipe: &compiled.history_name(),
+        outputs: None,
+        pool: pool(None),
+        keep_going: false,
+        locked: None,
+        cancel,
+    };
+    let events = events(false, plan.actions.len());
+    let mut report = build(&plan, &options, store, executor, events.as_ref());
+    report.troubles.extend(update_lock(&lock_path(&compiled.recipe), &plan, &report).err());
+    tell_failures(&plan, &report);
+    Ok(report)
 }
 
 /// The way a build is shown here.
@@ -172,7 +200,8 @@ fn is_model(manifest: &Manifest) -> bool {
     manifest.entries().iter().any(names_weights)
 }
 
-fn exit_of(report: &RunReport) -> Exit {
+/// How a build ends, as the shell sees it.
+pub fn exit_of(report: &RunReport) -> Exit {
     if report.interrupted {
         Exit::Interrupted
     } else if !report.drift.is_empty() {

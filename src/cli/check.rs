@@ -7,7 +7,7 @@ use serde_json::json;
 use super::args;
 use super::project::{self, Compiled};
 use super::terminal::{color, note, out};
-use super::{Exit, draw};
+use super::{Exit, check_data, draw};
 use crate::exec::ledger;
 use crate::lang::diagnostic::{Diagnostic, Severity};
 use crate::lang::source::Sources;
@@ -37,7 +37,11 @@ pub fn run(args: &args::Check) -> Result<Exit> {
         1 => note(&format!("{recipe}: 1 error")),
         errors => note(&format!("{recipe}: {errors} errors")),
     }
-    Ok(if errors == 0 { Exit::Done } else { Exit::RecipeWrong })
+    match (errors, args.data) {
+        (0, true) => check_data::run(compiled, args.json),
+        (0, false) => Ok(Exit::Done),
+        _ => Ok(Exit::RecipeWrong),
+    }
 }
 
 /// A recipe compiled, with what the stage kinds themselves find wrong.

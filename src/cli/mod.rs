@@ -17,6 +17,7 @@ mod artifact;
 mod build;
 mod cache;
 mod check;
+mod check_data;
 mod doc;
 mod export;
 mod fmt;

@@ -25,7 +25,8 @@ pub struct Local {
     pub hub: Hub,
 }
 
-fn find(kind: &str) -> Option<&'static Kind> {
+/// A stage kind by its name in the library.
+pub fn find(kind: &str) -> Option<&'static Kind> {
     KINDS.iter().find(|known| known.name == kind)
 }
 

@@ -12,8 +12,9 @@ pub mod work;
 // What an action costs, and what of it can be proved before it runs.
 pub mod ledger;
 
-// Whether what is evaluated fits.
+// Whether what is evaluated fits, and what is learned from.
 pub mod fits;
+pub mod inspect;
 
 // The executor that runs stages in this process.
 pub mod local;

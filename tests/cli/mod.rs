@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod building;
+mod check_data;
 mod commands;
 #[cfg(feature = "hub")]
 mod hub;

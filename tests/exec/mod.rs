@@ -9,6 +9,7 @@ use llamake::build::action::Action;
 use llamake::build::executor::{Executor, Job};
 use llamake::build::plan::{Plan, plan};
 use llamake::exec::Local;
+use llamake::exec::inspect::subjects;
 use llamake::exec::work::{KINDS, Work};
 use llamake::lang::compile;
 use llamake::lang::source::{Source, Sources};
@@ -112,4 +113,15 @@ fn every_signature_of_the_library_can_be_run() {
         }
     }
     assert_eq!(found, KINDS.len() + FUNCTIONS.len());
+}
+
+#[test]
+fn the_data_of_every_kind_that_trains_is_found() {
+    let plan = planned(include_str!("every_kind.recipe"));
+    let found = subjects(&plan).unwrap();
+    let kinds = found.iter().map(|subject| plan.action(subject.stage).kind.as_str());
+    let kinds = kinds.collect::<BTreeSet<_>>();
+    let trains = KINDS.iter().filter(|kind| kind.keyed.outside.contains(&"micro_batch"));
+    assert_eq!(kinds, trains.map(|kind| kind.name).collect());
+    assert!(found.iter().all(|subject| !subject.data.is_empty()), "{found:?}");
 }

@@ -9,6 +9,7 @@ pub mod columns;
 pub mod files;
 pub mod http;
 pub mod hub;
+pub mod inspect;
 pub mod jinja;
 pub mod lines;
 pub mod mixture;

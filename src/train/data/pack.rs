@@ -221,11 +221,17 @@ impl Sizes {
             1 => "this row".into(),
             _ => format!("the {beyond} rows beyond it"),
         };
-        Err(Failure::input(format!(
-            "row {row} is {tokens} tokens long and the context is {context}; no answer is ever cut"
-        ))
-        .remedy(format!("set `context` to {longest} tokens or more, or shorten {which}")))
+        Err(too_long(row, tokens, context)
+            .remedy(format!("set `context` to {longest} tokens or more, or shorten {which}")))
     }
+}
+
+/// A text that no row of the model holds.
+pub fn too_long(row: usize, tokens: usize, context: usize) -> Failure {
+    Failure::input(format!(
+        "row {row} is {tokens} tokens long and the context is {context}; no answer is ever cut"
+    ))
+    .remedy("raise `context`, or shorten the row")
 }
 
 /// Texts with marks side by side, each its own segment unless they are to be one.

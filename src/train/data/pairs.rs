@@ -53,7 +53,8 @@ pub fn pairs(
         .remedy("remove these rows, or raise `context` where answers are too long"))
 }
 
-fn pair(
+/// One pair by the number of its row, or why nothing can be learned from it.
+pub fn pair(
     row: usize,
     preference: &Preference,
     tokenizer: &Tokenizer,

@@ -12,7 +12,7 @@ use super::pack::Sizes;
 use super::pipeline::in_order;
 use super::rows::{Chat, Reader, Text};
 use super::shard::{Form, Found, Name, Shard, Writer};
-use super::tokenizer::Tokenizer;
+use super::tokenizer::{Encoder, Tokenizer};
 use crate::train::progress::{Context, Failure};
 
 /// Bytes of a file that a thread takes at once.
@@ -40,9 +40,7 @@ pub fn documents(
         move |batch: Batch<Text>| {
             tokens.clear();
             for row in &batch.rows {
-                tokens.push(tokenizer.bos().id);
-                encoder.encode(&row.text, &mut tokens);
-                tokens.push(tokenizer.eos().id);
+                document(tokenizer, &mut encoder, row, &mut tokens);
             }
             let mut made = Made::of(&batch);
             made.put(form, tokenizer, &tokens, &[])?;
@@ -50,6 +48,13 @@ pub fn documents(
         }
     };
     tokenise(part, &name, form, Sizes::any(), work, context)
+}
+
+/// A document between `bos` and `eos`.
+pub fn document(tokenizer: &Tokenizer, encoder: &mut Encoder<'_>, row: &Text, to: &mut Vec<u32>) {
+    to.push(tokenizer.bos().id);
+    encoder.encode(&row.text, to);
+    to.push(tokenizer.eos().id);
 }
 
 /// Dialogues as a template writes them, kept apart; one that is longer than a row is an error.

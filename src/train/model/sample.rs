@@ -117,6 +117,15 @@ pub fn generate_rest<T: Tensor + Default>(
     Ok(finished.into_iter().flatten().collect())
 }
 
+/// A prompt that no answer can follow.
+pub fn no_room(row: usize, length: usize, positions: usize) -> Failure {
+    Failure::input(format!(
+        "prompt {row} is {length} tokens long and leaves no room for an answer in a context of \
+         {positions}"
+    ))
+    .remedy("shorten the prompt, or train with a longer `context`")
+}
+
 fn check_prompts(prompts: &[Vec<u32>], positions: usize, vocab: usize) -> Result<(), Failure> {
     for (at, prompt) in prompts.iter().enumerate() {
         let (row, length) = (at + 1, prompt.len());
@@ -124,11 +133,7 @@ fn check_prompts(prompts: &[Vec<u32>], positions: usize, vocab: usize) -> Result
             return Err(Failure::input(format!("prompt {row} is empty")));
         }
         if length >= positions {
-            return Err(Failure::input(format!(
-                "prompt {row} is {length} tokens long and leaves no room for an answer in a \
-                 context of {positions}"
-            ))
-            .remedy("shorten the prompt, or train with a longer `context`"));
+            return Err(no_room(row, length, positions));
         }
         if let Some(id) = prompt.iter().find(|id| **id as usize >= vocab) {
             return Err(Failure::input(format!(

@@ -17,8 +17,9 @@ pub mod split;
 pub mod read_tokenizer;
 pub mod train_tokenizer;
 
-// The only loop, and what a run costs.
+// The only loop, what a run costs, and what of its data can be proved before it.
 pub mod checkpoint;
+pub mod inspect;
 pub mod ledger;
 pub mod length;
 pub mod rollout;

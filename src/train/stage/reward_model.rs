@@ -115,7 +115,8 @@ impl RewardModel {
         pairs.iter().map(|pair| self.facts_of(pair)).collect()
     }
 
-    fn facts_of(&self, pair: &Pair) -> Result<PairFacts, Failure> {
+    /// Fails where a margin needs a rating that is not there.
+    pub fn facts_of(&self, pair: &Pair) -> Result<PairFacts, Failure> {
         let margin = match (self.margins, pair.rating) {
             (Margins::None, _) => 0.0,
             (margins, Some(rating)) => margins.of(rating),

@@ -1,0 +1,259 @@
+//! `llamake check --data`: the rows of every training stage, looked at before anything is trained.
+//! What makes and splits rows is built first, as `build` would; what trains is not. Knows the order
+//! of things; how a row is judged is the trainer's to say.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::artifact::results;
+use super::build::{build_only, exit_of};
+use super::exit::{fail, tell};
+use super::machine::executor;
+use super::plan::Assessed;
+use super::project::Compiled;
+use super::terminal::{note, out};
+use super::{Exit, machine};
+use crate::build::examine::assess;
+use crate::build::plan::{Plan, plan};
+use crate::build::store::{ActionResult, Store};
+use crate::exec::Local;
+use crate::exec::inspect::{Place, Subject, after_training, look, subjects};
+use crate::train::data::inspect::Inspected;
+use crate::train::progress::Progress;
+
+/// Builds what the training stages of a right recipe learn from, and looks at every row.
+pub fn run(compiled: Compiled, json: bool) -> Result<Exit> {
+    let executor = executor()?;
+    let every = compiled.module.stages.iter().map(|stage| stage.name.clone()).collect::<Vec<_>>();
+    let whole = match plan(&compiled.module, &every, &executor) {
+        Ok(whole) => whole,
+        Err(failures) => {
+            failures.iter().for_each(tell);
+            return Ok(Exit::Usage);
+        }
+    };
+    let store = match Store::open(&compiled.project.cache) {
+        Ok(store) => store,
+        Err(failure) => return Ok(fail(&[failure])),
+    };
+    let cancel = machine::cancel_flag()?;
+    let subjects = subjects(&whole)?;
+    let needed = needed(&whole, &subjects);
+    if !needed.is_empty() {
+        let report = build_only(&compiled, &needed, &store, &executor, &cancel)?;
+        if !report.is_success() {
+            return Ok(exit_of(&report));
+        }
+    }
+    let assessed = match assessed(compiled, whole, store, &executor) {
+        Ok(assessed) => assessed,
+        Err(failure) => return Ok(fail(&[failure])),
+    };
+    let results = match results(&assessed) {
+        Ok(results) => results,
+        Err(failure) => return Ok(fail(&[failure])),
+    };
+    Look { assessed: &assessed, results, cancel, json }.at_all(&subjects)
+}
+
+/// The stages that make data sets and tokenizers, less those that need a model to be trained.
+fn needed(plan: &Plan, subjects: &[Subject]) -> Vec<String> {
+    let after = after_training(plan);
+    let data = |subject: &Subject| {
+        let places = subject.data.iter().map(|(_, place)| place.0);
+        places.chain([subject.tokenizer.0]).collect::<Vec<_>>()
+    };
+    let mut ids = subjects.iter().flat_map(data).collect::<Vec<_>>();
+    ids.sort();
+    ids.dedup();
+    let ids = ids.into_iter().filter(|id| !after[id.0 as usize]);
+    ids.map(|id| plan.action(id).name.clone()).collect()
+}
+
+fn assessed(
+    compiled: Compiled,
+    plan: Plan,
+    store: Store,
+    executor: &Local,
+) -> Result<Assessed, crate::build::executor::Failure> {
+    let verdicts = assess(&plan, &store, executor, &compiled.history_name())?;
+    Ok(Assessed { compiled, plan, store, verdicts })
+}
+
+/// Everything that is there to look at.
+struct Look<'a> {
+    assessed: &'a Assessed,
+    results: Vec<Option<ActionResult>>,
+    cancel: Arc<AtomicBool>,
+    json: bool,
+}
+
+impl Look<'_> {
+    fn at_all(&self, subjects: &[Subject]) -> Result<Exit> {
+        let mut faults = 0;
+        for subject in subjects {
+            match self.at(subject)? {
+                Ok(found) => faults += found,
+                Err(failure) if failure.interrupted => return Ok(Exit::Interrupted),
+                Err(failure) => {
+                    faults += 1;
+                    self.finding(subject, None, None, &failure.message, failure.remedy.as_deref());
+                }
+            }
+        }
+        let recipe = self.assessed.compiled.recipe.display();
+        match faults {
+            0 => note(&format!("{recipe}: the data of {} stages is right", subjects.len())),
+            1 => note(&format!("{recipe}: 1 fault in its data")),
+            faults => note(&format!("{recipe}: {faults} faults in its data")),
+        }
+        Ok(if faults == 0 { Exit::Done } else { Exit::RecipeWrong })
+    }
+
+    /// The number of faults in what a stage learns from.
+    fn at(&self, subject: &Subject) -> Result<Result<usize, crate::build::executor::Failure>> {
+        let folder = tempfile::tempdir()?;
+        let laid = self.laid(subject, folder.path())?;
+        for (data, place) in &subject.data {
+            if !laid.contains_key(place) {
+                self.waits(subject, data, place);
+            }
+        }
+        if !laid.contains_key(&subject.tokenizer) {
+            return Ok(Ok(0));
+        }
+        let listens = Listens { cancel: &self.cancel };
+        let found = look(&self.assessed.plan, subject, &laid, folder.path(), &listens);
+        Ok(found.map(|found| found.iter().map(|(data, of)| self.tell(subject, data, of)).sum()))
+    }
+
+    /// Lays out what is there of a stage's data, and its tokenizer.
+    fn laid(
+        &self,
+        subject: &Subject,
+        folder: &std::path::Path,
+    ) -> Result<BTreeMap<Place, PathBuf>> {
+        let mut laid = BTreeMap::new();
+        let places = subject.data.iter().map(|(_, place)| place).chain([&subject.tokenizer]);
+        for (at, place) in places.enumerate() {
+            let result = self.results[place.0.0 as usize].as_ref();
+            if let Some(manifest) = result.and_then(|result| result.ports.get(&place.1)) {
+                let blobs = self.assessed.store.blobs();
+                let path = blobs.lay_out(manifest, &folder.join(format!("in{at}")))?;
+                laid.insert(place.clone(), path);
+            }
+        }
+        Ok(laid)
+    }
+
+    fn name(&self, subject: &Subject) -> &str {
+        &self.assessed.plan.action(subject.stage).name
+    }
+
+    fn waits(&self, subject: &Subject, data: &str, place: &Place) {
+        let maker = &self.assessed.plan.action(place.0).name;
+        let text = format!(
+            "`{data}` of stage `{}` is not there yet: `{maker}` needs a trained model; it is \
+             looked at once it is built",
+            self.name(subject)
+        );
+        match self.json {
+            true => self.object(subject, "data-waits", "note", Some(data), None, &text, None),
+            false => note(&text),
+        }
+    }
+
+    fn tell(&self, subject: &Subject, data: &str, found: &Inspected) -> usize {
+        let summary = summary(found);
+        match self.json {
+            true => self.object(subject, "data", "note", Some(data), None, &summary, None),
+            false => out(&format!("{:<14} {data:<20} {summary}\n", self.name(subject))),
+        }
+        if found.rows == 0 {
+            let message = "the data holds nothing that can be learned from";
+            self.finding(subject, Some(data), None, message, None);
+            return 1;
+        }
+        let untold = found.untold();
+        for fault in &found.faults {
+            let remedy = fault.remedy.as_deref();
+            self.finding(subject, Some(data), Some(fault.row), &fault.message, remedy);
+            if let Some((_, more)) = untold.iter().find(|(last, _)| *last == fault) {
+                let message = format!("and {more} more rows of this sort");
+                self.finding(subject, Some(data), None, &message, None);
+            }
+        }
+        found.faulty()
+    }
+
+    fn finding(
+        &self,
+        subject: &Subject,
+        data: Option<&str>,
+        row: Option<usize>,
+        message: &str,
+        remedy: Option<&str>,
+    ) {
+        if self.json {
+            return self.object(subject, "faulty-data", "error", data, row, message, remedy);
+        }
+        let set = data.map(|data| format!(", `{data}`")).unwrap_or_default();
+        note(&format!("error: stage `{}`{set}: {message}", self.name(subject)));
+        if let Some(remedy) = remedy {
+            note(&format!("help: {remedy}"));
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn object(
+        &self,
+        subject: &Subject,
+        id: &str,
+        severity: &str,
+        data: Option<&str>,
+        row: Option<usize>,
+        message: &str,
+        hint: Option<&str>,
+    ) {
+        let object = json!({
+            "id": id, "severity": severity, "message": message, "stage": self.name(subject),
+            "data": data, "row": row, "hint": hint,
+        });
+        out(&format!("{object}\n"));
+    }
+}
+
+fn summary(found: &Inspected) -> String {
+    let amount = &found.amount;
+    let share = |part: u64| 100.0 * part as f64 / amount.tokens.max(1) as f64;
+    format!(
+        "{} rows, {} tokens, longest {}, {:.1}% learned, {:.2}% spelled in bytes or unknown",
+        found.rows,
+        amount.tokens,
+        amount.longest,
+        share(amount.learned),
+        share(amount.spelled)
+    )
+}
+
+/// Hears only whether to stop.
+struct Listens<'a> {
+    cancel: &'a AtomicBool,
+}
+
+impl Progress for Listens<'_> {
+    fn at(&mut self, _: u64, _: u64, _: &'static str, _: &[(&str, f64)]) {}
+
+    fn log(&mut self, _: &str) {}
+
+    fn notice(&mut self, _: &str) {}
+
+    fn cancelled(&self) -> bool {
+        self.cancel.load(Ordering::Relaxed)
+    }
+}
