@@ -34,7 +34,7 @@ fn a_tiny_reward_model_learns_real_preferences() {
         ("manners", "preferences/llms_from_scratch_preference.json"),
         ("harmless", "preferences/hh_rlhf_harmless_base_test.jsonl.gz"),
         ("text", "text/wiki_demo.txt"),
-        ("tasks", "instructions/self_instruct_seed_tasks.jsonl"),
+        ("tasks", "instructions/gpteacher_codegen.json"),
     ] {
         command.arg("-p").arg(format!("{param}={}", data.join(file).display()));
     }

@@ -146,6 +146,8 @@ pub fn look(
     }
     let work = decoded(action, &artifacts).map_err(bug)?;
     let found = match &work {
+        Work::Dpo(params) => inspect::dpo(params, progress),
+        Work::Grpo(params) => inspect::grpo(params, subject.positions, progress),
         Work::Ppo(params) => inspect::ppo(params, subject.positions, progress),
         Work::Pretrain(params) => inspect::pretrain(params, progress),
         Work::RewardModel(params) => inspect::reward_model(params, progress),

@@ -7,6 +7,7 @@ mod commands;
 #[cfg(feature = "hub")]
 mod hub;
 mod interrupted;
+mod rounds;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -71,6 +71,37 @@ fn defaults_facts_and_places_are_filled_in() {
     assert!(module.files.iter().any(|(path, _)| path == "std/train.recipe"));
 }
 
+/// The names of the stages that a parameter takes results of.
+fn taken<'m>(module: &'m Module, name: &str, param: &str) -> Vec<&'m str> {
+    let of = |value: &Value| match value {
+        Value::Artifact(artifact) => module.stages[artifact.stage.0 as usize].name.as_str(),
+        other => panic!("{other}"),
+    };
+    match &stage(module, name).params[param] {
+        Value::List(values) => values.iter().map(of).collect(),
+        value => vec![of(value)],
+    }
+}
+
+#[test]
+fn the_whole_pipeline_of_the_paper_is_proved() {
+    let bottle = module(include_str!("fixtures/bottle.recipe"), &[]);
+    assert_eq!(bottle.stages.len(), 17);
+    assert_eq!(taken(&bottle, "round2/best", "policy"), ["round1/ppo"]);
+    assert_eq!(taken(&bottle, "aligned", "data"), ["world", "reminders", "refusals"]);
+    assert_eq!(shown(&bottle, "round2/ppo", "seed"), "43");
+
+    let paper = module(include_str!("fixtures/paper.recipe"), &[]);
+    assert_eq!(taken(&paper, "v3/best", "policy"), ["v2/model"]);
+    assert_eq!(shown(&paper, "v3/best", "temperature"), "1.2");
+    let kept = ["v4/best", "oasst", "reminders", "v1/best", "v2/best", "v3/best"];
+    assert_eq!(taken(&paper, "v4/model", "data"), kept);
+    for (param, value) in [("beta", "0.01"), ("batch", "512 prompts"), ("lr", "1e-6")] {
+        assert_eq!(shown(&paper, "v5", param), value);
+    }
+    assert_eq!(shown(&paper, "helpful", "batch"), "512 pairs");
+}
+
 #[test]
 fn kinds_are_found_from_arguments() {
     let text = r#"

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::generate::template_of;
-use super::{Ppo, Pretrain, RewardModel, Sft};
+use super::{Dpo, Grpo, Ppo, Pretrain, RewardModel, Sft};
 use crate::train::data::chat::{ChatFormat, Template};
 use crate::train::data::inspect::{Amount, Counter, Inspected, inspect};
 use crate::train::data::pack::too_long;
@@ -49,6 +49,23 @@ pub fn reward_model(params: &RewardModel, progress: &dyn Progress) -> Result<Vec
     let dress = Dress::of(&params.init)?;
     let fit = |pair: &Pair| params.facts_of(pair).map(drop);
     each(params.data.items(), |path| dress.pairs(path, params.context, &fit, progress))
+}
+
+/// Pairs whose answers are compared.
+pub fn dpo(params: &Dpo, progress: &dyn Progress) -> Result<Vec<Found>, Failure> {
+    let dress = Dress::of(&params.init)?;
+    each(params.data.items(), |path| dress.pairs(path, params.context, &|_| Ok(()), progress))
+}
+
+/// Prompts, as [`ppo`] looks at them.
+pub fn grpo(
+    params: &Grpo,
+    positions: usize,
+    progress: &dyn Progress,
+) -> Result<Vec<Found>, Failure> {
+    let dress = Dress::of(&params.policy)?;
+    let (paths, room) = (params.prompts.items(), params.max_answer);
+    each(paths, |path| dress.prompts(path, room, positions, progress))
 }
 
 /// Prompts that an answer of full length can follow in a context of `positions`.
