@@ -5,6 +5,7 @@
 use crate::train::kernels::Threads;
 use crate::train::kernels::adamw::{self, Moments};
 use crate::train::model::parameters::{Role, table};
+use crate::train::model::tensor::Stored;
 use crate::train::model::{ModelConfig, Parameters};
 
 /// The settings of the optimizer, named as `adamw` in `std/train` names them.
@@ -45,7 +46,7 @@ impl AdamWState {
     pub fn step(
         &mut self,
         t: &Threads,
-        weights: &mut Parameters,
+        weights: &mut Parameters<Stored>,
         gradients: &Parameters,
         lr: f64,
         gradient_scale: f32,
