@@ -23,9 +23,12 @@ pub mod init;
 pub mod judge;
 pub mod kv_cache;
 pub mod loaded;
+pub mod lora;
 pub mod parameters;
+pub mod projection;
 pub mod sample;
 pub mod tensor;
+pub mod trainable;
 pub mod transformer;
 pub mod weights;
 
@@ -34,4 +37,5 @@ pub use batch::Batch;
 pub use config::{Head, ModelConfig, SpecialTokens};
 pub use loaded::LoadedModel;
 pub use parameters::Parameters;
+pub use trainable::Trainable;
 pub use transformer::Transformer;

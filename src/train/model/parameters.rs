@@ -15,6 +15,12 @@ pub enum Role {
     Residual,
     Norm,
     Head,
+    /// A of an adapter, whose gradient is zero until B is not.
+    Narrowing,
+    /// B of an adapter.
+    Widening,
+    /// By how much an adapter makes each output as large as it is.
+    Magnitude,
 }
 
 /// One row of the table of parameters.
@@ -28,7 +34,7 @@ pub struct TensorSpec {
 }
 
 impl TensorSpec {
-    fn new(name: impl Into<String>, shape: &[usize], role: Role) -> TensorSpec {
+    pub(super) fn new(name: impl Into<String>, shape: &[usize], role: Role) -> TensorSpec {
         TensorSpec { name: name.into(), shape: shape.to_vec(), role }
     }
 
@@ -64,7 +70,7 @@ pub struct Parameters<T = Vec<f32>> {
     pub blocks: Vec<BlockParameters<T>>,
     pub norm_d: T,
     /// Of a reward model one row. Empty where the head is the embedding; among gradients never, see
-    /// [`Parameters::tie`].
+    /// [`Parameters::tie`] and [`super::Trainable`].
     pub head_vd: T,
     /// Empty but under PPO.
     pub value_d: T,
@@ -126,6 +132,10 @@ impl<T: Tensor + Default> Parameters<T> {
         assert!(
             tensors.iter().zip(&table).all(|(tensor, spec)| tensor.elements().len() == spec.len())
         );
+        Parameters::arranged(config, tensors)
+    }
+
+    fn arranged(config: &ModelConfig, tensors: Vec<T>) -> Parameters<T> {
         let mut tensors = tensors.into_iter();
         let mut next = || tensors.next().unwrap_or_default();
         let embedding_vd = next();
@@ -233,11 +243,14 @@ impl Parameters {
         Parameters::from_tensors(config, tensors)
     }
 
-    /// Room for gradients: the head has its own, also where it is the embedding.
-    pub fn gradients(config: &ModelConfig) -> Parameters {
-        let mut gradients = Parameters::zeros(config);
-        gradients.head_vd.resize(config.outputs() * config.dim, 0.0);
-        gradients
+    /// An empty buffer for each.
+    pub fn frozen(config: &ModelConfig) -> Parameters {
+        Parameters::arranged(config, vec![Vec::new(); count(config)])
+    }
+
+    /// Where the gradient of the head goes, unless it is frozen.
+    pub fn head_gradient(&mut self) -> Option<&mut [f32]> {
+        (!self.head_vd.is_empty()).then_some(&mut self.head_vd)
     }
 
     /// Where the head is the embedding, adds the head's gradient, whole, to the embedding's: once a
@@ -247,14 +260,6 @@ impl Parameters {
             let pairs = self.embedding_vd.iter_mut().zip(&self.head_vd);
             pairs.for_each(|(embedding, head)| *embedding += head);
         }
-    }
-
-    /// Sets every number to zero.
-    pub fn clear(&mut self) {
-        for tensor in self.tensors_mut() {
-            tensor.fill(0.0);
-        }
-        self.head_vd.fill(0.0);
     }
 }
 

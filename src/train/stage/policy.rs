@@ -248,7 +248,7 @@ impl Objective for Policy<'_> {
         let losses = Losses { nll: &mut a.nll_t, entropy: Some(&mut entropy_t) };
         // The loss falls with log p, of which `nll` is the negative.
         let weight = |at: usize, nll: f32| (0.0 - loss_of(at, nll).slope * share) as f32;
-        let (head_vd, dhead) = (model.weights.head(), Some(&mut gradients.head_vd[..]));
+        let (head_vd, dhead) = (model.weights.head(), gradients.head_gradient());
         let towards = Gradients { weight: &weight, dhidden: &mut a.dhidden_td, dhead };
         let targets = batch.targets_at(self.params.temperature as f32);
         cross_entropy(t, &a.hidden_td, head_vd, targets, losses, Some(towards));
