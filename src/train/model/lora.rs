@@ -117,17 +117,31 @@ impl Adapter {
 
     /// All zero.
     pub fn zeros(config: &ModelConfig, settings: &LoraSettings) -> Adapter {
-        let rank = settings.rank;
-        let low_rank = |which: Which| {
-            let [inputs, outputs] = which.shape(config);
+        let table = Adapter::table_of(config, settings);
+        let tensors = table.iter().map(|spec| vec![0.0; spec.len()]).collect();
+        Adapter::from_tensors(config, settings, tensors)
+    }
+
+    /// From one buffer a row of the table, in its order; still to be settled.
+    pub fn from_tensors(
+        config: &ModelConfig,
+        settings: &LoraSettings,
+        tensors: Vec<Vec<f32>>,
+    ) -> Adapter {
+        let table = Adapter::table_of(config, settings);
+        assert!(tensors.len() == table.len(), "one buffer a parameter");
+        assert!(tensors.iter().zip(&table).all(|(tensor, spec)| tensor.len() == spec.len()));
+        let mut tensors = tensors.into_iter();
+        let mut next = || tensors.next().expect("as many as rows");
+        let mut low_rank = |which: Which| {
             settings.targets.contains(&which).then(|| LowRank {
-                a_ri: vec![0.0; rank * inputs],
-                b_or: vec![0.0; outputs * rank],
-                magnitude_o: vec![0.0; if settings.dora { outputs } else { 0 }],
+                a_ri: next(),
+                b_or: next(),
+                magnitude_o: if settings.dora { next() } else { Vec::new() },
                 norm_o: Vec::new(),
             })
         };
-        let blocks = (0..config.layers).map(|_| Which::ALL.map(low_rank)).collect();
+        let blocks = (0..config.layers).map(|_| Which::ALL.map(&mut low_rank)).collect();
         Adapter { settings: settings.clone(), blocks }
     }
 
@@ -143,7 +157,12 @@ impl Adapter {
 
     /// The table of its parameters, under the names that PEFT gives them.
     pub fn table(&self, config: &ModelConfig) -> Vec<TensorSpec> {
-        let LoraSettings { rank, dora, targets, .. } = &self.settings;
+        Adapter::table_of(config, &self.settings)
+    }
+
+    /// The table of an adapter with these settings.
+    pub fn table_of(config: &ModelConfig, settings: &LoraSettings) -> Vec<TensorSpec> {
+        let LoraSettings { rank, dora, targets, .. } = settings;
         let mut table = Vec::new();
         for (layer, which) in
             (0..config.layers).flat_map(|layer| targets.iter().map(move |which| (layer, which)))

@@ -25,6 +25,7 @@ pub mod kv_cache;
 pub mod loaded;
 pub mod lora;
 pub mod parameters;
+pub mod peft;
 pub mod projection;
 pub mod sample;
 pub mod tensor;
