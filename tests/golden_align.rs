@@ -6,7 +6,8 @@ use llamake::train::kernels::Threads;
 use llamake::train::kernels::cross_entropy::{Gradients, Losses, Targets, cross_entropy};
 use llamake::train::model::activations::{Activations, Keep};
 use llamake::train::model::judge::{Gate, scores_at};
-use llamake::train::model::{Batch, Head, ModelConfig, Parameters, Transformer};
+use llamake::train::model::tensor::{Stored, Tensor as _};
+use llamake::train::model::{Batch, Head, ModelConfig, Trainable, Transformer};
 use llamake::train::objective::dpo::{Answer, Learnt, PairLoss};
 use llamake::train::objective::grpo::{Share, Sizes, Token, advantages, token_loss};
 use llamake::train::objective::ppo::{
@@ -53,15 +54,15 @@ fn rows(ids: &[Vec<i64>], lengths: &[usize], learnt: impl Fn(usize, usize) -> bo
 }
 
 /// A forward pass over all rows at once, ready for the way back.
-fn forward(t: &Threads, model: &Transformer, rows: &[Row]) -> (Batch, Activations, Parameters) {
+fn forward(t: &Threads, model: &Transformer, rows: &[Row]) -> (Batch, Activations, Trainable) {
     let batch = Batch::of(&rows.iter().collect::<Vec<_>>());
     let mut a = Activations::for_training(&model.config, batch.len(), Keep::Activations);
     model.forward(t, &batch, &mut a);
-    (batch, a, Parameters::gradients(&model.config))
+    (batch, a, Trainable::gradients(model))
 }
 
-fn norm(t: &Threads, model: &Transformer, gradients: &Parameters) -> f64 {
-    clip::norm(t, &model.config, gradients)
+fn norm(t: &Threads, model: &Transformer, gradients: &Trainable) -> f64 {
+    clip::norm(t, model, gradients)
 }
 
 /// Scores of pairs, and the ranking loss with and without margins.
@@ -72,7 +73,11 @@ fn golden_reward() {
         let expected = case.tensors("expected.safetensors");
         let body = base(&case);
         let config = ModelConfig { head: Head::Score, tied: false, ..body.config };
-        let weights = body.weights.under(&config, inputs.floats("score.weight"), Vec::new());
+        let weights = body.weights.under(
+            &config,
+            Stored::Memory(inputs.floats("score.weight")),
+            Stored::default(),
+        );
         let positions = config.context;
         let model = Transformer::new(config, weights, positions);
         let lengths = lengths(&inputs.ids("attention_mask"));
@@ -84,7 +89,7 @@ fn golden_reward() {
         assert_close("scores", &scores, &expected.floats("scores"), atol, rtol);
 
         for name in ["margin", "no_margin"] {
-            let mut gradients = Parameters::gradients(&model.config);
+            let mut gradients = Trainable::gradients(&model);
             let pairs = scores.len() / 2;
             let margins = inputs.floats("margin");
             let (mut loss, mut right, mut ahead) = (0.0, 0.0, 0.0);
@@ -102,10 +107,10 @@ fn golden_reward() {
             case.check(loss, &format!("/expected/{name}/loss"), "loss");
             case.check(ahead, &format!("/expected/{name}/mean_margin"), "scores");
             case.check(right, &format!("/expected/{name}/accuracy"), "loss");
-            learn_scores(&ends, &slopes, &model, &mut a, &mut gradients);
+            learn_scores(&ends, &slopes, &model, &mut a, &mut gradients.weights);
             model.backward(&t, &batch, &mut a, &mut gradients);
             let want = case.tensors(&format!("grads_{name}.safetensors"));
-            gradients_close(&case, &model.config, &gradients, &want, "");
+            gradients_close(&case, &model.config, &gradients.weights, &want, "");
             let norm = norm(&t, &model, &gradients);
             case.check(norm, &format!("/expected/{name}/grad_norm"), "grad_norm");
         }
@@ -273,7 +278,13 @@ fn golden_dpo() {
         let expected = case.tensors("expected.safetensors");
         let (policy, mut reference) = (base(&case), base(&case));
         let delta = inputs.floats("reference_delta.lm_head.weight");
-        reference.weights.head_vd.iter_mut().zip(&delta).for_each(|(head, delta)| *head += delta);
+        reference
+            .weights
+            .head_vd
+            .floats_mut()
+            .iter_mut()
+            .zip(&delta)
+            .for_each(|(head, delta)| *head += delta);
         let lengths = lengths(&inputs.ids("attention_mask"));
         let completion = inputs.ids("completion_mask");
         let rows = rows(&inputs.ids("input_ids"), &lengths, |row, at| completion[row][at] == 1);
@@ -330,7 +341,7 @@ fn check_dpo_gradients(
     let pairs = (rows.len() / 2) as f64;
     let row_of = |at: usize| batch.rows.iter().position(|row| row.contains(&at)).unwrap();
     let weight = |at: usize, _| (-slopes[row_of(at)] / pairs) as f32;
-    let dhead = Some(&mut gradients.head_vd[..]);
+    let dhead = gradients.weights.head_gradient();
     let towards = Gradients { weight: &weight, dhidden: &mut a.dhidden_td, dhead };
     let losses = Losses { nll: &mut a.nll_t, entropy: None };
     let targets = batch.targets_at(1.0);
@@ -339,7 +350,7 @@ fn check_dpo_gradients(
     case.check(norm(&t, policy, &gradients), &format!("/expected/{name}/grad_norm"), "grad_norm");
     if name == "sigmoid" {
         let want = case.tensors("grads_sigmoid.safetensors");
-        gradients_close(case, &policy.config, &gradients, &want, "");
+        gradients_close(case, &policy.config, &gradients.weights, &want, "");
     }
 }
 

@@ -7,6 +7,7 @@ use llamake::train::data::pack::{IGNORE, Row};
 use llamake::train::kernels::Threads;
 use llamake::train::model::activations::Keep;
 use llamake::train::model::parameters::table;
+use llamake::train::model::tensor::Stored;
 use llamake::train::model::{ModelConfig, Parameters};
 use llamake::train::stage::train_loop::TrainState;
 
@@ -15,7 +16,7 @@ use super::fixtures::{adamw, assert_close, config, gradients_of, model, rows};
 /// Loss and gradients in the order of the table.
 fn reference(
     config: &ModelConfig,
-    weights: &Parameters,
+    weights: &Parameters<Stored>,
     rows: &[Row],
 ) -> Result<(f64, Vec<Vec<f32>>)> {
     let table = table(config);
@@ -121,7 +122,7 @@ fn loss_and_gradients_are_those_of_candles_autograd() {
     let rows = rows(5, config.vocab);
     let (loss, gradients) = reference(&config, &model.weights, &rows).unwrap();
     let t = Threads::new(2);
-    let mut state = TrainState::new(&config, adamw(), 64, Keep::Activations);
+    let mut state = TrainState::new(&model, adamw(), 64, Keep::Activations);
     let report = gradients_of(&mut state, &t, &model, &rows, 3);
     assert!((report.loss - loss).abs() < 1e-5, "loss {} against {loss}", report.loss);
     for (spec, (got, want)) in

@@ -20,7 +20,7 @@ pub fn gather<'w>(table: impl Into<Elements<'w>>, ids: &[u32], out: &mut [f32]) 
 
 /// `dtable[ids[m], :] += dout[m, d]`.
 pub fn backward(t: &Threads, ids: &[u32], dout: &[f32], dtable: &mut [f32]) {
-    if ids.is_empty() {
+    if ids.is_empty() || dtable.is_empty() {
         return;
     }
     let d = dout.len() / ids.len();

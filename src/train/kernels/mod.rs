@@ -50,6 +50,8 @@ pub mod swiglu;
 
 pub mod embedding;
 
+pub mod dropout;
+
 pub mod cross_entropy;
 
 pub mod adamw;

@@ -94,6 +94,9 @@ pub fn grad_weight(
     dw: &mut [f32],
 ) {
     let d = dw.len();
+    if d == 0 {
+        return;
+    }
     assert_eq!((dy.len(), x.len()), (x.len(), inv_rms.len() * d));
     let (blocks, dw) = (token_blocks(rows, inv_rms.len()), Parts::new(dw));
     t.split(d, COLUMNS_PER_PART, |columns| {

@@ -5,6 +5,7 @@
 //! makes them again, with the same bits.
 
 use super::config::ModelConfig;
+use super::projection::Beside;
 
 /// What a forward pass leaves for the backward pass. It changes memory and time, never a bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,7 @@ pub struct BlockActivations {
 pub struct Workspace {
     pub normed_td: Vec<f32>,
     pub hidden_tf: Vec<f32>,
+    pub beside: Beside,
 }
 
 /// Gradients on their way down, used anew by every block.

@@ -51,6 +51,6 @@ fn deviation(spec: &TensorSpec, layers: usize) -> Option<f64> {
     match spec.role {
         Role::Norm => None,
         Role::Residual => Some(DEVIATION / ((2 * layers) as f64).sqrt()),
-        Role::Embedding | Role::Projection | Role::Head => Some(DEVIATION),
+        _ => Some(DEVIATION),
     }
 }

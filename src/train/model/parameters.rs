@@ -2,7 +2,7 @@
 //! numbers. The same places hold weights, gradients or moments. Knows no files and no arithmetic.
 
 use super::config::{Head, ModelConfig};
-use super::tensor::Tensor;
+use super::tensor::{Stored, Tensor};
 use crate::train::kernels::Elements;
 
 /// What a parameter does, which decides how it starts and whether it decays.
@@ -15,6 +15,12 @@ pub enum Role {
     Residual,
     Norm,
     Head,
+    /// A of an adapter, whose gradient is zero until B is not.
+    Narrowing,
+    /// B of an adapter.
+    Widening,
+    /// By how much an adapter makes each output as large as it is.
+    Magnitude,
 }
 
 /// One row of the table of parameters.
@@ -28,7 +34,7 @@ pub struct TensorSpec {
 }
 
 impl TensorSpec {
-    fn new(name: impl Into<String>, shape: &[usize], role: Role) -> TensorSpec {
+    pub(super) fn new(name: impl Into<String>, shape: &[usize], role: Role) -> TensorSpec {
         TensorSpec { name: name.into(), shape: shape.to_vec(), role }
     }
 
@@ -64,7 +70,7 @@ pub struct Parameters<T = Vec<f32>> {
     pub blocks: Vec<BlockParameters<T>>,
     pub norm_d: T,
     /// Of a reward model one row. Empty where the head is the embedding; among gradients never, see
-    /// [`Parameters::tie`].
+    /// [`Parameters::tie`] and [`super::Trainable`].
     pub head_vd: T,
     /// Empty but under PPO.
     pub value_d: T,
@@ -126,6 +132,10 @@ impl<T: Tensor + Default> Parameters<T> {
         assert!(
             tensors.iter().zip(&table).all(|(tensor, spec)| tensor.elements().len() == spec.len())
         );
+        Parameters::arranged(config, tensors)
+    }
+
+    fn arranged(config: &ModelConfig, tensors: Vec<T>) -> Parameters<T> {
         let mut tensors = tensors.into_iter();
         let mut next = || tensors.next().unwrap_or_default();
         let embedding_vd = next();
@@ -162,6 +172,27 @@ impl<T: Tensor + Default> Parameters<T> {
         tensors.push(&self.norm_d);
         tensors.extend(self.own_head.then_some(&self.head_vd));
         tensors.extend(self.valued.then_some(&self.value_d));
+        tensors
+    }
+
+    /// The buffers in the order of the table; all must be in memory.
+    pub fn tensors(&self) -> Vec<&[f32]> {
+        self.in_order().into_iter().map(T::floats).collect()
+    }
+
+    /// The same, to be changed.
+    pub fn tensors_mut(&mut self) -> Vec<&mut [f32]> {
+        let mut tensors = vec![self.embedding_vd.floats_mut()];
+        for block in &mut self.blocks {
+            tensors.extend(block.in_order_mut().map(T::floats_mut));
+        }
+        tensors.push(self.norm_d.floats_mut());
+        if self.own_head {
+            tensors.push(self.head_vd.floats_mut());
+        }
+        if self.valued {
+            tensors.push(self.value_d.floats_mut());
+        }
         tensors
     }
 
@@ -212,11 +243,14 @@ impl Parameters {
         Parameters::from_tensors(config, tensors)
     }
 
-    /// Room for gradients: the head has its own, also where it is the embedding.
-    pub fn gradients(config: &ModelConfig) -> Parameters {
-        let mut gradients = Parameters::zeros(config);
-        gradients.head_vd.resize(config.outputs() * config.dim, 0.0);
-        gradients
+    /// An empty buffer for each.
+    pub fn frozen(config: &ModelConfig) -> Parameters {
+        Parameters::arranged(config, vec![Vec::new(); count(config)])
+    }
+
+    /// Where the gradient of the head goes, unless it is frozen.
+    pub fn head_gradient(&mut self) -> Option<&mut [f32]> {
+        (!self.head_vd.is_empty()).then_some(&mut self.head_vd)
     }
 
     /// Where the head is the embedding, adds the head's gradient, whole, to the embedding's: once a
@@ -226,35 +260,6 @@ impl Parameters {
             let pairs = self.embedding_vd.iter_mut().zip(&self.head_vd);
             pairs.for_each(|(embedding, head)| *embedding += head);
         }
-    }
-
-    /// The buffers in the order of the table.
-    pub fn tensors(&self) -> Vec<&[f32]> {
-        self.in_order().into_iter().map(Vec::as_slice).collect()
-    }
-
-    /// The buffers in the order of the table, to be changed.
-    pub fn tensors_mut(&mut self) -> Vec<&mut [f32]> {
-        let mut tensors: Vec<&mut [f32]> = vec![&mut self.embedding_vd];
-        for block in &mut self.blocks {
-            tensors.extend(block.tensors_mut());
-        }
-        tensors.push(&mut self.norm_d);
-        if self.own_head {
-            tensors.push(&mut self.head_vd);
-        }
-        if self.valued {
-            tensors.push(&mut self.value_d);
-        }
-        tensors
-    }
-
-    /// Sets every number to zero.
-    pub fn clear(&mut self) {
-        for tensor in self.tensors_mut() {
-            tensor.fill(0.0);
-        }
-        self.head_vd.fill(0.0);
     }
 }
 
@@ -272,10 +277,8 @@ impl<T> BlockParameters<T> {
             &self.down_df,
         ]
     }
-}
 
-impl BlockParameters {
-    fn tensors_mut(&mut self) -> [&mut [f32]; 9] {
+    fn in_order_mut(&mut self) -> [&mut T; 9] {
         [
             &mut self.attention_norm_d,
             &mut self.query_dd,
@@ -287,5 +290,11 @@ impl BlockParameters {
             &mut self.up_fd,
             &mut self.down_df,
         ]
+    }
+}
+
+impl From<Parameters> for Parameters<Stored> {
+    fn from(weights: Parameters) -> Parameters<Stored> {
+        weights.map(Stored::Memory)
     }
 }

@@ -14,8 +14,11 @@ pub trait Tensor: Debug {
     /// The numbers, as matrix products read them.
     fn elements(&self) -> Elements<'_>;
 
-    /// The numbers of a norm, which are always in memory as f32.
+    /// The numbers of what is always in memory as f32: norms, and all that is trained.
     fn floats(&self) -> &[f32];
+
+    /// The same, to be changed.
+    fn floats_mut(&mut self) -> &mut [f32];
 }
 
 impl Tensor for Vec<f32> {
@@ -24,6 +27,10 @@ impl Tensor for Vec<f32> {
     }
 
     fn floats(&self) -> &[f32] {
+        self
+    }
+
+    fn floats_mut(&mut self) -> &mut [f32] {
         self
     }
 }
@@ -107,6 +114,13 @@ impl Tensor for Stored {
         match self {
             Stored::Memory(floats) => floats,
             Stored::File { .. } => panic!("a norm that was left in its file"),
+        }
+    }
+
+    fn floats_mut(&mut self) -> &mut [f32] {
+        match self {
+            Stored::Memory(floats) => floats,
+            Stored::File { .. } => panic!("what lies in a file is never changed"),
         }
     }
 }

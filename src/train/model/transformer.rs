@@ -15,29 +15,63 @@ use super::activations::{Activations, BlockActivations, Workspace};
 use super::batch::Batch;
 use super::config::ModelConfig;
 use super::kv_cache::KvCache;
-use super::parameters::{BlockParameters, Parameters};
-use super::tensor::Tensor;
+use super::lora::Adapter;
+use super::parameters::Parameters;
+use super::projection::{Adapted, Projection, Which};
+use super::tensor::{Stored, Tensor};
+use super::trainable::Trainable;
 use crate::train::kernels::attention::{self, Heads, Saved, Segment, Softmax};
 use crate::train::kernels::cross_entropy::{Losses, cross_entropy};
-use crate::train::kernels::gemm::{Sink, linear, linear_grad_input, linear_grad_weight};
+use crate::train::kernels::gemm::Sink;
 use crate::train::kernels::rope::{RopeTable, inverse_frequencies};
 use crate::train::kernels::{Threads, embedding, rms_norm, swiglu};
 
-/// A decoder with its weights.
+/// A decoder with its weights, which are in memory where they are trained, or with an adapter over
+/// weights that stay as they are.
 #[derive(Debug)]
-pub struct Transformer<T = Vec<f32>> {
+pub struct Transformer {
     pub config: ModelConfig,
-    pub weights: Parameters<T>,
+    pub weights: Parameters<Stored>,
+    /// What is learnt instead of the weights, if anything is.
+    pub adapter: Option<Adapter>,
     rope: RopeTable,
 }
 
-impl<T: Tensor + Default> Transformer<T> {
+impl Transformer {
     /// A decoder of this shape; `positions` is the longest text it will read.
-    pub fn new(config: ModelConfig, weights: Parameters<T>, positions: usize) -> Transformer<T> {
+    pub fn new(
+        config: ModelConfig,
+        weights: impl Into<Parameters<Stored>>,
+        positions: usize,
+    ) -> Transformer {
         assert!(positions <= config.context, "longer than the model's context");
+        let weights = weights.into();
         let frequencies = inverse_frequencies(config.head_dim(), config.rope, config.rope_scaling);
         let rope = RopeTable::new(&frequencies, positions);
-        Transformer { config, weights, rope }
+        Transformer { config, weights, adapter: None, rope }
+    }
+
+    /// Shape and weights, all in memory.
+    pub fn into_parts(self) -> (ModelConfig, Parameters) {
+        (self.config, self.weights.map(Stored::into_floats))
+    }
+
+    /// After a change of the adapter: what follows from it is found anew.
+    pub fn settle(&mut self, t: &Threads) {
+        if let Some(adapter) = &mut self.adapter {
+            adapter.settle(t, &self.config, &self.weights);
+        }
+    }
+
+    /// A projection of a block.
+    fn at(&self, layer: usize, which: Which) -> Projection<'_> {
+        let adapted = self.adapter.as_ref().and_then(|adapter| {
+            let low_rank = adapter.of(layer, which)?;
+            let (rank, scale) = (adapter.settings.rank, adapter.settings.scale());
+            Some(Adapted { low_rank, rank, scale, place: (layer, which) })
+        });
+        let weight_oi = self.weights.blocks[layer].of(which).elements();
+        Projection { weight_oi, shape: which.shape(&self.config), adapted }
     }
 
     /// The longest text it can read.
@@ -86,17 +120,17 @@ impl<T: Tensor + Default> Transformer<T> {
             &batch.tokens,
             &mut a.residual_td[0],
         );
-        for (layer, weights) in self.weights.blocks.iter().enumerate() {
+        for layer in 0..self.config.layers {
             // Without a backward pass there is one block's arena and two streams that alternate.
             let kept = &mut a.blocks[layer % kept];
             let [below, above] = two(&mut a.residual_td, layer % streams, (layer + 1) % streams);
-            self.project(t, batch, weights, below, kept, &mut a.workspace);
+            self.project(t, batch, layer, below, kept, &mut a.workspace);
             match &mut cache {
                 Some(cache) => cache.attend(t, self.heads(), layer, kept),
                 None => self.attend(t, &segments, kept),
             }
-            self.gate(t, weights, below, kept, &mut a.workspace);
-            self.finish(t, weights, kept, &mut a.workspace, above);
+            self.gate(t, batch, layer, below, kept, &mut a.workspace);
+            self.finish(t, batch, layer, kept, &mut a.workspace, above);
         }
         let above = &a.residual_td[self.config.layers % streams];
         let norm_d = self.weights.norm_d.floats();
@@ -108,17 +142,18 @@ impl<T: Tensor + Default> Transformer<T> {
         &self,
         t: &Threads,
         batch: &Batch,
-        weights: &BlockParameters<T>,
+        layer: usize,
         below_td: &[f32],
         a: &mut BlockActivations,
         w: &mut Workspace,
     ) {
-        let (tokens, d, k) = (batch.len(), self.config.dim, self.config.kv_dim());
-        let (norm_d, inv_rms_t) = (weights.attention_norm_d.floats(), &mut a.attention_inv_rms_t);
+        let norm_d = self.weights.blocks[layer].attention_norm_d.floats();
+        let inv_rms_t = &mut a.attention_inv_rms_t;
         rms_norm::forward(t, below_td, norm_d, self.eps(), &mut w.normed_td, inv_rms_t);
-        linear(t, &w.normed_td, weights.query_dd.elements(), &mut a.query_td, [tokens, d, d]);
-        linear(t, &w.normed_td, weights.key_kd.elements(), &mut a.key_tk, [tokens, d, k]);
-        linear(t, &w.normed_td, weights.value_kd.elements(), &mut a.value_tk, [tokens, d, k]);
+        let (x, rows, beside) = (&w.normed_td, &batch.rows, &mut w.beside);
+        self.at(layer, Which::Query).forward(t, rows, x, &mut a.query_td, beside);
+        self.at(layer, Which::Key).forward(t, rows, x, &mut a.key_tk, beside);
+        self.at(layer, Which::Value).forward(t, rows, x, &mut a.value_tk, beside);
         self.rope.apply(t, &mut a.query_td, &batch.positions);
         self.rope.apply(t, &mut a.key_tk, &batch.positions);
     }
@@ -134,34 +169,36 @@ impl<T: Tensor + Default> Transformer<T> {
     fn gate(
         &self,
         t: &Threads,
-        weights: &BlockParameters<T>,
+        batch: &Batch,
+        layer: usize,
         below_td: &[f32],
         a: &mut BlockActivations,
         w: &mut Workspace,
     ) {
-        let (d, f) = (self.config.dim, self.config.ffn);
-        let tokens = below_td.len() / d;
-        linear(t, &a.attended_td, weights.output_dd.elements(), &mut a.middle_td, [tokens, d, d]);
+        let (rows, beside) = (&batch.rows, &mut w.beside);
+        let output = self.at(layer, Which::Output);
+        output.forward(t, rows, &a.attended_td, &mut a.middle_td, beside);
         rms_norm::add(t, below_td, &mut a.middle_td);
-        let (norm_d, inv_rms_t) = (weights.mlp_norm_d.floats(), &mut a.mlp_inv_rms_t);
+        let norm_d = self.weights.blocks[layer].mlp_norm_d.floats();
+        let inv_rms_t = &mut a.mlp_inv_rms_t;
         rms_norm::forward(t, &a.middle_td, norm_d, self.eps(), &mut w.normed_td, inv_rms_t);
-        linear(t, &w.normed_td, weights.gate_fd.elements(), &mut a.gate_tf, [tokens, d, f]);
-        linear(t, &w.normed_td, weights.up_fd.elements(), &mut a.up_tf, [tokens, d, f]);
+        self.at(layer, Which::Gate).forward(t, rows, &w.normed_td, &mut a.gate_tf, beside);
+        self.at(layer, Which::Up).forward(t, rows, &w.normed_td, &mut a.up_tf, beside);
     }
 
     /// From the halves of the feed-forward layer to the stream above the block.
     fn finish(
         &self,
         t: &Threads,
-        weights: &BlockParameters<T>,
+        batch: &Batch,
+        layer: usize,
         a: &BlockActivations,
         w: &mut Workspace,
         above_td: &mut [f32],
     ) {
-        let (d, f) = (self.config.dim, self.config.ffn);
-        let tokens = above_td.len() / d;
         swiglu::forward(t, &a.gate_tf, &a.up_tf, &mut w.hidden_tf);
-        linear(t, &w.hidden_tf, weights.down_df.elements(), above_td, [tokens, f, d]);
+        let (rows, beside) = (&batch.rows, &mut w.beside);
+        self.at(layer, Which::Down).forward(t, rows, &w.hidden_tf, above_td, beside);
         rms_norm::add(t, &a.middle_td, above_td);
     }
 
@@ -178,14 +215,14 @@ impl<T: Tensor + Default> Transformer<T> {
         t: &Threads,
         batch: &Batch,
         a: &mut Activations,
-        gradients: &mut Parameters,
+        gradients: &mut Trainable,
     ) {
         assert_eq!(a.residual_td.len(), self.config.layers + 1, "the arena is for training");
         let above_td = &a.residual_td[self.config.layers];
         let (inv_rms_t, dhidden_td) = (&a.inv_rms_t, &a.dhidden_td);
         let (norm_d, dx_td) = (self.weights.norm_d.floats(), &mut a.gradients.residual_td);
         rms_norm::grad_input(t, dhidden_td, above_td, norm_d, inv_rms_t, dx_td, Sink::Write);
-        let dnorm_d = &mut gradients.norm_d;
+        let dnorm_d = &mut gradients.weights.norm_d;
         rms_norm::grad_weight(t, dhidden_td, above_td, inv_rms_t, &batch.rows, dnorm_d);
         let segments: Vec<Segment> = batch.segments.iter().cloned().map(Segment::whole).collect();
         for layer in (0..self.config.layers).rev() {
@@ -195,7 +232,7 @@ impl<T: Tensor + Default> Transformer<T> {
             self.backward_mlp(t, batch, layer, a, gradients);
             self.backward_attention(t, batch, &segments, layer, a, gradients);
         }
-        let dembedding_vd = &mut gradients.embedding_vd;
+        let dembedding_vd = &mut gradients.weights.embedding_vd;
         embedding::backward(t, &batch.tokens, &a.gradients.residual_td, dembedding_vd);
     }
 
@@ -208,11 +245,11 @@ impl<T: Tensor + Default> Transformer<T> {
         layer: usize,
         a: &mut Activations,
     ) {
-        let (weights, below_td) = (&self.weights.blocks[layer], &a.residual_td[layer]);
+        let below_td = &a.residual_td[layer];
         let (kept, w) = (&mut a.blocks[0], &mut a.workspace);
-        self.project(t, batch, weights, below_td, kept, w);
+        self.project(t, batch, layer, below_td, kept, w);
         self.attend(t, segments, kept);
-        self.gate(t, weights, below_td, kept, w);
+        self.gate(t, batch, layer, below_td, kept, w);
     }
 
     /// The second half of a block: `finish` and `gate`, from the norm on, in reverse.
@@ -222,39 +259,31 @@ impl<T: Tensor + Default> Transformer<T> {
         batch: &Batch,
         layer: usize,
         a: &mut Activations,
-        gradients: &mut Parameters,
+        gradients: &mut Trainable,
     ) {
-        let (weights, dw) = (&self.weights.blocks[layer], &mut gradients.blocks[layer]);
         let kept = layer % a.blocks.len();
         let (kept, w, g) = (&mut a.blocks[kept], &mut a.workspace, &mut a.gradients);
-        let (tokens, d, f, rows) = (batch.len(), self.config.dim, self.config.ffn, &batch.rows);
-        let (norm_d, inv_rms_t) = (weights.mlp_norm_d.floats(), &mut kept.mlp_inv_rms_t);
+        let (rows, beside) = (&batch.rows, &mut w.beside);
+        let norm_d = self.weights.blocks[layer].mlp_norm_d.floats();
+        let inv_rms_t = &mut kept.mlp_inv_rms_t;
         rms_norm::forward(t, &kept.middle_td, norm_d, self.eps(), &mut w.normed_td, inv_rms_t);
         swiglu::forward(t, &kept.gate_tf, &kept.up_tf, &mut w.hidden_tf);
 
-        let down = [tokens, f, d];
-        linear_grad_weight(t, &g.residual_td, &w.hidden_tf, rows, &mut dw.down_df, down);
-        let dhidden_tf = &mut g.hidden_tf;
-        linear_grad_input(
-            t,
-            &g.residual_td,
-            weights.down_df.elements(),
-            dhidden_tf,
-            down,
-            Sink::Write,
-        );
+        let mut go = |which, of: [&[f32]; 2], into: (&mut [f32], Sink)| {
+            let towards = gradients.towards(layer, which);
+            self.at(layer, which).backward(t, rows, of, towards, into, beside);
+        };
+        let dhidden = (&mut g.hidden_tf[..], Sink::Write);
+        go(Which::Down, [&w.hidden_tf, &g.residual_td], dhidden);
         let dgate_up = (&mut g.gate_tf, &mut g.up_tf);
-        swiglu::backward(t, &kept.gate_tf, &kept.up_tf, dhidden_tf, dgate_up.0, dgate_up.1);
-        let up = [tokens, d, f];
-        linear_grad_weight(t, &g.gate_tf, &w.normed_td, rows, &mut dw.gate_fd, up);
-        linear_grad_weight(t, &g.up_tf, &w.normed_td, rows, &mut dw.up_fd, up);
-        let dnormed_td = &mut g.normed_td;
-        linear_grad_input(t, &g.gate_tf, weights.gate_fd.elements(), dnormed_td, up, Sink::Write);
-        linear_grad_input(t, &g.up_tf, weights.up_fd.elements(), dnormed_td, up, Sink::Add);
+        swiglu::backward(t, &kept.gate_tf, &kept.up_tf, &g.hidden_tf, dgate_up.0, dgate_up.1);
+        go(Which::Gate, [&w.normed_td, &g.gate_tf], (&mut g.normed_td, Sink::Write));
+        go(Which::Up, [&w.normed_td, &g.up_tf], (&mut g.normed_td, Sink::Add));
 
         let (middle_td, dx_td) = (&kept.middle_td, &mut g.residual_td);
-        rms_norm::grad_weight(t, dnormed_td, middle_td, inv_rms_t, rows, &mut dw.mlp_norm_d);
-        rms_norm::grad_input(t, dnormed_td, middle_td, norm_d, inv_rms_t, dx_td, Sink::Add);
+        let dnorm_d = &mut gradients.weights.blocks[layer].mlp_norm_d;
+        rms_norm::grad_weight(t, &g.normed_td, middle_td, inv_rms_t, rows, dnorm_d);
+        rms_norm::grad_input(t, &g.normed_td, middle_td, norm_d, inv_rms_t, dx_td, Sink::Add);
     }
 
     /// The first half of a block: `project`, `attend` and the output projection in reverse.
@@ -265,55 +294,34 @@ impl<T: Tensor + Default> Transformer<T> {
         segments: &[Segment],
         layer: usize,
         a: &mut Activations,
-        gradients: &mut Parameters,
+        gradients: &mut Trainable,
     ) {
-        let (weights, dw) = (&self.weights.blocks[layer], &mut gradients.blocks[layer]);
         let kept = layer % a.blocks.len();
         let (kept, w, g) = (&mut a.blocks[kept], &mut a.workspace, &mut a.gradients);
-        let (d, k, rows) = (self.config.dim, self.config.kv_dim(), &batch.rows);
-        let (wide, narrow) = ([batch.len(), d, d], [batch.len(), d, k]);
-        linear_grad_weight(t, &g.residual_td, &kept.attended_td, rows, &mut dw.output_dd, wide);
-        let dattended_td = &mut g.attended_td;
-        linear_grad_input(
-            t,
-            &g.residual_td,
-            weights.output_dd.elements(),
-            dattended_td,
-            wide,
-            Sink::Write,
-        );
+        let (rows, beside) = (&batch.rows, &mut w.beside);
+        let mut go = |which, of: [&[f32]; 2], into: (&mut [f32], Sink)| {
+            let towards = gradients.towards(layer, which);
+            self.at(layer, which).backward(t, rows, of, towards, into, beside);
+        };
+        let dattended = (&mut g.attended_td[..], Sink::Write);
+        go(Which::Output, [&kept.attended_td, &g.residual_td], dattended);
         let into: [&mut [f32]; 3] = [&mut g.query_td, &mut g.key_tk, &mut g.value_tk];
-        attention::backward(t, self.heads(), &kept.saved(), segments, dattended_td, into);
+        attention::backward(t, self.heads(), &kept.saved(), segments, &g.attended_td, into);
         self.rope.apply_inverse(t, &mut g.query_td, &batch.positions);
         self.rope.apply_inverse(t, &mut g.key_tk, &batch.positions);
 
-        let (below_td, norm_d) = (&a.residual_td[layer], weights.attention_norm_d.floats());
+        let below_td = &a.residual_td[layer];
+        let norm_d = self.weights.blocks[layer].attention_norm_d.floats();
         let inv_rms_t = &mut kept.attention_inv_rms_t;
         rms_norm::forward(t, below_td, norm_d, self.eps(), &mut w.normed_td, inv_rms_t);
-        linear_grad_weight(t, &g.query_td, &w.normed_td, rows, &mut dw.query_dd, wide);
-        linear_grad_weight(t, &g.key_tk, &w.normed_td, rows, &mut dw.key_kd, narrow);
-        linear_grad_weight(t, &g.value_tk, &w.normed_td, rows, &mut dw.value_kd, narrow);
-        let dnormed_td = &mut g.normed_td;
-        linear_grad_input(
-            t,
-            &g.query_td,
-            weights.query_dd.elements(),
-            dnormed_td,
-            wide,
-            Sink::Write,
-        );
-        linear_grad_input(t, &g.key_tk, weights.key_kd.elements(), dnormed_td, narrow, Sink::Add);
-        linear_grad_input(
-            t,
-            &g.value_tk,
-            weights.value_kd.elements(),
-            dnormed_td,
-            narrow,
-            Sink::Add,
-        );
-        let (dnorm_d, dx_td) = (&mut dw.attention_norm_d, &mut g.residual_td);
-        rms_norm::grad_weight(t, dnormed_td, below_td, inv_rms_t, rows, dnorm_d);
-        rms_norm::grad_input(t, dnormed_td, below_td, norm_d, inv_rms_t, dx_td, Sink::Add);
+        go(Which::Query, [&w.normed_td, &g.query_td], (&mut g.normed_td, Sink::Write));
+        go(Which::Key, [&w.normed_td, &g.key_tk], (&mut g.normed_td, Sink::Add));
+        go(Which::Value, [&w.normed_td, &g.value_tk], (&mut g.normed_td, Sink::Add));
+
+        let dnorm_d = &mut gradients.weights.blocks[layer].attention_norm_d;
+        rms_norm::grad_weight(t, &g.normed_td, below_td, inv_rms_t, rows, dnorm_d);
+        let dx_td = &mut g.residual_td;
+        rms_norm::grad_input(t, &g.normed_td, below_td, norm_d, inv_rms_t, dx_td, Sink::Add);
     }
 }
 

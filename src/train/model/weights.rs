@@ -3,7 +3,7 @@
 //! a model's folder.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path};
@@ -66,6 +66,23 @@ pub fn open(folder: &Path, config: &ModelConfig) -> Result<Parameters<Stored>, F
     match places.keys().find(|name| !follows_from_config(name, config)) {
         Some(name) => Err(fail(format!("tensor `{name}` belongs to no part of this model"))),
         None => Ok(Parameters::from_tensors(config, tensors)),
+    }
+}
+
+/// Opens a file that holds exactly the tensors of a table; a missing, superfluous or mis-shaped one
+/// is an error that names it.
+pub(super) fn open_table(path: &Path, table: &[TensorSpec]) -> Result<Vec<Stored>, Failure> {
+    let shard = Shard::open(path)?;
+    let fail = |fact: String| Failure::input(format!("`{}`: {fact}", shard.file));
+    let mut names: BTreeSet<String> = shard.metadata.offset_keys().into_iter().collect();
+    let tensors = table.iter().map(|spec| match names.remove(&spec.name) {
+        true => shard.tensor(spec),
+        false => Err(fail(format!("tensor `{}` is missing", spec.name))),
+    });
+    let tensors = tensors.collect::<Result<Vec<Stored>, Failure>>()?;
+    match names.first() {
+        Some(name) => Err(fail(format!("tensor `{name}` belongs to no part of this adapter"))),
+        None => Ok(tensors),
     }
 }
 
@@ -240,6 +257,17 @@ pub fn save_in(
     let index = json!({ "metadata": { "total_size": total }, "weight_map": places });
     let path = folder.join(INDEX);
     std::fs::write(&path, format!("{index:#}\n")).map_err(Failure::io(&path))
+}
+
+/// Writes the tensors of a table as f32 into one file.
+pub(super) fn save_table(
+    path: &Path,
+    table: &[TensorSpec],
+    tensors: &[&[f32]],
+) -> Result<(), Failure> {
+    let encoding = Encoding::F32;
+    let saved = table.iter().zip(tensors).map(|(spec, values)| Saved { spec, values, encoding });
+    save_tensors(path, &saved.collect::<Vec<_>>())
 }
 
 fn saved<'a>(

@@ -181,7 +181,7 @@ impl Objective for Direct {
         }
         // The loss falls with log p, of which `nll` is the negative.
         let weight = |at: usize, _| (0.0 - slope_t[at]) as f32;
-        let (head_vd, dhead) = (model.weights.head(), Some(&mut gradients.head_vd[..]));
+        let (head_vd, dhead) = (model.weights.head(), gradients.head_gradient());
         let towards = Gradients { weight: &weight, dhidden: &mut a.dhidden_td, dhead };
         let losses = Losses { nll: &mut a.nll_t, entropy: None };
         cross_entropy(t, &a.hidden_td, head_vd, batch.targets_at(1.0), losses, Some(towards));

@@ -67,7 +67,7 @@ impl Objective for NextToken {
         let towards = Gradients {
             weight: &|_, _| scale,
             dhidden: &mut a.dhidden_td,
-            dhead: Some(&mut gradients.head_vd),
+            dhead: gradients.head_gradient(),
         };
         let losses = Losses { nll: &mut a.nll_t, entropy: None };
         let (head_vd, targets) = (model.weights.head(), batch.targets_at(1.0));

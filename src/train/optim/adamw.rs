@@ -1,11 +1,11 @@
-//! AdamW over all parameters of a decoder, with its moments (Loshchilov and Hutter, "Decoupled
+//! AdamW over all that a decoder learns, with its moments (Loshchilov and Hutter, "Decoupled
 //! weight decay regularization", 2019). Norm weights are not decayed, as in Hugging Face's trainer;
 //! embeddings are. Knows no schedule. Left out: AMSGrad, Nesterov, a maximum of the update.
 
 use crate::train::kernels::Threads;
 use crate::train::kernels::adamw::{self, Moments};
-use crate::train::model::parameters::{Role, table};
-use crate::train::model::{ModelConfig, Parameters};
+use crate::train::model::parameters::Role;
+use crate::train::model::{Trainable, Transformer};
 
 /// The settings of the optimizer, named as `adamw` in `std/train` names them.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,26 +16,31 @@ pub struct AdamW {
     pub weight_decay: f64,
 }
 
+/// Norms, and the magnitudes of an adapter, are what they are without a pull to zero.
+fn decays(role: Role) -> bool {
+    !matches!(role, Role::Norm | Role::Magnitude)
+}
+
 /// The moments of every parameter, and the powers of the betas.
 #[derive(Debug)]
 pub struct AdamWState {
     settings: AdamW,
     /// Which tensors are decayed, in the order of the table.
     decayed: Vec<bool>,
-    pub first: Parameters,
-    pub second: Parameters,
+    pub first: Trainable,
+    pub second: Trainable,
     pub beta1_power: f64,
     pub beta2_power: f64,
 }
 
 impl AdamWState {
     /// Moments at zero, allocated once.
-    pub fn new(config: &ModelConfig, settings: AdamW) -> AdamWState {
+    pub fn new(model: &Transformer, settings: AdamW) -> AdamWState {
         AdamWState {
             settings,
-            decayed: table(config).iter().map(|spec| spec.role != Role::Norm).collect(),
-            first: Parameters::zeros(config),
-            second: Parameters::zeros(config),
+            decayed: model.table().iter().map(|spec| decays(spec.role)).collect(),
+            first: Trainable::zeros(model),
+            second: Trainable::zeros(model),
             beta1_power: 1.0,
             beta2_power: 1.0,
         }
@@ -45,8 +50,8 @@ impl AdamWState {
     pub fn step(
         &mut self,
         t: &Threads,
-        weights: &mut Parameters,
-        gradients: &Parameters,
+        model: &mut Transformer,
+        gradients: &Trainable,
         lr: f64,
         gradient_scale: f32,
     ) {
@@ -55,7 +60,7 @@ impl AdamWState {
         self.beta2_power *= beta2;
         let (beta1_power, beta2_power) = (self.beta1_power, self.beta2_power);
         let moments = self.first.tensors_mut().into_iter().zip(self.second.tensors_mut());
-        let pairs = weights.tensors_mut().into_iter().zip(gradients.tensors());
+        let pairs = model.trainable_mut().into_iter().zip(gradients.tensors());
         for (((weight, gradient), (first, second)), decayed) in
             pairs.zip(moments).zip(&self.decayed)
         {
@@ -72,5 +77,6 @@ impl AdamWState {
             };
             step.step(t, weight, gradient, Moments { first, second });
         }
+        model.settle(t);
     }
 }

@@ -3,12 +3,11 @@
 
 use crate::train::kernels::Threads;
 use crate::train::kernels::adamw::{clip_factor, squared_norm};
-use crate::train::model::parameters::table;
-use crate::train::model::{ModelConfig, Parameters};
+use crate::train::model::{Trainable, Transformer};
 
 /// The Euclidean norm over every gradient, in f64, tensors in the order of their names.
-pub fn norm(t: &Threads, config: &ModelConfig, gradients: &Parameters) -> f64 {
-    let table = table(config);
+pub fn norm(t: &Threads, model: &Transformer, gradients: &Trainable) -> f64 {
+    let table = model.table();
     let mut named: Vec<(&str, &[f32])> =
         table.iter().map(|spec| spec.name.as_str()).zip(gradients.tensors()).collect();
     named.sort_by_key(|(name, _)| *name);

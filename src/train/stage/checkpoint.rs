@@ -7,7 +7,7 @@
 //! magic       16 bytes, with the version of this layout
 //! progress    9 numbers of 8 bytes: steps done, steps in all, tokens, supervised tokens, and as
 //!             f64 loss, β₁^t, β₂^t; then how many floats follow, and how many f64 after them
-//! floats      weights, first moments, second moments, each in the order of the table, and those
+//! floats      what is trained, first moments, second moments, each in the order of the table, and those
 //!             that the objective keeps, f32
 //! memory      the objective's numbers, f64
 //! checksum    blake3 of all before it, 32 bytes
@@ -21,7 +21,7 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::train_loop::Position;
-use crate::train::model::Parameters;
+use crate::train::model::Transformer;
 use crate::train::objective::Objective;
 use crate::train::optim::AdamWState;
 use crate::train::progress::Failure;
@@ -38,7 +38,7 @@ pub struct Checkpoint {
 
 /// What a training run changes.
 pub struct Trained<'a> {
-    pub weights: &'a mut Parameters,
+    pub model: &'a mut Transformer,
     pub optimizer: &'a mut AdamWState,
     pub objective: &'a mut dyn Objective,
 }
@@ -115,7 +115,7 @@ impl From<io::Error> for Fault {
 
 impl Trained<'_> {
     fn tensors(&mut self) -> Vec<&mut [f32]> {
-        let mut tensors = self.weights.tensors_mut();
+        let mut tensors = self.model.trainable_mut();
         tensors.extend(self.optimizer.first.tensors_mut());
         tensors.extend(self.optimizer.second.tensors_mut());
         tensors.extend(self.objective.memory().1);

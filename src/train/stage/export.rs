@@ -155,7 +155,7 @@ fn logits(threads: &Threads, model: ModelFolder, tokens: &[u32]) -> (Vec<f32>, M
     let (d, v) = (model.config.dim, model.config.vocab);
     let mut logits_tv = vec![0.0; tokens.len() * v];
     linear(threads, &a.hidden_td, model.weights.head(), &mut logits_tv, [tokens.len(), d, v]);
-    let Transformer { config, weights, .. } = model;
+    let (config, weights) = model.into_parts();
     (logits_tv, ModelFolder { config, special, weights })
 }
 

@@ -15,7 +15,6 @@ use crate::train::kernels::cross_entropy::{Gradients, Losses, cross_entropy};
 use crate::train::kernels::rng::Stream;
 use crate::train::model::activations::Activations;
 use crate::train::model::judge::Judge;
-use crate::train::model::tensor::Stored;
 use crate::train::model::{Batch, Parameters, Transformer, folder};
 use crate::train::objective::grpo::{Sizes, Token, token_loss};
 use crate::train::objective::{Figures, Objective};
@@ -46,7 +45,7 @@ pub struct Group<'p> {
     prompts: Prompts,
     judge: Judge,
     /// The policy as it began.
-    reference: Transformer<Stored>,
+    reference: Transformer,
     eos: u32,
     positions: usize,
     experience: Vec<Experience>,
@@ -207,7 +206,7 @@ impl Objective for Group<'_> {
         let losses = Losses { nll: &mut a.nll_t, entropy: Some(&mut entropy_t) };
         // The loss falls with log p, of which `nll` is the negative.
         let weight = |at: usize, nll: f32| (0.0 - loss_of(at, nll).slope * share_t[at]) as f32;
-        let (head_vd, dhead) = (model.weights.head(), Some(&mut gradients.head_vd[..]));
+        let (head_vd, dhead) = (model.weights.head(), gradients.head_gradient());
         let towards = Gradients { weight: &weight, dhidden: &mut a.dhidden_td, dhead };
         let targets = batch.targets_at(temperature as f32);
         cross_entropy(t, &a.hidden_td, head_vd, targets, losses, Some(towards));

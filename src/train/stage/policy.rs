@@ -18,7 +18,7 @@ use crate::train::kernels::gemm::linear;
 use crate::train::kernels::rng::Stream;
 use crate::train::model::activations::Activations;
 use crate::train::model::judge::Judge;
-use crate::train::model::tensor::{Stored, Tensor};
+use crate::train::model::tensor::Tensor;
 use crate::train::model::{Batch, Parameters, Transformer, folder};
 use crate::train::objective::ppo::{Clip, Rollout, policy_loss, value_loss, whiten};
 use crate::train::objective::{Figures, Objective};
@@ -50,7 +50,7 @@ pub struct Policy<'p> {
     held_out: Option<Prompts>,
     judge: Judge,
     /// The policy as it began.
-    reference: Transformer<Stored>,
+    reference: Transformer,
     eos: u32,
     positions: usize,
     /// Of the whole run.
@@ -248,7 +248,7 @@ impl Objective for Policy<'_> {
         let losses = Losses { nll: &mut a.nll_t, entropy: Some(&mut entropy_t) };
         // The loss falls with log p, of which `nll` is the negative.
         let weight = |at: usize, nll: f32| (0.0 - loss_of(at, nll).slope * share) as f32;
-        let (head_vd, dhead) = (model.weights.head(), Some(&mut gradients.head_vd[..]));
+        let (head_vd, dhead) = (model.weights.head(), gradients.head_gradient());
         let towards = Gradients { weight: &weight, dhidden: &mut a.dhidden_td, dhead };
         let targets = batch.targets_at(self.params.temperature as f32);
         cross_entropy(t, &a.hidden_td, head_vd, targets, losses, Some(towards));
@@ -356,7 +356,7 @@ impl Policy<'_> {
             let (hidden_d, dhidden_d) = (&a.hidden_td[place.clone()], &mut a.dhidden_td[place]);
             let dvalue_d = gradients.value_d.iter_mut().zip(hidden_d);
             dvalue_d.for_each(|(dvalue, hidden)| *dvalue += slope * hidden);
-            let value_d = dhidden_d.iter_mut().zip(value_d);
+            let value_d = dhidden_d.iter_mut().zip(value_d.floats());
             value_d.for_each(|(dhidden, value)| *dhidden += slope * value);
         }
     }

@@ -9,8 +9,9 @@ use super::length::Length;
 use crate::train::data::pack::Row;
 use crate::train::kernels::Threads;
 use crate::train::model::activations::{Activations, Keep};
-use crate::train::model::parameters::table;
-use crate::train::model::{Batch, ModelConfig, Parameters, Transformer};
+use crate::train::model::parameters::Role;
+use crate::train::model::projection::Dropping;
+use crate::train::model::{Batch, Trainable, Transformer};
 use crate::train::objective::{Figures, Objective};
 use crate::train::optim::{AdamW, AdamWState, Schedule, clip};
 use crate::train::progress::{Attempt, Context, Failure, Metrics};
@@ -55,9 +56,18 @@ pub struct Position {
 /// Everything besides the weights that changes from step to step, allocated once.
 #[derive(Debug)]
 pub struct TrainState {
-    pub gradients: Parameters,
+    pub gradients: Trainable,
     pub optimizer: AdamWState,
+    /// What dropout depends on besides the rows.
+    pub draws: Draws,
     activations: Activations,
+}
+
+/// Where random numbers of a step come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Draws {
+    pub seed: u64,
+    pub step: u64,
 }
 
 /// What a step was.
@@ -83,11 +93,12 @@ pub fn train(
     let t = context.kernels();
     let at_once = training.micro_batch.min(objective.sequences());
     let tokens = at_once * objective.longest();
-    let mut state = TrainState::new(&model.config, training.optimizer, tokens, training.keep);
+    let mut state = TrainState::new(model, training.optimizer, tokens, training.keep);
     let mut saver = context.attempt.clone().map(Saver::new);
     let mut at = Position { steps, ..Position::default() };
     if let Some(saver) = &saver {
         at = saver.restored(at, model, &mut state, objective, context)?;
+        model.settle(&t);
     }
     let (unit, unit_steps) = objective.unit();
     let mut alive = at.step > 0;
@@ -102,6 +113,7 @@ pub fn train(
         }
         let rows = drawn?;
         let rows: Vec<&Row> = rows.iter().collect();
+        state.draws = Draws { seed: training.seed, step: at.step };
         let (report, figures) = state.gradients_of(&t, model, objective, &rows, at_once);
         let step = at.step + 1;
         if !alive && objective.teaches() {
@@ -111,7 +123,7 @@ pub fn train(
         check_finite(step, &report)?;
         let rate = training.schedule.rate(training.lr, step, at.steps);
         let scale = clip::factor(report.norm, training.clip);
-        state.optimizer.step(&t, &mut model.weights, &state.gradients, rate, scale);
+        state.optimizer.step(&t, model, &state.gradients, rate, scale);
         at = at.after(&report);
         objective.after(at.step, model, context)?;
         let settled = at.step.is_multiple_of(unit_steps);
@@ -123,11 +135,11 @@ pub fn train(
         told.extend(&figures[1..]);
         context.progress.at(at.step / unit_steps, at.steps / unit_steps, unit, &told);
     }
-    Ok(metrics(&at, model, objective))
+    check_learnt(model)?;
+    Ok(metrics(&at, state.gradients.count(), objective))
 }
 
-fn metrics(at: &Position, model: &Transformer, objective: &dyn Objective) -> Metrics {
-    let parameters: usize = table(&model.config).iter().map(|spec| spec.len()).sum();
+fn metrics(at: &Position, parameters: usize, objective: &dyn Objective) -> Metrics {
     let metric = |name: &str, value: f64| (name.to_string(), value);
     let mut metrics = vec![
         metric("loss", at.loss),
@@ -191,7 +203,7 @@ impl Saver {
     ) {
         let began = Instant::now();
         let optimizer = &mut state.optimizer;
-        let mut trained = Trained { weights: &mut model.weights, optimizer, objective };
+        let mut trained = Trained { model, optimizer, objective };
         let saved = self.checkpoint.save(at, &mut trained);
         if let (Err(why), false) = (&saved, self.fails) {
             let path = self.checkpoint.path().display();
@@ -213,7 +225,7 @@ impl Saver {
         context: &mut Context<'_>,
     ) -> Result<Position, Failure> {
         let optimizer = &mut state.optimizer;
-        let mut trained = Trained { weights: &mut model.weights, optimizer, objective };
+        let mut trained = Trained { model, optimizer, objective };
         match self.checkpoint.restore(start.steps, &mut trained)? {
             Found::Nothing => Ok(start),
             Found::Position(at) => {
@@ -231,11 +243,12 @@ impl Saver {
 
 impl TrainState {
     /// Room for parts of at most `tokens` tokens.
-    pub fn new(config: &ModelConfig, optimizer: AdamW, tokens: usize, keep: Keep) -> TrainState {
+    pub fn new(model: &Transformer, optimizer: AdamW, tokens: usize, keep: Keep) -> TrainState {
         TrainState {
-            gradients: Parameters::gradients(config),
-            optimizer: AdamWState::new(config, optimizer),
-            activations: Activations::for_training(config, tokens, keep),
+            gradients: Trainable::gradients(model),
+            optimizer: AdamWState::new(model, optimizer),
+            activations: Activations::for_training(&model.config, tokens, keep),
+            draws: Draws::default(),
         }
     }
 
@@ -253,15 +266,17 @@ impl TrainState {
         for (first, part) in (0..).step_by(at_once).zip(rows.chunks(at_once)) {
             let batch = Batch::of(part);
             let (a, gradients) = (&mut self.activations, &mut self.gradients);
+            a.workspace.beside.dropping = self.draws.dropping(model, first);
             model.forward(t, &batch, a);
-            objective.learn(t, first..first + part.len(), &batch, model, a, gradients);
+            let part = first..first + part.len();
+            objective.learn(t, part, &batch, model, a, &mut gradients.weights);
             model.backward(t, &batch, a, gradients);
         }
-        self.gradients.tie();
+        self.gradients.weights.tie();
         let figures = objective.figures();
         let report = StepReport {
             loss: figures[0].1,
-            norm: clip::norm(t, &model.config, &self.gradients),
+            norm: clip::norm(t, model, &self.gradients),
             tokens: rows.iter().map(|row| row.tokens.len() as u64).sum(),
             supervised: rows.iter().map(|row| row.supervised() as u64).sum(),
         };
@@ -269,15 +284,26 @@ impl TrainState {
     }
 }
 
+impl Draws {
+    fn dropping(self, model: &Transformer, first: usize) -> Option<Dropping> {
+        let rate = model.adapter.as_ref()?.settings.dropout as f32;
+        let Draws { seed, step } = self;
+        (rate > 0.0).then_some(Dropping { seed, step, first_row: first as u64, rate })
+    }
+}
+
 /// After the first step that teaches anything every parameter has a gradient, finite and somewhere
 /// not zero. Where one has none the loss would fall all the same, and nobody would see that it
 /// never learns.
-fn check_alive(model: &Transformer, gradients: &Parameters) -> Result<(), Failure> {
-    let table = table(&model.config);
+fn check_alive(model: &Transformer, gradients: &Trainable) -> Result<(), Failure> {
+    let table = model.table();
     let dead: Vec<String> = table
         .iter()
         .zip(gradients.tensors())
-        .filter(|(_, gradient)| !is_alive(gradient))
+        .filter(|(spec, gradient)| {
+            let asked = !gradient.is_empty() && spec.role != Role::Narrowing;
+            asked && !is_alive(gradient)
+        })
         .map(|(spec, _)| format!("`{}`", spec.name))
         .collect();
     if dead.is_empty() {
@@ -286,6 +312,17 @@ fn check_alive(model: &Transformer, gradients: &Parameters) -> Result<(), Failur
     let names = dead.join(", ");
     Err(Failure::input(format!("no finite, non-zero gradient reaches {names} in the first step"))
         .remedy("give rows of more than one token, and an `init` whose weights are not all zero"))
+}
+
+/// Every matrix of an adapter has learnt something: B, which begins at zero, is zero no more.
+fn check_learnt(model: &Transformer) -> Result<(), Failure> {
+    let dead = model.adapter.as_ref().map_or_else(Vec::new, |adapter| adapter.dead(&model.config));
+    if dead.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = dead.iter().map(|name| format!("`{name}`")).collect();
+    Err(Failure::input(format!("after the last step {} are still zero", names.join(", ")))
+        .remedy("train for more steps, or with a higher `lr`"))
 }
 
 fn is_alive(gradient: &[f32]) -> bool {

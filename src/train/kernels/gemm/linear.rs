@@ -22,6 +22,20 @@ pub fn linear<'w>(
     shared_product(t, a, b, y, [m, n], &blocks_of(k), Sink::Write);
 }
 
+/// y[m, n] += x[m, k] · w[n, k]ᵀ.
+pub fn linear_add<'w>(
+    t: &Threads,
+    x: &[f32],
+    w: impl Into<Elements<'w>>,
+    y: &mut [f32],
+    [m, k, n]: [usize; 3],
+) {
+    let w = w.into();
+    assert_eq!((x.len(), w.len(), y.len()), (m * k, n * k, m * n));
+    let (a, b) = (View::rows(x, k), View::columns(w, k));
+    shared_product(t, a, b, y, [m, n], &blocks_of(k), Sink::Add);
+}
+
 /// dx[m, k] = (or +=) dy[m, n] · w[n, k].
 pub fn linear_grad_input<'w>(
     t: &Threads,

@@ -15,7 +15,7 @@ pub(super) mod product;
 mod tile;
 
 pub(super) use linear::token_blocks;
-pub use linear::{linear, linear_grad_input, linear_grad_weight};
+pub use linear::{linear, linear_add, linear_grad_input, linear_grad_weight};
 
 /// The longest run of FMAs into one partial sum.
 pub const BLOCK: usize = 256;

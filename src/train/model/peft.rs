@@ -1,0 +1,183 @@
+//! An adapter's folder as PEFT lays it out:
+//!
+//! ```text
+//! adapter_config.json          rank, alpha, dropout, targets, rsLoRA, DoRA
+//! adapter_model.safetensors    A and B of each adapted projection, and magnitudes, f32
+//! ```
+//!
+//! What else a configuration can ask for (ranks by layer, biases, whole modules) is refused by
+//! name: an adapter that is read in part would be another adapter. Knows files; does not know
+//! which base an adapter was trained on.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::config::ModelConfig;
+use super::lora::{Adapter, LoraSettings};
+use super::projection::Which;
+use super::tensor::Stored;
+use super::weights;
+use crate::train::progress::Failure;
+
+/// The settings.
+pub const CONFIG: &str = "adapter_config.json";
+/// The numbers.
+pub const WEIGHTS: &str = "adapter_model.safetensors";
+
+/// Settings that change nothing here, whatever they say.
+const WITHOUT_EFFECT: [&str; 15] = [
+    "auto_mapping",
+    "base_model_name_or_path",
+    "corda_config",
+    "eva_config",
+    "inference_mode",
+    "init_lora_weights",
+    "lora_ga_config",
+    "loftq_config",
+    "megatron_core",
+    "peft_type",
+    "peft_version",
+    "qalora_group_size",
+    "revision",
+    "runtime_config",
+    "task_type",
+];
+
+#[derive(Deserialize)]
+struct Config {
+    r: usize,
+    lora_alpha: f64,
+    #[serde(default)]
+    lora_dropout: f64,
+    target_modules: Value,
+    #[serde(default)]
+    use_rslora: bool,
+    #[serde(default)]
+    use_dora: bool,
+    #[serde(flatten)]
+    rest: BTreeMap<String, Value>,
+}
+
+/// Reads the settings alone.
+pub fn read_settings(folder: &Path) -> Result<LoraSettings, Failure> {
+    let path = folder.join(CONFIG);
+    let text = std::fs::read_to_string(&path).map_err(|error| {
+        Failure::io(&path)(error).remedy("name the folder that PEFT's `save_pretrained` wrote")
+    })?;
+    let fail = |fact: String| Failure::input(format!("`{}`: {fact}", path.display()));
+    let config: Config =
+        serde_json::from_str(&text).map_err(|error| fail(format!("it is no adapter: {error}")))?;
+    settings_of(&config).map_err(fail)
+}
+
+fn settings_of(config: &Config) -> Result<LoraSettings, String> {
+    let Config { r, lora_alpha, lora_dropout, use_rslora, use_dora, .. } = *config;
+    if config.rest.get("peft_type").is_some_and(|kind| *kind != "LORA") {
+        return Err(format!("`peft_type` is {}, and only LORA is read", config.rest["peft_type"]));
+    }
+    let asks = |(name, value): &(&String, &Value)| {
+        !WITHOUT_EFFECT.contains(&name.as_str()) && !is_off(value)
+    };
+    if let Some((name, value)) = config.rest.iter().find(asks) {
+        return Err(format!("`{name}` is {value}, which is not supported"));
+    }
+    if r == 0 || !(lora_alpha > 0.0 && lora_alpha.is_finite()) {
+        return Err(format!("rank {r} with alpha {lora_alpha} is no adapter"));
+    }
+    if !(0.0..1.0).contains(&lora_dropout) {
+        return Err(format!("`lora_dropout` is {lora_dropout}, outside 0..1"));
+    }
+    Ok(LoraSettings {
+        rank: r,
+        alpha: lora_alpha,
+        dropout: lora_dropout,
+        targets: targets_of(&config.target_modules)?,
+        rslora: use_rslora,
+        dora: use_dora,
+    })
+}
+
+/// Whether a setting asks for nothing.
+fn is_off(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text == "none" || text == "megatron.core",
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    }
+}
+
+fn targets_of(value: &Value) -> Result<Vec<Which>, String> {
+    if *value == "all-linear" {
+        return Ok(Which::ALL.to_vec());
+    }
+    let names: Option<Vec<&str>> =
+        value.as_array().and_then(|list| list.iter().map(Value::as_str).collect());
+    let names = names.ok_or("`target_modules` is no list of names")?;
+    let target = |name: &&str| {
+        let end = |which: &Which| {
+            which.module() == *name || which.module().rsplit('.').next() == Some(name)
+        };
+        let found = Which::ALL.into_iter().find(end);
+        found.ok_or_else(|| format!("`target_modules` names `{name}`, which no block has"))
+    };
+    let mut targets = names.iter().map(target).collect::<Result<Vec<_>, _>>()?;
+    targets.sort();
+    targets.dedup();
+    match targets.is_empty() {
+        true => Err("`target_modules` is empty".into()),
+        false => Ok(targets),
+    }
+}
+
+/// Reads an adapter of a decoder of this shape; it is still to be settled.
+pub fn read(folder: &Path, config: &ModelConfig) -> Result<Adapter, Failure> {
+    let settings = read_settings(folder)?;
+    let path = folder.join(WEIGHTS);
+    let table = Adapter::table_of(config, &settings);
+    let tensors = weights::open_table(&path, &table)?;
+    let tensors = tensors.into_iter().map(Stored::into_floats).collect();
+    Ok(Adapter::from_tensors(config, &settings, tensors))
+}
+
+/// Writes an adapter; `base` names the model that it belongs to.
+pub fn write(
+    folder: &Path,
+    config: &ModelConfig,
+    adapter: &Adapter,
+    base: &str,
+) -> Result<(), Failure> {
+    std::fs::create_dir_all(folder).map_err(Failure::io(folder))?;
+    let path = folder.join(CONFIG);
+    let text = format!("{:#}\n", to_json(&adapter.settings, base));
+    std::fs::write(&path, text).map_err(Failure::io(&path))?;
+    let table = adapter.table(config);
+    weights::save_table(&folder.join(WEIGHTS), &table, &adapter.tensors())
+}
+
+fn to_json(settings: &LoraSettings, base: &str) -> Value {
+    let LoraSettings { rank, alpha, dropout, targets, rslora, dora } = settings;
+    let name = |which: &Which| which.module().rsplit('.').next().expect("it has a last part");
+    json!({
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "r": rank,
+        "lora_alpha": alpha,
+        "lora_dropout": dropout,
+        "target_modules": targets.iter().map(name).collect::<Vec<_>>(),
+        "use_rslora": rslora,
+        "use_dora": dora,
+        "bias": "none",
+        "fan_in_fan_out": false,
+        "inference_mode": true,
+        "init_lora_weights": true,
+        "rank_pattern": {},
+        "alpha_pattern": {},
+        "modules_to_save": null,
+    })
+}

@@ -1,0 +1,97 @@
+//! A place for a number beside everything that a decoder learns: gradients, or moments. What is
+//! frozen has none: its buffers are empty. Knows no arithmetic.
+
+use super::lora::Adapter;
+use super::parameters::{Parameters, table};
+use super::projection::{Towards, Which};
+use super::transformer::Transformer;
+
+/// All weights of a decoder, or those of its adapter alone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trainable {
+    /// Empty buffers under an adapter.
+    pub weights: Parameters,
+    pub adapter: Option<Adapter>,
+}
+
+impl Trainable {
+    /// All zero.
+    pub fn zeros(model: &Transformer) -> Trainable {
+        let config = &model.config;
+        match &model.adapter {
+            None => Trainable { weights: Parameters::zeros(config), adapter: None },
+            Some(adapter) => Trainable {
+                weights: Parameters::frozen(config),
+                adapter: Some(Adapter::zeros(config, &adapter.settings)),
+            },
+        }
+    }
+
+    /// Room for gradients: the head has its own, also where it is the embedding.
+    pub fn gradients(model: &Transformer) -> Trainable {
+        let mut gradients = Trainable::zeros(model);
+        if model.adapter.is_none() {
+            let head = model.config.outputs() * model.config.dim;
+            gradients.weights.head_vd.resize(head, 0.0);
+        }
+        gradients
+    }
+
+    /// The buffers in the order of [`Transformer::table`], empty where something is frozen.
+    pub fn tensors(&self) -> Vec<&[f32]> {
+        let mut tensors = self.weights.tensors();
+        tensors.extend(self.adapter.iter().flat_map(Adapter::tensors));
+        tensors
+    }
+
+    /// The same, to be changed.
+    pub fn tensors_mut(&mut self) -> Vec<&mut [f32]> {
+        let mut tensors = self.weights.tensors_mut();
+        tensors.extend(self.adapter.iter_mut().flat_map(Adapter::tensors_mut));
+        tensors
+    }
+
+    /// Sets every number to zero.
+    pub fn clear(&mut self) {
+        for tensor in self.tensors_mut() {
+            tensor.fill(0.0);
+        }
+        self.weights.head_vd.fill(0.0);
+    }
+
+    /// The places of a projection.
+    pub fn towards(&mut self, layer: usize, which: Which) -> Towards<'_> {
+        Towards {
+            weight_oi: self.weights.blocks[layer].of_mut(which),
+            low_rank: self.adapter.as_mut().and_then(|adapter| adapter.of_mut(layer, which)),
+        }
+    }
+
+    /// How many numbers are learnt.
+    pub fn count(&self) -> usize {
+        self.tensors().iter().map(|tensor| tensor.len()).sum()
+    }
+}
+
+impl Transformer {
+    /// The table of all parameters, those of its adapter last.
+    pub fn table(&self) -> Vec<super::parameters::TensorSpec> {
+        let mut table = table(&self.config);
+        table.extend(self.adapter.iter().flat_map(|adapter| adapter.table(&self.config)));
+        table
+    }
+
+    /// The weights that are learnt, in the order of the table; of what is frozen an empty buffer.
+    pub fn trainable_mut(&mut self) -> Vec<&mut [f32]> {
+        match &mut self.adapter {
+            None => self.weights.tensors_mut(),
+            Some(adapter) => {
+                let frozen = self.weights.in_order().len();
+                let mut tensors: Vec<&mut [f32]> = Vec::new();
+                tensors.resize_with(frozen, Default::default);
+                tensors.extend(adapter.tensors_mut());
+                tensors
+            }
+        }
+    }
+}
