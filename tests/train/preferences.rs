@@ -30,9 +30,12 @@ fn direct(data: &str, loss: PairLoss, beta: f64) -> Dpo {
 #[test]
 fn dpo_prefers_what_is_preferred_with_each_loss() {
     world().write("dpo pets", preferences(&PETS));
-    for (loss, beta, begin) in
-        [(PairLoss::Sigmoid, 0.2, 0.6931), (PairLoss::Hinge, 0.2, 1.0), (PairLoss::Ipo, 0.5, 1.0)]
-    {
+    let losses = [
+        (PairLoss::Sigmoid, 0.2, std::f64::consts::LN_2),
+        (PairLoss::Hinge, 0.2, 1.0),
+        (PairLoss::Ipo, 0.5, 1.0),
+    ];
+    for (loss, beta, begin) in losses {
         let params = direct("dpo pets", loss, beta);
         let first = Training { length: Length::Steps(1), ..params.training.clone() };
         let first = Dpo { training: first, ..params.clone() };
