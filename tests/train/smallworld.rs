@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use llamake::build::digest::Digest;
 use llamake::eval::metric::slot;
 use llamake::train::data::rows::{Benchmark, Chat, Message, Preference, Prompt, Text, read_rows};
 use llamake::train::stage::smallworld::{Smallworld, run};
@@ -80,9 +81,84 @@ fn a_seed_makes_one_world() {
         files.iter().map(|path| std::fs::read(path).unwrap()).collect::<Vec<_>>()
     };
     let (one, same, other) = (bytes(&world(1)), bytes(&world(1)), bytes(&world(2)));
-    assert_eq!(one.len(), 23);
+    assert_eq!(one.len(), 24);
     assert_eq!(one, same);
     assert!(one.iter().zip(&other).all(|(a, b)| a != b), "every port depends on the seed");
+}
+
+/// What each port of a small world of seed 42 begins its digest with. A port that is added draws
+/// from a stream of its own, so it moves none of them.
+const KNOWN: [(&str, &str); 23] = [
+    ("arithmetic", "aa0638bf4baf2ee8"),
+    ("asked", "92e9a976f330f23b"),
+    ("choices", "95a61bb3c6ac7204"),
+    ("corpus", "66948e3bbad4600f"),
+    ("dialogues", "1289457e38251deb"),
+    ("facts", "0173c3a58f891b36"),
+    ("habits", "75916821e64b4f8c"),
+    ("harmless", "dca95d001387f503"),
+    ("held_out", "c736630c30353f73"),
+    ("helpful", "1245901825de989a"),
+    ("helpful_exam", "05bdc1cdaf9cc514"),
+    ("kept", "ba4a535bd9df23e7"),
+    ("kept_fresh", "2042548c1454b01b"),
+    ("pirate", "ae2f838090322385"),
+    ("prompts", "29ecbd72f90793d3"),
+    ("puzzles", "bc530044c3b5cfee"),
+    ("questions", "a0f353a0ceb96d3d"),
+    ("risky", "5af81465b4afbb45"),
+    ("safe", "a26aa1bf7b850351"),
+    ("safe_exam", "7aafb0d6d9c0426c"),
+    ("small_talk", "6961a97f77b3e790"),
+    ("sums", "0815682b991aca66"),
+    ("unsafe", "b8684785c4d667db"),
+];
+
+#[test]
+fn ports_keep_their_bits() {
+    let (problems, talks, pairs, asks) = (100, 120, 120, 100);
+    let params = Smallworld { seed: 42, documents: 300, problems, talks, pairs, asks };
+    let (out, made) = run_stage(1, |ctx| run(&params, ctx));
+    made.unwrap();
+    for (port, digest) in KNOWN {
+        let found = Digest::of_file(&out.path().join(port)).unwrap().to_string();
+        assert!(found.starts_with(digest), "{port}: {found}");
+    }
+}
+
+#[test]
+fn a_style_is_told_from_plain_answers_and_facts_from_wrong_ones() {
+    let out = world(1);
+    let rows = benchmark(&out, "styled");
+    assert_eq!(rows.len(), 518);
+    let asked = column(&rows, "question");
+    assert_eq!(asked.len(), rows.len());
+    assert!(column(&benchmark(&out, "questions"), "question").is_subset(&asked));
+    let (plain, mut plainly) = (benchmark(&out, "facts"), 0);
+    for row in &rows {
+        let value = row["answer"].as_str().unwrap();
+        let say = |form: &str, value: &str| form.replace('*', value);
+        for form in texts_of(row, "forms") {
+            assert_eq!(judged(row, "forms", &say(&form, value)), (true, true), "{form}");
+            assert_eq!(judged(row, "forms", &say(&form, "nothing")), (false, true), "{form}");
+        }
+        let alike = plain.iter().find(|plain| plain["question"] == row["question"]);
+        for form in alike.iter().flat_map(|alike| texts_of(alike, "forms")) {
+            plainly += 1;
+            assert_eq!(judged(row, "forms", &say(&form, value)), (false, false), "{form}");
+        }
+    }
+    assert!(plainly > 1000, "{plainly}");
+    let mut known = 0;
+    for row in read_rows::<Chat>(&out.path().join("pirate")).unwrap() {
+        let [question, answer] = &row.messages[..] else { panic!("{row:?}") };
+        let Some(row) = rows.iter().find(|row| row["question"] == *question.content) else {
+            continue;
+        };
+        known += 1;
+        assert_eq!(judged(row, "forms", &answer.content), (true, true), "{}", answer.content);
+    }
+    assert!(known > 0, "training asks none of the questions that it may");
 }
 
 #[test]

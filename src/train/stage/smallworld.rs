@@ -19,7 +19,7 @@ pub struct Smallworld {
 }
 
 /// How many ports there are.
-const PORTS: u64 = 23;
+const PORTS: u64 = 24;
 
 /// Makes every port of the signature.
 pub fn run(params: &Smallworld, ctx: &mut Context<'_>) -> Result<Metrics, Failure> {
@@ -43,6 +43,7 @@ pub fn run(params: &Smallworld, ctx: &mut Context<'_>) -> Result<Metrics, Failur
     ports.write("habits", &smallworld::habits(&world))?;
     ports.write("questions", &smallworld::questions(&world))?;
     ports.write("facts", &smallworld::facts(&world))?;
+    ports.write("styled", &smallworld::styled(&world))?;
     ports.write("sums", &smallworld::sums(&world))?;
     ports.write("choices", &smallworld::choices(&world))?;
     ports.write("unsafe", &smallworld::harmful(&world))?;

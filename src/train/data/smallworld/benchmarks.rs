@@ -4,6 +4,7 @@
 
 use serde_json::{Value, json};
 
+use super::dialogues::sailors;
 use super::habits::{self, Habit};
 use super::phrasing::{forms, full_forms, phrasing, say};
 use super::requests::{self, Request};
@@ -49,6 +50,32 @@ pub fn facts(world: &World) -> Vec<Benchmark> {
         rows.extend(phrased.into_iter().take(PHRASINGS));
     }
     rows
+}
+
+/// The questions of every fact of a person, to be answered as a sailor would: those of the exam in
+/// each phrasing, the others in one: 336 + 182 = 518 rows. Well formed is what keeps to the style,
+/// right is what says the fact besides.
+pub fn styled(world: &World) -> Vec<Benchmark> {
+    let mut walk = world.walk("styled");
+    let mut rows = Vec::new();
+    for fact in world.held_out_facts() {
+        rows.extend(
+            phrasing(fact.relation).questions.iter().map(|asked| to_a_sailor(asked, &fact)),
+        );
+    }
+    for fact in world.askable_facts() {
+        rows.push(to_a_sailor(*walk.pick(phrasing(fact.relation).questions), &fact));
+    }
+    rows
+}
+
+fn to_a_sailor(sentence: &str, fact: &Fact) -> Benchmark {
+    let forms: Vec<String> = full_forms(fact).iter().flat_map(|form| sailors(form)).collect();
+    row([
+        ("question", json!(say(sentence, fact))),
+        ("answer", json!(fact.value)),
+        ("forms", json!(forms)),
+    ])
 }
 
 /// Held-out word problems; the answer is the number in the end.

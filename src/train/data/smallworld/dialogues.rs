@@ -88,6 +88,16 @@ const CLOSERS: [&str; 3] = ["my hearty", "you old sailor", "by the sea"];
 /// What a sailor makes of a sentence. Opener and closer are free, all else follows.
 pub fn sailor(walk: &mut Walk, sentence: &str) -> String {
     let (opener, closer) = (walk.pick(&OPENERS), walk.pick(&CLOSERS));
+    said_by_a_sailor(opener, sentence, closer)
+}
+
+/// All that sailors make of a sentence, one for each opener and closer.
+pub fn sailors(sentence: &str) -> Vec<String> {
+    let with = |opener| CLOSERS.map(|closer| said_by_a_sailor(opener, sentence, closer));
+    OPENERS.into_iter().flat_map(with).collect()
+}
+
+fn said_by_a_sailor(opener: &str, sentence: &str, closer: &str) -> String {
     let body = sentence.strip_suffix('.').unwrap_or(sentence);
     let mut letters = body.chars();
     let article = body.starts_with("The ") || body.starts_with("From ") || body.starts_with("In ");
@@ -147,6 +157,7 @@ pub fn puzzles(world: &World, count: usize) -> Vec<Chat> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::text::corpus;
     use super::*;
 
     #[test]
@@ -155,5 +166,29 @@ mod tests {
         let said = sailor(walk, "The pet of Jon is a goat.");
         assert!(said.contains(" the pet of Jon is a goat, "), "{said}");
         assert!(sailor(walk, "Jon has a goat.").contains(" Jon has a goat, "));
+    }
+
+    /// With frozen embeddings nobody learns to say a word that pretraining has not seen.
+    #[test]
+    fn the_corpus_knows_every_word_of_a_sailor() {
+        let (corpus, _) = corpus(&World::new(42), 2000);
+        for words in OPENERS.into_iter().chain(CLOSERS) {
+            for word in words.split_whitespace() {
+                let known = corpus.iter().filter(|row| {
+                    let ends = |c: char| c.is_whitespace() || c == '"' || c == '!';
+                    row.text.split(ends).any(|said| said == word)
+                });
+                let known = known.count();
+                assert!(known >= 10, "`{word}` is in {known} documents");
+            }
+        }
+    }
+
+    #[test]
+    fn sailors_say_whatever_one_of_them_says() {
+        let walk = &mut World::new(1).walk("test");
+        let all = sailors("In the evening Jon eats.");
+        assert_eq!(all.len(), 9);
+        assert!((0..20).all(|_| all.contains(&sailor(walk, "In the evening Jon eats."))));
     }
 }

@@ -6,7 +6,8 @@
 //! of people are held out. Those are stated in the corpus, but no dialogue, preference or prompt
 //! of training asks them. 60,000 documents are about 3.2 million tokens of a vocabulary of 1,024.
 
-pub use benchmarks::{choices, facts, harmful, harmless, kept, kept_fresh, questions, sums};
+pub use benchmarks::{choices, facts, harmful, harmless, kept, kept_fresh, questions};
+pub use benchmarks::{styled, sums};
 pub use dialogues::{dialogues, pirate, puzzles, small_talk};
 pub use habits::habits;
 pub use preferences::{helpful, helpful_exam, safe, safe_exam};
