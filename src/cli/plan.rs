@@ -163,17 +163,21 @@ fn cost_text(cost: &Cost) -> String {
         }
         None => String::new(),
     };
+    let parts = [
+        ("weights", memory.weights),
+        ("gradients", memory.gradients),
+        ("optimizer", memory.optimizer),
+        ("activations", memory.activations),
+        ("workspace", memory.workspace),
+        ("models beside", memory.beside),
+        ("sampling", memory.sampling),
+    ];
+    let parts = parts.iter().filter(|(_, bytes)| *bytes > 0);
+    let parts = parts.map(|(name, bytes)| format!("{name} {}", bytes_text(*bytes)));
+    let (parts, most) = (parts.collect::<Vec<_>>().join(" + "), bytes_text(memory.total()));
+    let Cost { course, parameters, .. } = cost;
     format!(
-        "    course: {}\n    parameters: {}\n{total}    memory: {} = weights {} + gradients {} + \
-         optimizer {} + activations {} + workspace {}\n",
-        cost.course,
-        cost.parameters,
-        bytes_text(memory.total()),
-        bytes_text(memory.weights),
-        bytes_text(memory.gradients),
-        bytes_text(memory.optimizer),
-        bytes_text(memory.activations),
-        bytes_text(memory.workspace)
+        "    course: {course}\n    parameters: {parameters}\n{total}    memory: {most} = {parts}\n"
     )
 }
 

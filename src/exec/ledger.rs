@@ -13,7 +13,7 @@ use crate::train::model::{Head, ModelConfig};
 use crate::train::stage::ledger::{MemoryLedger, training_flops_per_token, training_memory};
 
 use super::decode::training::{batch_of, length_of};
-use super::fits;
+use super::{aligning, fits};
 
 /// The most threads that a stage kind uses well, and the memory it will need where that is known.
 pub fn demand(action: &Action) -> Demand {
@@ -43,6 +43,11 @@ pub struct Cost {
 /// The cost of a stage, if it trains a model whose shape the recipe states.
 pub fn cost(module: &Module, stage: &Stage) -> Option<Cost> {
     let config = shape(module, stage)?;
+    match stage.kind.as_str() {
+        "ppo" => return aligning::ppo(module, stage, config),
+        "reward_model" => return aligning::reward_model(stage, config),
+        _ => {}
+    }
     let context = whole(stage.params.get("context")?)?;
     let batch = batch_of(quantity(stage.params.get("batch")?)?).ok()?;
     let length = length_of(quantity(stage.params.get("length")?)?).ok()?;
@@ -56,19 +61,33 @@ pub fn cost(module: &Module, stage: &Stage) -> Option<Cost> {
         Some(course) => course.to_string(),
         None => format!("steps of {sequences} sequences until the epochs are over"),
     };
-    let memory = memory(&config, &stage.params)?;
+    let at_once = whole(stage.params.get("micro_batch")?)?.min(sequences);
+    let memory = training_memory(&config, at_once, context, keep(stage));
     let parameters = crate::train::stage::ledger::parameters(&config);
     Some(Cost { parameters, memory, course, total })
 }
 
+/// What the forward pass keeps.
+pub(super) fn keep(stage: &Stage) -> Keep {
+    kept(&stage.params)
+}
+
+fn kept(params: &BTreeMap<String, Value>) -> Keep {
+    match params.get("gradient_checkpointing") {
+        Some(Value::Bool(true)) => Keep::Residuals,
+        _ => Keep::Activations,
+    }
+}
+
 /// The shape of the model that a stage trains: its own, or that of the model it begins with.
-fn shape(module: &Module, stage: &Stage) -> Option<ModelConfig> {
+pub(super) fn shape(module: &Module, stage: &Stage) -> Option<ModelConfig> {
     let mut stage = stage;
     for _ in 0..=module.stages.len() {
         if let Some(model) = stage.params.get("model").or(stage.params.get("is")) {
             return architecture(model);
         }
-        let Some(Value::Artifact(init)) = stage.params.get("init") else { return None };
+        let init = stage.params.get("init").or(stage.params.get("policy"));
+        let Some(Value::Artifact(init)) = init else { return None };
         stage = &module.stages[init.stage.0 as usize];
     }
     None
@@ -77,11 +96,7 @@ fn shape(module: &Module, stage: &Stage) -> Option<ModelConfig> {
 fn memory(config: &ModelConfig, params: &BTreeMap<String, Value>) -> Option<MemoryLedger> {
     let micro_batch = whole(params.get("micro_batch")?)?;
     let context = whole(params.get("context")?)?;
-    let keep = match params.get("gradient_checkpointing")? {
-        Value::Bool(true) => Keep::Residuals,
-        _ => Keep::Activations,
-    };
-    Some(training_memory(config, micro_batch, context, keep))
+    Some(training_memory(config, micro_batch, context, kept(params)))
 }
 
 fn architecture(value: &Value) -> Option<ModelConfig> {
@@ -109,7 +124,7 @@ fn architecture(value: &Value) -> Option<ModelConfig> {
     })
 }
 
-fn whole(value: &Value) -> Option<u64> {
+pub(super) fn whole(value: &Value) -> Option<u64> {
     let number = match value {
         Value::Int(number) => Some(*number),
         Value::Quantity(quantity) => quantity.as_whole(),
@@ -118,7 +133,7 @@ fn whole(value: &Value) -> Option<u64> {
     number.and_then(|number| number.try_into().ok())
 }
 
-fn quantity(value: &Value) -> Option<Quantity> {
+pub(super) fn quantity(value: &Value) -> Option<Quantity> {
     match value {
         Value::Quantity(quantity) => Some(*quantity),
         _ => None,

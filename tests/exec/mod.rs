@@ -10,12 +10,14 @@ use llamake::build::executor::{Executor, Job};
 use llamake::build::plan::{Plan, plan};
 use llamake::exec::Local;
 use llamake::exec::inspect::subjects;
+use llamake::exec::ledger::{Cost, cost};
 use llamake::exec::work::{KINDS, Work};
 use llamake::lang::compile;
 use llamake::lang::source::{Source, Sources};
 use llamake::lang::value::{Artifact, PathValue, Value};
 use llamake::train::data::hub::Hub;
 use llamake::train::kernels::Isa;
+use llamake::train::stage::ledger::MemoryLedger;
 
 /// An executor that nothing is asked to run on.
 pub fn local() -> Local {
@@ -124,4 +126,38 @@ fn the_data_of_every_kind_that_trains_is_found() {
     let trains = KINDS.iter().filter(|kind| kind.keyed.outside.contains(&"micro_batch"));
     assert_eq!(kinds, trains.map(|kind| kind.name).collect());
     assert!(found.iter().all(|subject| !subject.data.is_empty()), "{found:?}");
+}
+
+fn cost_of(name: &str) -> Cost {
+    let text = include_str!("../lang/fixtures/bottle.recipe");
+    let mut sources = Sources::default();
+    let root = sources.add(Source::new("bottle.recipe", text));
+    let (module, faults) = compile(&mut sources, root, &[]);
+    assert!(faults.is_empty(), "{faults:?}");
+    let stage = module.stages.iter().find(|stage| stage.name == name).unwrap();
+    cost(&module, stage).unwrap()
+}
+
+/// A pair is a row of two texts, and the head of a reward model one number.
+#[test]
+fn a_reward_model_costs_rows_of_two_texts() {
+    let (chat, helpful) = (cost_of("chat"), cost_of("helpful"));
+    assert_eq!(helpful.course, "steps of 32 pairs until the epochs are over");
+    assert_eq!(chat.parameters - helpful.parameters, 1023 * 128);
+    assert_eq!(chat.memory.activations * 2, helpful.memory.activations);
+    assert_eq!((helpful.memory.beside, helpful.memory.sampling), (0, 0));
+}
+
+/// A policy learns beside what it was and two judges.
+#[test]
+fn ppo_costs_its_judges_and_its_reference() {
+    let (chat, helpful, ppo) = (cost_of("chat"), cost_of("helpful"), cost_of("round1/ppo"));
+    assert_eq!(ppo.course, "20 iterations of 64 prompts, 4 steps each");
+    assert_eq!(ppo.parameters, chat.parameters + 128);
+    assert_eq!(ppo.memory.beside, 4 * (chat.parameters + 2 * helpful.parameters));
+    assert_eq!(ppo.memory.activations, chat.memory.activations);
+    // Keys and values of 64 texts of 256 tokens: 4 layers, 64 wide.
+    assert!(ppo.memory.sampling > 2 * 4 * 4 * 64 * 64 * 256);
+    let MemoryLedger { weights, gradients, optimizer, .. } = ppo.memory;
+    assert_eq!([gradients, optimizer], [weights, 2 * weights]);
 }

@@ -126,6 +126,13 @@ impl Activations {
         4 * widths * tokens
     }
 
+    /// The same for a forward pass alone.
+    pub fn inference_bytes(config: &ModelConfig, tokens: u64) -> u64 {
+        let mut empty = Activations::for_inference(config, 0);
+        let widths: u64 = empty.buffers().iter().map(|(_, width)| *width as u64).sum();
+        4 * widths * tokens
+    }
+
     /// Every buffer with its numbers a token.
     fn buffers(&mut self) -> Vec<(&mut Vec<f32>, usize)> {
         let ModelConfig { dim: d, heads: h, ffn: f, .. } = self.config;

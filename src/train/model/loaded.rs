@@ -15,7 +15,7 @@ use crate::train::kernels::Threads;
 use crate::train::progress::{Failure, Progress};
 
 /// Tokens that are scored at once, unless one row is longer.
-const TOKENS_AT_ONCE: usize = 4096;
+pub const TOKENS_AT_ONCE: usize = 4096;
 
 /// A model read from its folder.
 #[derive(Debug)]

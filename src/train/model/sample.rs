@@ -15,7 +15,7 @@ use crate::train::kernels::sample::{Draw, Sampling, draw_rows};
 use crate::train::progress::{Failure, Progress};
 
 /// Texts that are continued at the same time; more only costs memory.
-const MOST_SLOTS: usize = 64;
+pub const MOST_SLOTS: usize = 64;
 
 /// How to continue.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -3,7 +3,9 @@
 
 use crate::train::model::ModelConfig;
 use crate::train::model::activations::{Activations, Keep};
+use crate::train::model::loaded::TOKENS_AT_ONCE;
 use crate::train::model::parameters::table;
+use crate::train::model::sample::MOST_SLOTS;
 
 /// Bytes at the peak of a training run, by what holds them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,12 +18,17 @@ pub struct MemoryLedger {
     pub activations: u64,
     /// Logits of one block of tokens, and rotary tables.
     pub workspace: u64,
+    /// Weights of the models that are asked and do not learn, and a copy of the best so far.
+    pub beside: u64,
+    /// Keys, values and activations while answers are sampled and scored.
+    pub sampling: u64,
 }
 
 impl MemoryLedger {
     /// All of it.
     pub fn total(&self) -> u64 {
-        self.weights + self.gradients + self.optimizer + self.activations + self.workspace
+        let learns = self.weights + self.gradients + self.optimizer;
+        learns + self.activations + self.workspace + self.beside + self.sampling
     }
 }
 
@@ -49,7 +56,7 @@ pub fn training_memory(
     const LOGIT_TOKENS: u64 = crate::train::kernels::gemm::BLOCK as u64;
     let weights = 4 * parameters(config);
     let tokens = micro_batch * context;
-    let logits = 4 * LOGIT_TOKENS.min(tokens) * config.vocab as u64;
+    let logits = 4 * LOGIT_TOKENS.min(tokens) * config.outputs() as u64;
     let rotary = 4 * context * config.head_dim() as u64;
     MemoryLedger {
         weights,
@@ -57,7 +64,17 @@ pub fn training_memory(
         optimizer: 2 * weights,
         activations: Activations::training_bytes(config, tokens, keep),
         workspace: logits + rotary,
+        beside: 0,
+        sampling: 0,
     }
+}
+
+/// The most that sampling an answer to each of so many prompts, and scoring it, takes: all texts
+/// that are continued at once fill the context.
+pub fn sampling_memory(config: &ModelConfig, prompts: u64, context: u64) -> u64 {
+    let tokens = prompts.min(MOST_SLOTS as u64) * context;
+    let cache = 2 * 4 * (config.layers * config.kv_dim()) as u64 * tokens;
+    cache + Activations::inference_bytes(config, tokens.max(TOKENS_AT_ONCE as u64))
 }
 
 #[cfg(test)]
