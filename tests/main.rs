@@ -10,6 +10,7 @@ mod fake_hub;
 mod golden;
 mod golden_align;
 mod golden_export;
+mod golden_nf4;
 mod lang;
 mod ngram;
 mod real_preferences;

@@ -8,7 +8,9 @@
 //!
 //! | file            | operation                              | order of its sums                 |
 //! |-----------------|----------------------------------------|-----------------------------------|
-//! | `elements`      | numbers of 16 bits widened             | none                              |
+//! | `elements`      | numbers of 16 and 4 bits widened       | none                              |
+//! | `nf4`           | blocks of 4 bits, and back             | mean of scales: f64, ascending    |
+//! | `dynamic8`      | blocks of 8 bits, and back             | none                              |
 //! | `gemm`          | y = x wᵀ, dx = dy w                    | FMA ascending, blocks of 256      |
 //! | `gemm`          | dw += dyᵀ x                            | the same from each row's start    |
 //! | `rms_norm`      | y = x w / √(mean x² + ε), and back     | width: 16 lanes; tokens: as dw    |
@@ -37,6 +39,10 @@ pub mod math;
 pub mod rng;
 
 pub mod elements;
+
+pub mod dynamic8;
+
+pub mod nf4;
 
 pub mod gemm;
 

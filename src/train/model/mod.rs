@@ -24,6 +24,7 @@ pub mod judge;
 pub mod kv_cache;
 pub mod loaded;
 pub mod parameters;
+pub mod quantized;
 pub mod sample;
 pub mod tensor;
 pub mod transformer;
