@@ -211,7 +211,7 @@ pub struct Export {
     pub stage: Vec<String>,
     #[arg(long = "to", value_enum, default_value_t = Format::Hf)]
     pub format: Format,
-    /// How numbers are written; q8_0 only in GGUF
+    /// How numbers are written; q8_0 and q4_0 only in GGUF
     #[arg(long, value_enum, default_value_t = Dtype::F32)]
     pub dtype: Dtype,
     #[arg(short = 'j', long = "jobs", value_name = "N")]
@@ -224,6 +224,8 @@ pub enum Format {
     Hf,
     /// A file for llama.cpp
     Gguf,
+    /// A Hugging Face model folder with matrices in bitsandbytes' NF4
+    Bnb4,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -233,6 +235,8 @@ pub enum Dtype {
     Bf16,
     #[value(name = "q8_0")]
     Q8_0,
+    #[value(name = "q4_0")]
+    Q4_0,
 }
 
 #[derive(Debug, Args)]

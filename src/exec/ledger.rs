@@ -20,7 +20,7 @@ pub fn demand(action: &Action) -> Demand {
     let threads = match action.kind.as_str() {
         "context_distill" | "ghost_attention" | "rejection_sampling" => usize::MAX,
         "pretrain" | "sft" | "reward_model" | "dpo" | "grpo" | "ppo" => usize::MAX,
-        "eval" | "export" | "generate" | "train_tokenizer" => usize::MAX,
+        "eval" | "export" | "generate" | "quantize" | "train_tokenizer" => usize::MAX,
         _ => 1,
     };
     let config = action.params.get("model").and_then(architecture);
@@ -134,19 +134,21 @@ pub fn prove(sources: &Sources, module: &Module) -> Vec<Diagnostic> {
     module.stages.iter().flat_map(of_stage).flatten().collect()
 }
 
-/// Safetensors have no blocks of integers.
+/// Safetensors have no blocks of integers but those of bitsandbytes.
 fn blocks_in_gguf(sources: &Sources, stage: &Stage) -> Option<Diagnostic> {
-    let is = |name: &str, text: &str| {
-        let value = stage.params.get(name);
-        matches!(value, Some(Value::Text(found)) if found == text)
+    let text = |name: &str| match stage.params.get(name) {
+        Some(Value::Text(text)) => Some(text.as_str()),
+        _ => None,
     };
-    if stage.kind != "export" || !is("to", "hf") || !is("dtype", "q8_0") {
+    let dtype = text("dtype").filter(|dtype| matches!(*dtype, "q8_0" | "q4_0"))?;
+    if stage.kind != "export" || text("to") == Some("gguf") {
         return None;
     }
-    let message = format!("`{}` writes q8_0, which a Hugging Face folder cannot hold", stage.name);
+    let name = &stage.name;
+    let message = format!("`{name}` writes {dtype}, which a Hugging Face folder cannot hold");
     Some(
         Diagnostic::error("export-dtype", message)
-            .label(line_of(sources, stage, "dtype")?, "only GGUF files have q8_0")
+            .label(line_of(sources, stage, "dtype")?, format!("only GGUF files have {dtype}"))
             .note("choose `to: \"gguf\"`, or `dtype: \"bf16\"`"),
     )
 }

@@ -20,6 +20,10 @@ use super::dynamic8::SIGNED;
 /// Numbers that share a scale.
 pub const BLOCK: usize = 64;
 
+/// The largest error of a number, as a share of the largest of its block: half the widest step, and
+/// that of a scale of 8 bits.
+pub const UNIT: f64 = 0.152 + 0.007;
+
 /// Scales that share a scale.
 pub const NESTED_BLOCK: usize = 256;
 

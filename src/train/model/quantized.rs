@@ -32,7 +32,7 @@ pub struct Part<'a> {
     pub bytes: &'a [u8],
 }
 
-/// How `model` shall be kept: what numbers are rounded to before they are quantised and where they
+/// How a model shall be kept: what numbers are rounded to before they are quantised and where they
 /// are not, and whether scales are quantised too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Form {
@@ -43,6 +43,15 @@ pub struct Form {
 /// Whether a tensor is one that is quantised.
 pub fn is_quantised(spec: &TensorSpec) -> bool {
     matches!(spec.role, Role::Projection | Role::Residual)
+}
+
+/// Whether the scales of a quantised model are quantised too.
+pub fn is_double(weights: &Parameters<Stored>) -> bool {
+    let is_nested = |tensor: &&Stored| match tensor {
+        Stored::Nf4(blocks) => matches!(blocks.scales(), Scales::Nested { .. }),
+        _ => false,
+    };
+    weights.in_order().iter().any(is_nested)
 }
 
 /// The same model with its matrices in NF4, and all else in memory. Matrices that are in NF4
