@@ -19,6 +19,7 @@ mod mapped;
 mod oracle;
 pub mod pipeline;
 mod preferences;
+mod quantize;
 mod read;
 mod read_model;
 mod samplers;

@@ -14,8 +14,8 @@ pub enum Encoding {
     Bf16,
     /// ggml's: blocks of 32 numbers, a scale in f16 and 32 integers from -127 to 127.
     Q8_0,
-    /// ggml's: blocks of 32 numbers, a scale in f16 and 32 integers from -8 to 7, of which the first
-    /// sixteen are the low halves of the bytes.
+    /// ggml's: blocks of 32 numbers, a scale in f16 and 32 integers from -8 to 7, of which the
+    /// first sixteen are the low halves of the bytes.
     Q4_0,
 }
 
@@ -170,13 +170,13 @@ fn decode_q8_0(block: &[u8; Q8_0_BYTES], out: &mut Vec<f32>) {
 }
 
 /// The scale makes the number of the largest magnitude -8, the first where several are as large;
-/// integers are found with the scale before it is rounded: half a step is added by an FMA, and the
-/// fraction is cut off, as ggml finds them.
+/// integers are found with the scale before it is rounded: half a step is added in one rounding,
+/// and the fraction is cut off, as ggml finds them.
 fn encode_q4_0(block: &[f32; BLOCK], out: &mut Vec<u8>) {
     let larger = |most: f32, x: &f32| if x.abs() > most.abs() { *x } else { most };
     let scale = block.iter().fold(0.0, larger) / -8.0;
     let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
-    let code = |x: f32| (x.mul_add(inverse, 8.5) as u8).min(15);
+    let code = |x: f32| ((f64::from(x) * f64::from(inverse) + 8.5) as f32 as u8).min(15);
     out.extend(f16::from_f32(scale).to_le_bytes());
     let (low, high) = block.split_at(BLOCK / 2);
     out.extend(low.iter().zip(high).map(|(low, high)| code(*low) | code(*high) << 4));

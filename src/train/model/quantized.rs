@@ -133,18 +133,18 @@ const STATE: &str = "quant_state.bitsandbytes__nf4";
 
 /// As Python writes it, so that the bytes are bitsandbytes' too.
 fn state_text(spec: &TensorSpec, scales: &Scales, encoding: Encoding) -> String {
-    let dtype = torch_name(encoding);
-    let shape = format!("{:?}", spec.shape);
+    let (dtype, shape) = (torch_name(encoding), &spec.shape);
     let plain = format!(
-        "\"quant_type\": \"nf4\", \"blocksize\": {BLOCK}, \"dtype\": \"{dtype}\", \"shape\": {shape}"
+        "\"quant_type\": \"nf4\", \"blocksize\": {BLOCK}, \"dtype\": \"{dtype}\", \
+         \"shape\": {shape:?}"
     );
     match scales {
         Scales::Plain(_) => format!("{{{plain}}}"),
         Scales::Nested { offset, .. } => {
             let offset = serde_json::json!(f64::from(*offset));
-            let nested = format!("\"nested_blocksize\": {NESTED_BLOCK}");
             format!(
-                "{{{plain}, {nested}, \"nested_dtype\": \"float32\", \"nested_offset\": {offset}}}"
+                "{{{plain}, \"nested_blocksize\": {NESTED_BLOCK}, \
+                 \"nested_dtype\": \"float32\", \"nested_offset\": {offset}}}"
             )
         }
     }
