@@ -16,6 +16,7 @@ mod golden_data;
 pub mod hub;
 mod kernels;
 mod mapped;
+mod optimizers;
 mod oracle;
 pub mod pipeline;
 mod preferences;

@@ -22,6 +22,7 @@
 //! | `embedding`     | rows of a table, and back              | ascending token                   |
 //! | `cross_entropy` | head and loss in blocks of tokens      | 16 lanes; as gemm                 |
 //! | `adamw`         | one step; norm of gradients; clipping  | f64, 16 lanes, pieces of 65,536   |
+//! | `adamw8`        | one step, moments in blocks of 8 bits  | none                              |
 //! | `init`          | normal numbers by counter              | none                              |
 //! | `sample`        | a token from logits                    | 16 lanes; descending probability  |
 //! | `math`          | exp, ln, sin, cos, tanh, sigmoid, silu | Horner by FMA                     |
@@ -59,6 +60,8 @@ pub mod embedding;
 pub mod cross_entropy;
 
 pub mod adamw;
+
+pub mod adamw8;
 
 pub mod init;
 

@@ -83,7 +83,9 @@ pub fn train(
     let t = context.kernels();
     let at_once = training.micro_batch.min(objective.sequences());
     let tokens = at_once * objective.longest();
-    let mut state = TrainState::new(&model.config, training.optimizer, tokens, training.keep);
+    let folder = context.attempt.as_ref().map_or(&context.out, |attempt| &attempt.folder);
+    let optimizer = AdamWState::new(&model.config, training.optimizer, folder)?;
+    let mut state = TrainState::new(&model.config, optimizer, tokens, training.keep);
     let mut saver = context.attempt.clone().map(Saver::new);
     let mut at = Position { steps, ..Position::default() };
     if let Some(saver) = &saver {
@@ -231,10 +233,15 @@ impl Saver {
 
 impl TrainState {
     /// Room for parts of at most `tokens` tokens.
-    pub fn new(config: &ModelConfig, optimizer: AdamW, tokens: usize, keep: Keep) -> TrainState {
+    pub fn new(
+        config: &ModelConfig,
+        optimizer: AdamWState,
+        tokens: usize,
+        keep: Keep,
+    ) -> TrainState {
         TrainState {
             gradients: Parameters::gradients(config),
-            optimizer: AdamWState::new(config, optimizer),
+            optimizer,
             activations: Activations::for_training(config, tokens, keep),
         }
     }
