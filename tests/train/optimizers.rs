@@ -66,7 +66,7 @@ fn a_stopped_run_goes_on_with_moments_of_any_kind() {
         let optimizer = AdamW { bits, page_budget, ..adamw() };
         let folder = tempfile::tempdir().unwrap();
         let attempt = Attempt { folder: folder.path().join("key"), every: Duration::ZERO };
-        let mut model_of = |end: Option<End>| {
+        let model_of = |end: Option<End>| {
             let (mut model, mut heard) = (model(&wide(), 4), Heard { end, ..Heard::default() });
             let mut context = Context {
                 attempt: Some(attempt.clone()),

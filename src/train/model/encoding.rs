@@ -1,6 +1,6 @@
-//! How the numbers of a tensor are written in a file: as they are, rounded to 16 bits, or as integers
-//! of 8 or 4 bits that share a scale. Rounding is to the nearest number, ties to even for floats and away
-//! from zero for integers. Knows numbers and bytes; does not know tensors or files.
+//! How the numbers of a tensor are written in a file: as they are, rounded to 16 bits, or as
+//! integers of 8 or 4 bits that share a scale. Rounding is to the nearest number, ties to even for
+//! floats and away from zero for integers. Knows numbers and bytes; does not know tensors or files.
 
 use half::{bf16, f16};
 

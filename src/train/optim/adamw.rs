@@ -1,6 +1,7 @@
 //! AdamW over all parameters of a decoder, with its moments (Loshchilov and Hutter, "Decoupled
 //! weight decay regularization", 2019). Norm weights are not decayed, as in Hugging Face's trainer;
-//! embeddings are. Knows no schedule, and not where moments lie. Left out: AMSGrad, Nesterov, a maximum of the update.
+//! embeddings are. Knows no schedule, and not where moments lie. Left out: AMSGrad, Nesterov, a
+//! maximum of the update.
 
 use std::path::Path;
 
