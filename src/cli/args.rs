@@ -95,6 +95,9 @@ pub struct Check {
     pub recipe: Recipe,
     #[arg(value_name = "RECIPE")]
     pub file: Option<PathBuf>,
+    /// Fail where a training stage needs more memory than this: `24GiB`
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub device_memory: Option<u64>,
     /// Also look at every row that the training stages learn from, before anything is trained
     #[arg(long)]
     pub data: bool,
@@ -278,4 +281,24 @@ pub struct Fmt {
 pub struct New {
     /// The folder to make
     pub folder: PathBuf,
+}
+
+/// A size as recipes write it: `24GiB`, `1.5GB`.
+fn bytes(text: &str) -> Result<u64, String> {
+    const SUFFIXES: [(&str, u64); 8] = [
+        ("TiB", 1 << 40),
+        ("GiB", 1 << 30),
+        ("MiB", 1 << 20),
+        ("KiB", 1 << 10),
+        ("TB", 1_000_000_000_000),
+        ("GB", 1_000_000_000),
+        ("MB", 1_000_000),
+        ("kB", 1_000),
+    ];
+    let read = |(suffix, size): &(&str, u64)| {
+        let number: f64 = text.strip_suffix(suffix)?.trim().parse().ok()?;
+        (number > 0.0 && number < 1e9).then_some((number * *size as f64) as u64)
+    };
+    let found = SUFFIXES.iter().find_map(read);
+    found.ok_or_else(|| "a size is a number and a unit, as in `24GiB`".to_string())
 }

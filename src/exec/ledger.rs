@@ -10,7 +10,8 @@ use crate::lang::source::{Place, Sources, Span};
 use crate::lang::value::{Module, Quantity, Stage, Value};
 use crate::train::model::activations::Keep;
 use crate::train::model::{Head, ModelConfig};
-use crate::train::stage::ledger::{MemoryLedger, training_flops_per_token, training_memory};
+use crate::train::optim::Bits;
+use crate::train::stage::ledger::{self, Kept, Learnt, MemoryLedger, training_flops_per_token};
 
 use super::decode::training::{batch_of, length_of};
 use super::fits;
@@ -57,31 +58,60 @@ pub fn cost(module: &Module, stage: &Stage) -> Option<Cost> {
         None => format!("steps of {sequences} sequences until the epochs are over"),
     };
     let memory = memory(&config, &stage.params)?;
-    let parameters = crate::train::stage::ledger::parameters(&config);
+    let parameters = ledger::parameters(&config);
     Some(Cost { parameters, memory, course, total })
 }
 
 /// The shape of the model that a stage trains: its own, or that of the model it begins with.
-fn shape(module: &Module, stage: &Stage) -> Option<ModelConfig> {
+pub(super) fn shape(module: &Module, stage: &Stage) -> Option<ModelConfig> {
     let mut stage = stage;
     for _ in 0..=module.stages.len() {
-        if let Some(model) = stage.params.get("model").or(stage.params.get("is")) {
-            return architecture(model);
+        let made_of = stage.params.get("model").or(stage.params.get("is"));
+        match made_of.or(stage.params.get("init"))? {
+            Value::Artifact(other) => stage = &module.stages[other.stage.0 as usize],
+            model => return architecture(model),
         }
-        let Some(Value::Artifact(init)) = stage.params.get("init") else { return None };
-        stage = &module.stages[init.stage.0 as usize];
     }
     None
 }
 
 fn memory(config: &ModelConfig, params: &BTreeMap<String, Value>) -> Option<MemoryLedger> {
-    let micro_batch = whole(params.get("micro_batch")?)?;
-    let context = whole(params.get("context")?)?;
-    let keep = match params.get("gradient_checkpointing")? {
-        Value::Bool(true) => Keep::Residuals,
-        _ => Keep::Activations,
-    };
-    Some(training_memory(config, micro_batch, context, keep))
+    Some(Needs::of(params)?.memory(config))
+}
+
+/// The settings of a training stage that its memory follows from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Needs {
+    pub(super) micro_batch: u64,
+    pub(super) context: u64,
+    pub(super) keep: Keep,
+    pub(super) kept: Kept,
+}
+
+impl Needs {
+    pub(super) fn of(params: &BTreeMap<String, Value>) -> Option<Needs> {
+        Some(Needs {
+            micro_batch: whole(params.get("micro_batch")?)?,
+            context: whole(params.get("context")?)?,
+            keep: match params.get("gradient_checkpointing")? {
+                Value::Bool(true) => Keep::Residuals,
+                _ => Keep::Activations,
+            },
+            kept: kept(params.get("optimizer")?)?,
+        })
+    }
+
+    pub(super) fn memory(&self, config: &ModelConfig) -> MemoryLedger {
+        let rows = [self.micro_batch, self.context];
+        ledger::memory(config, Learnt::All, rows, self.keep, self.kept)
+    }
+}
+
+/// How an optimizer keeps its moments.
+fn kept(optimizer: &Value) -> Option<Kept> {
+    let Value::Record { name: Some(name), fields } = optimizer else { return None };
+    let bits = if name == "adamw8" { Bits::Eight } else { Bits::Full };
+    Some(Kept { bits, budget: fields.get("page_budget").and_then(whole) })
 }
 
 fn architecture(value: &Value) -> Option<ModelConfig> {
