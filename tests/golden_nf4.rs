@@ -5,6 +5,9 @@ use candle_core::DType;
 use llamake::train::kernels::gemm::{linear, linear_grad_input};
 use llamake::train::kernels::nf4::{CODE, NESTED_BLOCK, Nf4, Scales, quantise};
 use llamake::train::kernels::{Elements, Sink, Threads, dynamic8};
+use llamake::train::model::parameters::{Role, TensorSpec};
+use llamake::train::model::quantized::{Part, read_scales};
+use safetensors::SafeTensors;
 
 use crate::golden::{Case, Tensors, cases};
 use crate::train::fixtures::assert_close;
@@ -26,6 +29,7 @@ fn golden_nf4() {
             check_matrix(&case, file);
         }
         check_qlora(&case);
+        check_layer(&case);
     }
 }
 
@@ -84,6 +88,25 @@ fn check_scales(ours: &Scales, tensors: &Tensors, file: &str) -> Scales {
         assert!((ours.of(block) - decoded).abs() <= step + slack, "{file}: block {block}");
     }
     theirs
+}
+
+/// A layer as bitsandbytes saves it.
+fn check_layer(case: &Case) {
+    let bytes = std::fs::read(case.folder.join("linear4bit_state.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let tensors = case.tensors("qlora.safetensors");
+    let shape = tensors.0["weight"].dims().to_vec();
+    let spec = TensorSpec { name: "weight".into(), shape, role: Role::Projection };
+    let codes = file.tensor("weight").unwrap();
+    let mut take = |part: &str| {
+        let tensor = file.tensor(&format!("weight.{part}")).ok()?;
+        Some(Part { dtype: tensor.dtype(), bytes: tensor.data() })
+    };
+    let scales = read_scales(&spec, codes.data().len(), &mut take).unwrap();
+    let numbers = Elements::Nf4(Nf4::new(codes.data(), &scales, spec.len())).to_floats();
+    assert_close("layer", &numbers, &tensors.floats("weight_dequantised"), 1e-6, 0.0);
+    let (packed, _) = quantise(&Threads::new(1), &tensors.floats("weight"), true);
+    assert_eq!(packed, codes.data());
 }
 
 /// A layer of QLoRA: the frozen matrix in NF4 with double quantisation beside two small ones.

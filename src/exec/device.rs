@@ -1,5 +1,5 @@
-//! Whether what is trained fits the memory of a device, and under which settings it would. Knows the
-//! recipe's values and the ledger; not which device there is.
+//! Whether what is trained fits the memory of a device, and under which settings it would. Knows
+//! the recipe's values and the ledger; not which device there is.
 
 use super::ledger::{Needs, line_of, shape};
 use crate::lang::diagnostic::Diagnostic;
@@ -84,8 +84,8 @@ struct Settings {
     costly: String,
 }
 
-/// The first of ever stronger settings that fit: fewer activations kept, fewer rows at once, moments
-/// in a file, shorter rows.
+/// The first of ever stronger settings that fit: fewer activations kept, fewer rows at once,
+/// moments in a file, shorter rows.
 fn settings(config: &ModelConfig, needs: Needs, limit: u64) -> Option<Settings> {
     let mut free = Vec::new();
     if needs.keep == Keep::Activations {

@@ -61,11 +61,9 @@ fn a_quantised_model_is_smaller_and_nearly_as_good() {
         let config = std::fs::read_to_string(out.join("config.json")).unwrap();
         assert!(config.contains(&format!("\"bnb_4bit_use_double_quant\": {double}")), "{config}");
     }
-    let [plain, double] =
-        ["plain", "double"].map(|name| folder::bytes(&folder.at(name).join("out")));
-    // The map of 256 entries weighs more than what it saves here.
-    assert!(plain.unwrap() < folder::bytes(&folder.at("model")).unwrap());
-    assert!(double.is_ok());
+    // The map of 256 entries of each small matrix weighs more than what double quantisation saves.
+    let plain = folder::bytes(&folder.at("plain").join("out")).unwrap();
+    assert!(plain < folder::bytes(&folder.at("model")).unwrap());
 }
 
 #[test]

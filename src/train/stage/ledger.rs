@@ -35,7 +35,8 @@ impl MemoryLedger {
 pub enum Width {
     F32,
     Bf16,
-    /// The matrices of the blocks in NF4, their scales in 8 bits where `double`; all else in 16 bits.
+    /// The matrices of the blocks in NF4, their scales in 8 bits where `double`; all else in 16
+    /// bits.
     Nf4 {
         double: bool,
     },
