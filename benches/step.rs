@@ -45,7 +45,15 @@ fn main() {
     };
     let t = Threads::new(threads);
     let mut model = Transformer::new(config.clone(), init::untrained(&config, 0), CONTEXT);
-    let settings = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1 };
+    let settings = AdamW {
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        weight_decay: 0.1,
+        bits: Bits::Full,
+        page_budget: None,
+    };
+    let settings = AdamWState::new(&config, settings, Path::new("")).expect("it is in memory");
     let mut state = TrainState::new(&config, settings, ROWS * CONTEXT, keep);
     let mut walk = Stream::new(0, "tokens").walk();
     let (mut times, mut loss) = (Vec::new(), 0.0);
