@@ -3,6 +3,7 @@
 //! `cargo bench --bench step -- STEPS THREADS [checkpointing]` prints one line; `benches/step.py`
 //! sets it beside PyTorch. Random tokens: what is measured does not depend on them.
 
+use std::path::Path;
 use std::time::Instant;
 
 use llamake::train::data::batch::{Batches, Rows};
@@ -13,7 +14,7 @@ use llamake::train::kernels::rng::Stream;
 use llamake::train::model::activations::Keep;
 use llamake::train::model::{Head, ModelConfig, Transformer, init};
 use llamake::train::objective::next_token::NextToken;
-use llamake::train::optim::{AdamW, clip};
+use llamake::train::optim::{AdamW, AdamWState, Bits, clip};
 use llamake::train::stage::ledger::training_memory;
 use llamake::train::stage::train_loop::TrainState;
 

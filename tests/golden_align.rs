@@ -6,6 +6,7 @@ use llamake::train::kernels::Threads;
 use llamake::train::kernels::cross_entropy::{Gradients, Losses, Targets, cross_entropy};
 use llamake::train::model::activations::{Activations, Keep};
 use llamake::train::model::judge::{Gate, scores_at};
+use llamake::train::model::tensor::{Stored, Tensor as _};
 use llamake::train::model::{Batch, Head, ModelConfig, Parameters, Transformer};
 use llamake::train::objective::dpo::{Answer, Learnt, PairLoss};
 use llamake::train::objective::grpo::{Share, Sizes, Token, advantages, token_loss};
@@ -72,7 +73,11 @@ fn golden_reward() {
         let expected = case.tensors("expected.safetensors");
         let body = base(&case);
         let config = ModelConfig { head: Head::Score, tied: false, ..body.config };
-        let weights = body.weights.under(&config, inputs.floats("score.weight"), Vec::new());
+        let weights = body.weights.under(
+            &config,
+            Stored::Memory(inputs.floats("score.weight")),
+            Stored::default(),
+        );
         let positions = config.context;
         let model = Transformer::new(config, weights, positions);
         let lengths = lengths(&inputs.ids("attention_mask"));
@@ -273,7 +278,13 @@ fn golden_dpo() {
         let expected = case.tensors("expected.safetensors");
         let (policy, mut reference) = (base(&case), base(&case));
         let delta = inputs.floats("reference_delta.lm_head.weight");
-        reference.weights.head_vd.iter_mut().zip(&delta).for_each(|(head, delta)| *head += delta);
+        reference
+            .weights
+            .head_vd
+            .floats_mut()
+            .iter_mut()
+            .zip(&delta)
+            .for_each(|(head, delta)| *head += delta);
         let lengths = lengths(&inputs.ids("attention_mask"));
         let completion = inputs.ids("completion_mask");
         let rows = rows(&inputs.ids("input_ids"), &lengths, |row, at| completion[row][at] == 1);

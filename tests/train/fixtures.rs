@@ -8,6 +8,7 @@ use llamake::train::data::pack::{IGNORE, Row};
 use llamake::train::kernels::Threads;
 use llamake::train::kernels::rng::Stream;
 use llamake::train::model::activations::Keep;
+use llamake::train::model::tensor::Tensor;
 use llamake::train::model::{Head, ModelConfig, Parameters, Transformer, init};
 use llamake::train::objective::next_token::NextToken;
 use llamake::train::optim::{AdamW, AdamWState, Bits, Schedule, WarmUp};
@@ -198,7 +199,7 @@ pub fn gradients_of(
 }
 
 /// The bits of all weights.
-pub fn digest(weights: &Parameters) -> String {
+pub fn digest<T: Tensor + Default>(weights: &Parameters<T>) -> String {
     let mut hasher = blake3::Hasher::new();
     for tensor in weights.tensors() {
         tensor.iter().for_each(|x| _ = hasher.update(&x.to_le_bytes()));

@@ -38,11 +38,7 @@ fn save(folder: &Path, config: &ModelConfig, dtype: DType, files: usize) {
     std::fs::write(folder.join(weights::INDEX), index.to_string()).unwrap();
 }
 
-fn hidden<T: llamake::train::model::tensor::Tensor + Default>(
-    model: &Transformer<T>,
-    t: &Threads,
-    rows: &[Row],
-) -> (Vec<f32>, Vec<f32>) {
+fn hidden(model: &Transformer, t: &Threads, rows: &[Row]) -> (Vec<f32>, Vec<f32>) {
     let batch = Batch::of(&rows.iter().collect::<Vec<_>>());
     let mut a = Activations::for_inference(&model.config, batch.len());
     model.forward(t, &batch, &mut a);

@@ -7,6 +7,7 @@ use llamake::train::data::pack::{IGNORE, Row};
 use llamake::train::kernels::Threads;
 use llamake::train::model::activations::Keep;
 use llamake::train::model::parameters::table;
+use llamake::train::model::tensor::Stored;
 use llamake::train::model::{ModelConfig, Parameters};
 use llamake::train::stage::train_loop::TrainState;
 
@@ -15,7 +16,7 @@ use super::fixtures::{adamw, assert_close, config, gradients_of, model, moments,
 /// Loss and gradients in the order of the table.
 fn reference(
     config: &ModelConfig,
-    weights: &Parameters,
+    weights: &Parameters<Stored>,
     rows: &[Row],
 ) -> Result<(f64, Vec<Vec<f32>>)> {
     let table = table(config);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use llamake::train::kernels::rng::Stream;
 use llamake::train::kernels::{Isa, Threads};
 use llamake::train::model::activations::{Activations, Keep};
+use llamake::train::model::tensor::Tensor as _;
 use llamake::train::model::{Batch, ModelConfig};
 use llamake::train::optim::{Schedule, WarmUp};
 use llamake::train::progress::{Attempt, Context, Failure};
@@ -192,14 +193,14 @@ fn training_goes_on_where_no_checkpoint_can_be_written() {
 #[test]
 fn a_parameter_that_no_gradient_reaches_is_named() {
     let mut blind = model(&config(), 1);
-    blind.weights.head_vd.fill(0.0);
+    blind.weights.head_vd.floats_mut().fill(0.0);
     let dead = train(&mut blind, rows(2, 50), 8, &training(2, 8), 1, &mut Heard::default());
     let said = message(dead);
     assert!(said.contains("`model.embed_tokens.weight`"), "{said}");
     assert!(!said.contains("`lm_head.weight`"), "{said}");
 
     let mut deaf = model(&config(), 1);
-    deaf.weights.blocks[1].key_kd.fill(0.0);
+    deaf.weights.blocks[1].key_kd.floats_mut().fill(0.0);
     let dead = train(&mut deaf, rows(2, 50), 8, &training(2, 8), 1, &mut Heard::default());
     let said = message(dead);
     assert!(said.contains("reaches `model.layers.1.self_attn.q_proj.weight` in"), "{said}");

@@ -25,7 +25,6 @@ use serde::{Deserialize, Serialize};
 use super::activations::Activations;
 use super::batch::Batch;
 use super::folder::{self, ModelFolder};
-use super::tensor::{Stored, Tensor};
 use super::transformer::Transformer;
 use crate::train::data::pack::{IGNORE, Row};
 use crate::train::kernels::Threads;
@@ -79,7 +78,7 @@ pub struct Judge {
 /// One reward model.
 #[derive(Debug)]
 struct Scorer {
-    model: Transformer<Stored>,
+    model: Transformer,
 }
 
 impl Judge {
@@ -200,12 +199,7 @@ impl Scorer {
 
 /// The scores of texts after a forward pass: the head at the last token of each; `ends` are the
 /// places behind those.
-pub fn scores_at<T: Tensor + Default>(
-    t: &Threads,
-    model: &Transformer<T>,
-    ends: &[usize],
-    a: &Activations,
-) -> Vec<f32> {
+pub fn scores_at(t: &Threads, model: &Transformer, ends: &[usize], a: &Activations) -> Vec<f32> {
     let d = model.config.dim;
     let last_bd: Vec<f32> =
         ends.iter().flat_map(|end| &a.hidden_td[(end - 1) * d..end * d]).copied().collect();

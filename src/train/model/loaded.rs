@@ -21,7 +21,7 @@ const TOKENS_AT_ONCE: usize = 4096;
 #[derive(Debug)]
 pub struct LoadedModel {
     pub special: SpecialTokens,
-    model: Transformer<Stored>,
+    model: Transformer,
     threads: Threads,
 }
 

@@ -2,7 +2,7 @@
 //! numbers. The same places hold weights, gradients or moments. Knows no files and no arithmetic.
 
 use super::config::{Head, ModelConfig};
-use super::tensor::Tensor;
+use super::tensor::{Stored, Tensor};
 use crate::train::kernels::Elements;
 
 /// What a parameter does, which decides how it starts and whether it decays.
@@ -165,6 +165,27 @@ impl<T: Tensor + Default> Parameters<T> {
         tensors
     }
 
+    /// The buffers in the order of the table; all must be in memory.
+    pub fn tensors(&self) -> Vec<&[f32]> {
+        self.in_order().into_iter().map(T::floats).collect()
+    }
+
+    /// The same, to be changed.
+    pub fn tensors_mut(&mut self) -> Vec<&mut [f32]> {
+        let mut tensors = vec![self.embedding_vd.floats_mut()];
+        for block in &mut self.blocks {
+            tensors.extend(block.in_order_mut().map(T::floats_mut));
+        }
+        tensors.push(self.norm_d.floats_mut());
+        if self.own_head {
+            tensors.push(self.head_vd.floats_mut());
+        }
+        if self.valued {
+            tensors.push(self.value_d.floats_mut());
+        }
+        tensors
+    }
+
     /// The same with each tensor turned into another form.
     pub fn map<U: Tensor + Default>(self, form: impl Fn(T) -> U) -> Parameters<U> {
         let form = &form;
@@ -228,27 +249,6 @@ impl Parameters {
         }
     }
 
-    /// The buffers in the order of the table.
-    pub fn tensors(&self) -> Vec<&[f32]> {
-        self.in_order().into_iter().map(Vec::as_slice).collect()
-    }
-
-    /// The buffers in the order of the table, to be changed.
-    pub fn tensors_mut(&mut self) -> Vec<&mut [f32]> {
-        let mut tensors: Vec<&mut [f32]> = vec![&mut self.embedding_vd];
-        for block in &mut self.blocks {
-            tensors.extend(block.tensors_mut());
-        }
-        tensors.push(&mut self.norm_d);
-        if self.own_head {
-            tensors.push(&mut self.head_vd);
-        }
-        if self.valued {
-            tensors.push(&mut self.value_d);
-        }
-        tensors
-    }
-
     /// Sets every number to zero.
     pub fn clear(&mut self) {
         for tensor in self.tensors_mut() {
@@ -272,10 +272,8 @@ impl<T> BlockParameters<T> {
             &self.down_df,
         ]
     }
-}
 
-impl BlockParameters {
-    fn tensors_mut(&mut self) -> [&mut [f32]; 9] {
+    fn in_order_mut(&mut self) -> [&mut T; 9] {
         [
             &mut self.attention_norm_d,
             &mut self.query_dd,
@@ -287,5 +285,11 @@ impl BlockParameters {
             &mut self.up_fd,
             &mut self.down_df,
         ]
+    }
+}
+
+impl From<Parameters> for Parameters<Stored> {
+    fn from(weights: Parameters) -> Parameters<Stored> {
+        weights.map(Stored::Memory)
     }
 }

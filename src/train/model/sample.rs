@@ -6,7 +6,6 @@
 use super::activations::Activations;
 use super::batch::Batch;
 use super::kv_cache::KvCache;
-use super::tensor::Tensor;
 use super::transformer::Transformer;
 use crate::train::data::pack::{IGNORE, Row};
 use crate::train::kernels::Threads;
@@ -59,9 +58,9 @@ struct Slot {
 pub type Hear<'a> = &'a mut dyn FnMut(usize, &Generated, &mut dyn Progress);
 
 /// `samples` continuations of each prompt, prompt by prompt.
-pub fn generate<T: Tensor + Default>(
+pub fn generate(
     t: &Threads,
-    model: &Transformer<T>,
+    model: &Transformer,
     prompts: &[Vec<u32>],
     options: &GenerateOptions,
     progress: &mut dyn Progress,
@@ -71,9 +70,9 @@ pub fn generate<T: Tensor + Default>(
 }
 
 /// The same, where some of the continuations are there already; `hear` is told only of new ones.
-pub fn generate_rest<T: Tensor + Default>(
+pub fn generate_rest(
     t: &Threads,
-    model: &Transformer<T>,
+    model: &Transformer,
     prompts: &[Vec<u32>],
     options: &GenerateOptions,
     mut finished: Vec<Option<Generated>>,
@@ -177,9 +176,9 @@ impl Slot {
 }
 
 /// One token more for every text: new ones read their prompts in the same batch.
-fn advance<T: Tensor + Default>(
+fn advance(
     t: &Threads,
-    model: &Transformer<T>,
+    model: &Transformer,
     slots: &mut [Option<Slot>],
     cache: &mut KvCache,
     a: &mut Activations,

@@ -15,8 +15,11 @@ pub trait Tensor: Debug {
     /// The numbers, as matrix products read them.
     fn elements(&self) -> Elements<'_>;
 
-    /// The numbers of a norm, which are always in memory as f32.
+    /// The numbers of what is always in memory as f32: norms, and all that is trained.
     fn floats(&self) -> &[f32];
+
+    /// The same, to be changed.
+    fn floats_mut(&mut self) -> &mut [f32];
 }
 
 impl Tensor for Vec<f32> {
@@ -25,6 +28,10 @@ impl Tensor for Vec<f32> {
     }
 
     fn floats(&self) -> &[f32] {
+        self
+    }
+
+    fn floats_mut(&mut self) -> &mut [f32] {
         self
     }
 }
@@ -152,6 +159,13 @@ impl Tensor for Stored {
         match self {
             Stored::Memory(floats) => floats,
             _ => panic!("a norm that is not in memory"),
+        }
+    }
+
+    fn floats_mut(&mut self) -> &mut [f32] {
+        match self {
+            Stored::Memory(floats) => floats,
+            _ => panic!("only what is in memory as f32 is changed"),
         }
     }
 }

@@ -16,28 +16,38 @@ use super::batch::Batch;
 use super::config::ModelConfig;
 use super::kv_cache::KvCache;
 use super::parameters::{BlockParameters, Parameters};
-use super::tensor::Tensor;
+use super::tensor::{Stored, Tensor};
 use crate::train::kernels::attention::{self, Heads, Saved, Segment, Softmax};
 use crate::train::kernels::cross_entropy::{Losses, cross_entropy};
 use crate::train::kernels::gemm::{Sink, linear, linear_grad_input, linear_grad_weight};
 use crate::train::kernels::rope::{RopeTable, inverse_frequencies};
 use crate::train::kernels::{Threads, embedding, rms_norm, swiglu};
 
-/// A decoder with its weights.
+/// A decoder with its weights, which are in memory where they are trained.
 #[derive(Debug)]
-pub struct Transformer<T = Vec<f32>> {
+pub struct Transformer {
     pub config: ModelConfig,
-    pub weights: Parameters<T>,
+    pub weights: Parameters<Stored>,
     rope: RopeTable,
 }
 
-impl<T: Tensor + Default> Transformer<T> {
+impl Transformer {
     /// A decoder of this shape; `positions` is the longest text it will read.
-    pub fn new(config: ModelConfig, weights: Parameters<T>, positions: usize) -> Transformer<T> {
+    pub fn new(
+        config: ModelConfig,
+        weights: impl Into<Parameters<Stored>>,
+        positions: usize,
+    ) -> Transformer {
         assert!(positions <= config.context, "longer than the model's context");
+        let weights = weights.into();
         let frequencies = inverse_frequencies(config.head_dim(), config.rope, config.rope_scaling);
         let rope = RopeTable::new(&frequencies, positions);
         Transformer { config, weights, rope }
+    }
+
+    /// Shape and weights, all in memory.
+    pub fn into_parts(self) -> (ModelConfig, Parameters) {
+        (self.config, self.weights.map(Stored::into_floats))
     }
 
     /// The longest text it can read.
@@ -108,7 +118,7 @@ impl<T: Tensor + Default> Transformer<T> {
         &self,
         t: &Threads,
         batch: &Batch,
-        weights: &BlockParameters<T>,
+        weights: &BlockParameters<Stored>,
         below_td: &[f32],
         a: &mut BlockActivations,
         w: &mut Workspace,
@@ -134,7 +144,7 @@ impl<T: Tensor + Default> Transformer<T> {
     fn gate(
         &self,
         t: &Threads,
-        weights: &BlockParameters<T>,
+        weights: &BlockParameters<Stored>,
         below_td: &[f32],
         a: &mut BlockActivations,
         w: &mut Workspace,
@@ -153,7 +163,7 @@ impl<T: Tensor + Default> Transformer<T> {
     fn finish(
         &self,
         t: &Threads,
-        weights: &BlockParameters<T>,
+        weights: &BlockParameters<Stored>,
         a: &BlockActivations,
         w: &mut Workspace,
         above_td: &mut [f32],

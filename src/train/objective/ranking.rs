@@ -24,6 +24,7 @@ use crate::train::kernels::Threads;
 use crate::train::kernels::math::{exp_f64, ln_f64};
 use crate::train::model::activations::Activations;
 use crate::train::model::judge::scores_at;
+use crate::train::model::tensor::Tensor;
 use crate::train::model::{Batch, Parameters, Transformer};
 use crate::train::progress::{Context, Failure};
 
@@ -213,7 +214,7 @@ pub fn learn_scores(
         let (hidden_d, dhidden_d) = (&a.hidden_td[place.clone()], &mut a.dhidden_td[place]);
         let dhead_d = gradients.head_vd.iter_mut().zip(hidden_d);
         dhead_d.for_each(|(dhead, hidden)| *dhead += slope * hidden);
-        let head_d = dhidden_d.iter_mut().zip(&model.weights.head_vd);
+        let head_d = dhidden_d.iter_mut().zip(model.weights.head_vd.floats());
         head_d.for_each(|(dhidden, head)| *dhidden = slope * head);
     }
 }

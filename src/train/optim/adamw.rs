@@ -9,6 +9,7 @@ use super::moments::{Bits, Moment, Moved, Paging, moments};
 use crate::train::kernels::adamw::{self, Moments};
 use crate::train::kernels::{Threads, adamw8};
 use crate::train::model::parameters::{Role, table};
+use crate::train::model::tensor::Stored;
 use crate::train::model::{ModelConfig, Parameters};
 use crate::train::progress::Failure;
 
@@ -68,7 +69,7 @@ impl AdamWState {
     pub fn step(
         &mut self,
         t: &Threads,
-        weights: &mut Parameters,
+        weights: &mut Parameters<Stored>,
         gradients: &Parameters,
         lr: f64,
         gradient_scale: f32,

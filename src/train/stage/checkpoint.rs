@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 use super::train_loop::Position;
 use crate::train::model::Parameters;
+use crate::train::model::tensor::Stored;
 use crate::train::objective::Objective;
 use crate::train::optim::AdamWState;
 use crate::train::progress::Failure;
@@ -38,7 +39,7 @@ pub struct Checkpoint {
 
 /// What a training run changes.
 pub struct Trained<'a> {
-    pub weights: &'a mut Parameters,
+    pub weights: &'a mut Parameters<Stored>,
     pub optimizer: &'a mut AdamWState,
     pub objective: &'a mut dyn Objective,
 }

@@ -52,7 +52,7 @@ pub fn run(params: &Dpo, context: &mut Context<'_>) -> Result<Metrics, Failure> 
     let mut objective = Direct::new(batches, reference, params.loss, params.beta);
     let metrics = train(&mut model, &mut objective, steps, &params.training, context)?;
 
-    let Transformer { config, weights, .. } = model;
+    let (config, weights) = model.into_parts();
     let made = ModelFolder { config, special, weights };
     folder::write(&context.out.join("out"), &made, &params.init, Some(&template.jinja))?;
     Ok(metrics)

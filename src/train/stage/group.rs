@@ -15,7 +15,6 @@ use crate::train::kernels::cross_entropy::{Gradients, Losses, cross_entropy};
 use crate::train::kernels::rng::Stream;
 use crate::train::model::activations::Activations;
 use crate::train::model::judge::Judge;
-use crate::train::model::tensor::Stored;
 use crate::train::model::{Batch, Parameters, Transformer, folder};
 use crate::train::objective::grpo::{Sizes, Token, token_loss};
 use crate::train::objective::{Figures, Objective};
@@ -46,7 +45,7 @@ pub struct Group<'p> {
     prompts: Prompts,
     judge: Judge,
     /// The policy as it began.
-    reference: Transformer<Stored>,
+    reference: Transformer,
     eos: u32,
     positions: usize,
     experience: Vec<Experience>,

@@ -51,7 +51,7 @@ pub fn run(params: &Grpo, context: &mut Context<'_>) -> Result<Metrics, Failure>
     let metrics = train(&mut model, &mut group, steps, &params.training, context)?;
     group.seen().warn(params.beta, context);
 
-    let Transformer { config, weights, .. } = model;
+    let (config, weights) = model.into_parts();
     let made = ModelFolder { config, special, weights };
     folder::write(&context.out.join("out"), &made, &params.policy, Some(&template.jinja))?;
     Ok(metrics)

@@ -18,7 +18,7 @@ use crate::train::kernels::gemm::linear;
 use crate::train::kernels::rng::Stream;
 use crate::train::model::activations::Activations;
 use crate::train::model::judge::Judge;
-use crate::train::model::tensor::{Stored, Tensor};
+use crate::train::model::tensor::Tensor;
 use crate::train::model::{Batch, Parameters, Transformer, folder};
 use crate::train::objective::ppo::{Clip, Rollout, policy_loss, value_loss, whiten};
 use crate::train::objective::{Figures, Objective};
@@ -50,7 +50,7 @@ pub struct Policy<'p> {
     held_out: Option<Prompts>,
     judge: Judge,
     /// The policy as it began.
-    reference: Transformer<Stored>,
+    reference: Transformer,
     eos: u32,
     positions: usize,
     /// Of the whole run.
@@ -356,7 +356,7 @@ impl Policy<'_> {
             let (hidden_d, dhidden_d) = (&a.hidden_td[place.clone()], &mut a.dhidden_td[place]);
             let dvalue_d = gradients.value_d.iter_mut().zip(hidden_d);
             dvalue_d.for_each(|(dvalue, hidden)| *dvalue += slope * hidden);
-            let value_d = dhidden_d.iter_mut().zip(value_d);
+            let value_d = dhidden_d.iter_mut().zip(value_d.floats());
             value_d.for_each(|(dhidden, value)| *dhidden += slope * value);
         }
     }

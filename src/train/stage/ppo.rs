@@ -61,7 +61,7 @@ pub fn run(params: &Ppo, context: &mut Context<'_>) -> Result<Metrics, Failure> 
     let metrics = train(&mut model, &mut policy, steps, &params.training, context)?;
     policy.seen().warn(params.beta, context);
 
-    let weights = policy.best().unwrap_or(model.weights);
+    let weights = policy.best().unwrap_or_else(|| model.into_parts().1);
     let head_vd = weights.head_vd.clone();
     let weights = weights.under(&config, head_vd, Vec::new());
     let made = ModelFolder { config, special, weights };

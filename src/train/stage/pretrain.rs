@@ -45,7 +45,7 @@ pub fn run(params: &Pretrain, context: &mut Context<'_>) -> Result<Metrics, Fail
     let metrics = train(&mut model, &mut objective, course.steps, training, context)?;
 
     let special = SpecialTokens { bos: tokenizer.bos().id, eos: tokenizer.eos().id };
-    let Transformer { config, weights, .. } = model;
+    let (config, weights) = model.into_parts();
     let made = ModelFolder { config, special, weights };
     folder::write(&context.out.join("out"), &made, &params.tokenizer, None)?;
     Ok(metrics)

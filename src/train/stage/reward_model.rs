@@ -50,7 +50,7 @@ pub fn run(params: &RewardModel, context: &mut Context<'_>) -> Result<Metrics, F
     let mut objective = Ranking::new(batches, facts);
     let metrics = train(&mut model, &mut objective, steps, &params.training, context)?;
 
-    let Transformer { config, weights, .. } = model;
+    let (config, weights) = model.into_parts();
     let made = ModelFolder { config, special, weights };
     folder::write(&context.out.join("out"), &made, &params.init, Some(&template.jinja))?;
     Ok(metrics)

@@ -98,9 +98,9 @@ pub struct Scored {
 }
 
 /// Scores the answers in rows as a whole, without sampling.
-pub fn answer_log_probs<T: Tensor + Default>(
+pub fn answer_log_probs(
     t: &Threads,
-    model: &Transformer<T>,
+    model: &Transformer,
     rows: &[&Row],
     temperature: f32,
 ) -> Scored {

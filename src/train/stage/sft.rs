@@ -45,7 +45,7 @@ pub fn run(params: &Sft, context: &mut Context<'_>) -> Result<Metrics, Failure> 
     let mut objective = NextToken::new(batches);
     let metrics = train(&mut model, &mut objective, course.steps, training, context)?;
 
-    let Transformer { config, weights, .. } = model;
+    let (config, weights) = model.into_parts();
     let made = ModelFolder { config, special, weights };
     let jinja = Some(params.template.jinja.as_str());
     folder::write(&context.out.join("out"), &made, &params.init, jinja)?;
