@@ -3,6 +3,7 @@
 //! `cargo bench --bench step -- STEPS THREADS [checkpointing]` prints one line; `benches/step.py`
 //! sets it beside PyTorch. Random tokens: what is measured does not depend on them.
 
+use std::path::Path;
 use std::time::Instant;
 
 use llamake::train::data::batch::{Batches, Rows};
@@ -13,7 +14,7 @@ use llamake::train::kernels::rng::Stream;
 use llamake::train::model::activations::Keep;
 use llamake::train::model::{Head, ModelConfig, Transformer, init};
 use llamake::train::objective::next_token::NextToken;
-use llamake::train::optim::{AdamW, clip};
+use llamake::train::optim::{AdamW, AdamWState, Bits, clip};
 use llamake::train::stage::ledger::training_memory;
 use llamake::train::stage::train_loop::TrainState;
 
@@ -45,8 +46,16 @@ fn main() {
     };
     let t = Threads::new(threads);
     let mut model = Transformer::new(config.clone(), init::untrained(&config, 0), CONTEXT);
-    let settings = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1 };
-    let mut state = TrainState::new(&config, settings, ROWS * CONTEXT, keep);
+    let settings = AdamW {
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        weight_decay: 0.1,
+        bits: Bits::Full,
+        page_budget: None,
+    };
+    let settings = AdamWState::new(&model, settings, Path::new("")).expect("it is in memory");
+    let mut state = TrainState::new(&model, settings, ROWS * CONTEXT, keep);
     let mut walk = Stream::new(0, "tokens").walk();
     let (mut times, mut loss) = (Vec::new(), 0.0);
     for _ in 0..steps {
@@ -68,7 +77,7 @@ fn main() {
         let began = Instant::now();
         let (report, _) = state.gradients_of(&t, &model, &mut objective, &rows, ROWS);
         let scale = clip::factor(report.norm, Some(1.0));
-        state.optimizer.step(&t, &mut model.weights, &state.gradients, 1e-3, scale);
+        state.optimizer.step(&t, &mut model, &state.gradients, 1e-3, scale);
         times.push(began.elapsed().as_secs_f64());
         loss = report.loss;
     }

@@ -19,14 +19,15 @@ use llamake::train::model::sample::{GenerateOptions, generate};
 use llamake::train::model::{
     Batch, ModelConfig, Parameters, SpecialTokens, Transformer, folder, weights,
 };
-use llamake::train::optim::{AdamW, Schedule, WarmUp};
+use llamake::train::optim::moments::Moment;
+use llamake::train::optim::{AdamW, AdamWState, Bits, Schedule, WarmUp};
 use llamake::train::stage::train_loop::TrainState;
 use serde_json::Value;
 
-use crate::train::fixtures::{Heard, assert_close, gradients_of};
+use crate::train::fixtures::{Heard, assert_close, gradients_of, moments};
 
-/// Kinds with a test here or in `golden_align`, `golden_export` or `golden_lora`.
-const COVERED: [&str; 12] = [
+/// Kinds with a test here or in `golden_align`, `golden_export`, `golden_lora` or `golden_nf4`.
+const COVERED: [&str; 13] = [
     "tokenizer",
     "llama",
     "llama_rope3_tied",
@@ -39,9 +40,10 @@ const COVERED: [&str; 12] = [
     "dpo",
     "grpo",
     "lora",
+    "nf4",
 ];
 /// Kinds whose stages do not exist yet.
-const NOT_COVERED: [&str; 2] = ["nf4", "metrics"];
+const NOT_COVERED: [&str; 1] = ["metrics"];
 
 /// One folder of the fixtures.
 pub struct Case {
@@ -292,7 +294,7 @@ fn check_schedule(case: &Case) {
 fn settings(case: &Case) -> (AdamW, f64) {
     let [beta1, beta2, eps, weight_decay, clip] =
         SETTINGS.map(|name| case.number(&format!("/config/optimizer/{name}")));
-    (AdamW { beta1, beta2, eps, weight_decay }, clip)
+    (AdamW { beta1, beta2, eps, weight_decay, bits: Bits::Full, page_budget: None }, clip)
 }
 
 /// The rows of one step of the case.
@@ -325,7 +327,8 @@ pub fn gradients_close(
 
 fn check_first_gradients(case: &Case) {
     let (t, model) = (Threads::new(2), base(case));
-    let mut state = TrainState::new(&model, settings(case).0, 64, Keep::Activations);
+    let optimizer = moments(&model, settings(case).0);
+    let mut state = TrainState::new(&model, optimizer, 64, Keep::Activations);
     let rows = rows_at(case, 0);
     let report = gradients_of(&mut state, &t, &model, &rows, 3);
     gradients_close(
@@ -343,7 +346,8 @@ fn check_first_gradients(case: &Case) {
 fn check_run(case: &Case, all: bool) {
     let (t, mut model) = (Threads::new(2), base(case));
     let (optimizer, clip) = settings(case);
-    let mut state = TrainState::new(&model, optimizer, 256, Keep::Activations);
+    let kept = moments(&model, optimizer);
+    let mut state = TrainState::new(&model, kept, 256, Keep::Activations);
     let log = if all { "log_decay_all" } else { "log_hf_decay_groups" };
     for (step, want) in case.json["expected"][log].as_array().unwrap().iter().enumerate() {
         let rows = rows_at(case, step);
@@ -360,7 +364,7 @@ fn check_run(case: &Case, all: bool) {
             false => state.optimizer.step(&t, &mut model, &state.gradients, lr, scale),
         }
         if step == 2 {
-            check_after_three(case, &model, &state, all);
+            check_after_three(case, &model, &mut state, all);
         }
     }
 }
@@ -369,7 +373,7 @@ fn step_decaying_all(
     t: &Threads,
     state: &mut TrainState,
     model: &mut Transformer,
-    AdamW { beta1, beta2, eps, weight_decay }: AdamW,
+    AdamW { beta1, beta2, eps, weight_decay, .. }: AdamW,
     lr: f64,
     gradient_scale: f32,
     step: usize,
@@ -378,15 +382,16 @@ fn step_decaying_all(
     let (beta1_power, beta2_power) = (power(beta1), power(beta2));
     let step =
         Step { lr, beta1, beta2, eps, weight_decay, beta1_power, beta2_power, gradient_scale };
-    let moments = state.optimizer.first.tensors_mut().into_iter();
-    let moments = moments.zip(state.optimizer.second.tensors_mut());
+    let AdamWState { first, second, .. } = &mut state.optimizer;
+    let moments = first.iter_mut().map(Moment::words_mut);
+    let moments = moments.zip(second.iter_mut().map(Moment::words_mut));
     let pairs = model.weights.tensors_mut().into_iter().zip(state.gradients.tensors());
     for ((weight, gradient), (first, second)) in pairs.zip(moments) {
         step.step(t, weight, gradient, Moments { first, second });
     }
 }
 
-fn check_after_three(case: &Case, model: &Transformer, state: &TrainState, all: bool) {
+fn check_after_three(case: &Case, model: &Transformer, state: &mut TrainState, all: bool) {
     let file = match all {
         true => "params_after3.safetensors",
         false => "params_after3_hf_decay_groups.safetensors",
@@ -403,8 +408,12 @@ fn check_after_three(case: &Case, model: &Transformer, state: &TrainState, all: 
     compare(&case.tensors(file), "", model.weights.tensors(), "params_after3");
     if all {
         let moments = case.tensors("moments_after3.safetensors");
-        compare(&moments, "exp_avg.", state.optimizer.first.tensors(), "moments_after3");
-        compare(&moments, "exp_avg_sq.", state.optimizer.second.tensors(), "moments_after3");
+        for (name, kept) in
+            [("exp_avg.", &mut state.optimizer.first), ("exp_avg_sq.", &mut state.optimizer.second)]
+        {
+            let kept = kept.iter_mut().map(|moment| &*moment.words_mut()).collect();
+            compare(&moments, name, kept, "moments_after3");
+        }
     }
 }
 
@@ -416,7 +425,8 @@ fn check_accumulation(case: &Case) {
     let ids = case.tensors("inputs.safetensors").ids("input_ids");
     let rows: Vec<Row> =
         ids.iter().zip(&labels).map(|(ids, labels)| labelled(ids, labels)).collect();
-    let mut state = TrainState::new(&model, settings(case).0, 256, Keep::Activations);
+    let optimizer = moments(&model, settings(case).0);
+    let mut state = TrainState::new(&model, optimizer, 256, Keep::Activations);
     let report = gradients_of(&mut state, &t, &model, &rows, 1);
     let (loss, norm) = ("/expected/accumulation/loss", "/expected/accumulation/grad_norm");
     assert!((report.loss - case.number(loss)).abs() <= case.tolerance("loss").0);

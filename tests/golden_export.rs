@@ -128,7 +128,7 @@ fn exported(model: &Path, to: Target, dtype: Encoding, out: &Path) -> PathBuf {
     let mut context = Context::new(1, out.into(), &mut heard);
     export::run(&Export { model: model.into(), to, dtype }, &mut context).unwrap();
     match to {
-        Target::Hf => out.join("out"),
+        Target::Bnb4 | Target::Hf => out.join("out"),
         Target::Gguf => out.join("out").join(GGUF_FILE),
     }
 }
@@ -172,14 +172,14 @@ fn make_all(model: &Path, root: &Path, ids: &[Vec<i64>]) -> Vec<Made> {
     let mut all = Vec::new();
     for dtype in Encoding::ALL {
         for (kind, to) in [("hf", Target::Hf), ("gguf", Target::Gguf)] {
-            if (to, dtype) == (Target::Hf, Encoding::Q8_0) {
+            if to == Target::Hf && dtype.group() > 1 {
                 continue;
             }
             let folder = root.join(format!("{kind}-{}", dtype.name()));
             std::fs::create_dir_all(&folder).unwrap();
             let path = exported(model, to, dtype, &folder);
             let read = match to {
-                Target::Hf => folder::read(&path).unwrap(),
+                Target::Bnb4 | Target::Hf => folder::read(&path).unwrap(),
                 Target::Gguf => gguf::read(&path).unwrap().model,
             };
             let claims = folder.join("claims.safetensors");

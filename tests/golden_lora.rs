@@ -103,8 +103,10 @@ fn check_first_step(case: &Case) {
         beta2: adamw("betas/1"),
         eps: adamw("eps"),
         weight_decay: adamw("weight_decay"),
+        bits: Bits::Full,
+        page_budget: None,
     };
-    let mut state = TrainState::new(&model, settings, 64, Keep::Activations);
+    let mut state = TrainState::new(&model, moments(&model, settings), 64, Keep::Activations);
     assert_eq!(state.gradients.count() as f64, case.number("/expected/trainable"));
     let of = ["grads_step1.safetensors", "loss_init", "grad_norm_init"];
     check_gradients(case, &model, &mut state, of);

@@ -11,6 +11,7 @@ mod golden;
 mod golden_align;
 mod golden_export;
 mod golden_lora;
+mod golden_nf4;
 mod lang;
 mod ngram;
 mod real_preferences;

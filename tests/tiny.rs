@@ -10,7 +10,7 @@ use llamake::train::data::rows::{Text, read_rows};
 use llamake::train::data::tokenizer::Tokenizer;
 use llamake::train::model::activations::Keep;
 use llamake::train::model::{Head, ModelConfig};
-use llamake::train::optim::{AdamW, Schedule, WarmUp};
+use llamake::train::optim::{Schedule, WarmUp};
 use llamake::train::progress::Context;
 use llamake::train::stage::pretrain::{Pretrain, batches};
 use llamake::train::stage::{BatchSize, Length, Numerics, Training};
@@ -58,7 +58,7 @@ fn seen_by_base(built: &Path) -> Pretrain {
         lr: 0.0,
         length: Length::Steps(1),
         schedule: Schedule::Constant { warmup: WarmUp::Steps(0) },
-        optimizer: AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-5, weight_decay: 0.1 },
+        optimizer: crate::train::fixtures::adamw(),
         clip: None,
         numerics: Numerics::ExactF32,
         micro_batch: 1,

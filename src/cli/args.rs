@@ -95,6 +95,9 @@ pub struct Check {
     pub recipe: Recipe,
     #[arg(value_name = "RECIPE")]
     pub file: Option<PathBuf>,
+    /// Fail where a training stage needs more memory than this: `24GiB`
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub device_memory: Option<u64>,
     /// Also look at every row that the training stages learn from, before anything is trained
     #[arg(long)]
     pub data: bool,
@@ -211,7 +214,7 @@ pub struct Export {
     pub stage: Vec<String>,
     #[arg(long = "to", value_enum, default_value_t = Format::Hf)]
     pub format: Format,
-    /// How numbers are written; q8_0 only in GGUF
+    /// How numbers are written; q8_0 and q4_0 only in GGUF
     #[arg(long, value_enum, default_value_t = Dtype::F32)]
     pub dtype: Dtype,
     #[arg(short = 'j', long = "jobs", value_name = "N")]
@@ -224,6 +227,8 @@ pub enum Format {
     Hf,
     /// A file for llama.cpp
     Gguf,
+    /// A Hugging Face model folder with matrices in bitsandbytes' NF4
+    Bnb4,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -233,6 +238,8 @@ pub enum Dtype {
     Bf16,
     #[value(name = "q8_0")]
     Q8_0,
+    #[value(name = "q4_0")]
+    Q4_0,
 }
 
 #[derive(Debug, Args)]
@@ -274,4 +281,24 @@ pub struct Fmt {
 pub struct New {
     /// The folder to make
     pub folder: PathBuf,
+}
+
+/// A size as recipes write it: `24GiB`, `1.5GB`.
+fn bytes(text: &str) -> Result<u64, String> {
+    const SUFFIXES: [(&str, u64); 8] = [
+        ("TiB", 1 << 40),
+        ("GiB", 1 << 30),
+        ("MiB", 1 << 20),
+        ("KiB", 1 << 10),
+        ("TB", 1_000_000_000_000),
+        ("GB", 1_000_000_000),
+        ("MB", 1_000_000),
+        ("kB", 1_000),
+    ];
+    let read = |(suffix, size): &(&str, u64)| {
+        let number: f64 = text.strip_suffix(suffix)?.trim().parse().ok()?;
+        (number > 0.0 && number < 1e9).then_some((number * *size as f64) as u64)
+    };
+    let found = SUFFIXES.iter().find_map(read);
+    found.ok_or_else(|| "a size is a number and a unit, as in `24GiB`".to_string())
 }

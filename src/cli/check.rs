@@ -8,7 +8,7 @@ use super::args;
 use super::project::{self, Compiled};
 use super::terminal::{color, note, out};
 use super::{Exit, check_data, draw};
-use crate::exec::ledger;
+use crate::exec::{device, ledger};
 use crate::lang::diagnostic::{Diagnostic, Severity};
 use crate::lang::source::Sources;
 
@@ -21,7 +21,11 @@ pub fn run(args: &args::Check) -> Result<Exit> {
         _ => project::choose(&args.recipe, &words)?,
     };
     anyhow::ensure!(rest.is_empty(), "check takes one recipe");
-    let compiled = proved(&recipe, &args.recipe.params)?;
+    let mut compiled = proved(&recipe, &args.recipe.params)?;
+    if let (Some(limit), 0) = (args.device_memory, count(&compiled, Severity::Error)) {
+        let found = device::too_large(&compiled.sources, &compiled.module, limit);
+        compiled.diagnostics.extend(found);
+    }
     if args.json {
         for diagnostic in &compiled.diagnostics {
             out(&format!("{}\n", as_json(&compiled.sources, diagnostic)));

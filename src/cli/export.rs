@@ -1,4 +1,4 @@
-//! `llamake export STAGE|DIR|FILE PATH --to hf|gguf`: a model in the form of other programs.
+//! `llamake export STAGE|DIR|FILE PATH --to hf|gguf|bnb4`: a model in the form of other programs.
 
 use std::path::{Path, PathBuf};
 
@@ -47,7 +47,7 @@ pub fn run(args: &args::Export) -> Result<Exit> {
 fn check_place(path: &Path, format: args::Format) -> Result<()> {
     let empty = || path.read_dir().is_ok_and(|mut entries| entries.next().is_none());
     match format {
-        args::Format::Hf if path.exists() && !empty() => {
+        args::Format::Hf | args::Format::Bnb4 if path.exists() && !empty() => {
             bail!("`{}` is there already; name a new folder", path.display())
         }
         args::Format::Gguf if path.exists() => {
@@ -64,7 +64,7 @@ fn check_place(path: &Path, format: args::Format) -> Result<()> {
 fn put(made: &Path, path: &Path, format: args::Format) -> std::io::Result<()> {
     match format {
         args::Format::Gguf => std::fs::rename(made.join(GGUF_FILE), path),
-        args::Format::Hf => {
+        args::Format::Hf | args::Format::Bnb4 => {
             if path.exists() {
                 std::fs::remove_dir(path)?;
             }
@@ -76,6 +76,7 @@ fn put(made: &Path, path: &Path, format: args::Format) -> std::io::Result<()> {
 impl args::Format {
     fn target(self) -> Target {
         match self {
+            args::Format::Bnb4 => Target::Bnb4,
             args::Format::Hf => Target::Hf,
             args::Format::Gguf => Target::Gguf,
         }
@@ -89,6 +90,7 @@ impl args::Dtype {
             args::Dtype::F16 => Encoding::F16,
             args::Dtype::Bf16 => Encoding::Bf16,
             args::Dtype::Q8_0 => Encoding::Q8_0,
+            args::Dtype::Q4_0 => Encoding::Q4_0,
         }
     }
 }

@@ -4,7 +4,6 @@
 use std::path::Path;
 
 use super::wording::Wording;
-use crate::train::data::pack::{IGNORE, Row};
 use crate::train::kernels::Threads;
 use crate::train::kernels::sample::Sampling;
 use crate::train::model::sample::{GenerateOptions, Generated, as_row};
@@ -105,50 +104,7 @@ impl Examinee {
         threads: usize,
         progress: &mut dyn Progress,
     ) -> Result<Vec<Vec<f32>>, Failure> {
-        let mut rows = Vec::new();
-        let mut owner = Vec::new();
         let documents = self.wording.tokenizer.encode_documents(texts, threads);
-        for (at, tokens) in documents.iter().enumerate() {
-            for row in windows(tokens, self.model.config().context) {
-                rows.push(row);
-                owner.push(at);
-            }
-        }
-        let scores = self.model.score(&rows, progress)?;
-        let mut losses = vec![Vec::new(); texts.len()];
-        for ((at, row), scores) in owner.into_iter().zip(&rows).zip(scores) {
-            let scored = row.targets.iter().zip(scores).filter(|(target, _)| **target != IGNORE);
-            losses[at].extend(scored.map(|(_, loss)| loss));
-        }
-        Ok(losses)
-    }
-}
-
-/// Rows that predict every token of a document once, given those before it in its window.
-fn windows(tokens: &[u32], context: usize) -> Vec<Row> {
-    let inputs = &tokens[..tokens.len() - 1];
-    let starts = (0..inputs.len()).step_by(context);
-    let row = |start: usize| {
-        let end = (start + context).min(inputs.len());
-        Row {
-            tokens: inputs[start..end].to_vec(),
-            targets: tokens[start + 1..end + 1].to_vec(),
-            segments: std::iter::once(0..end - start).collect(),
-        }
-    };
-    starts.map(row).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_token_is_predicted_once() {
-        let tokens = (0..11).collect::<Vec<u32>>();
-        let rows = windows(&tokens, 4);
-        let targets = rows.iter().flat_map(|row| row.targets.clone()).collect::<Vec<_>>();
-        assert_eq!(targets, (1..11).collect::<Vec<u32>>());
-        assert_eq!(rows.iter().map(|row| row.tokens.len()).collect::<Vec<_>>(), [4, 4, 2]);
+        self.model.document_losses(&documents, progress)
     }
 }

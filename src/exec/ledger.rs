@@ -10,7 +10,8 @@ use crate::lang::source::{Place, Sources, Span};
 use crate::lang::value::{Module, Quantity, Stage, Value};
 use crate::train::model::activations::Keep;
 use crate::train::model::{Head, ModelConfig};
-use crate::train::stage::ledger::{MemoryLedger, training_flops_per_token, training_memory};
+use crate::train::optim::Bits;
+use crate::train::stage::ledger::{self, Kept, Learnt, MemoryLedger, training_flops_per_token};
 
 use super::decode::training::{batch_of, length_of};
 use super::{aligning, fits};
@@ -20,7 +21,7 @@ pub fn demand(action: &Action) -> Demand {
     let threads = match action.kind.as_str() {
         "context_distill" | "ghost_attention" | "rejection_sampling" => usize::MAX,
         "pretrain" | "sft" | "reward_model" | "dpo" | "grpo" | "ppo" => usize::MAX,
-        "eval" | "export" | "generate" | "train_tokenizer" => usize::MAX,
+        "eval" | "export" | "generate" | "quantize" | "train_tokenizer" => usize::MAX,
         _ => 1,
     };
     let config = action.params.get("model").and_then(architecture);
@@ -62,17 +63,18 @@ pub fn cost(module: &Module, stage: &Stage) -> Option<Cost> {
         None => format!("steps of {sequences} sequences until the epochs are over"),
     };
     let at_once = whole(stage.params.get("micro_batch")?)?.min(sequences);
-    let memory = training_memory(&config, at_once, context, keep(stage));
-    let parameters = crate::train::stage::ledger::parameters(&config);
+    let needs = Needs { micro_batch: at_once, ..Needs::of(&stage.params)? };
+    let memory = needs.memory(&config);
+    let parameters = ledger::parameters(&config);
     Some(Cost { parameters, memory, course, total })
 }
 
 /// What the forward pass keeps.
 pub(super) fn keep(stage: &Stage) -> Keep {
-    kept(&stage.params)
+    keep_of(&stage.params)
 }
 
-fn kept(params: &BTreeMap<String, Value>) -> Keep {
+fn keep_of(params: &BTreeMap<String, Value>) -> Keep {
     match params.get("gradient_checkpointing") {
         Some(Value::Bool(true)) => Keep::Residuals,
         _ => Keep::Activations,
@@ -83,20 +85,50 @@ fn kept(params: &BTreeMap<String, Value>) -> Keep {
 pub(super) fn shape(module: &Module, stage: &Stage) -> Option<ModelConfig> {
     let mut stage = stage;
     for _ in 0..=module.stages.len() {
-        if let Some(model) = stage.params.get("model").or(stage.params.get("is")) {
-            return architecture(model);
+        let made_of = stage.params.get("model").or(stage.params.get("is"));
+        let begun_with = stage.params.get("init").or(stage.params.get("policy"));
+        match made_of.or(begun_with)? {
+            Value::Artifact(other) => stage = &module.stages[other.stage.0 as usize],
+            model => return architecture(model),
         }
-        let init = stage.params.get("init").or(stage.params.get("policy"));
-        let Some(Value::Artifact(init)) = init else { return None };
-        stage = &module.stages[init.stage.0 as usize];
     }
     None
 }
 
 fn memory(config: &ModelConfig, params: &BTreeMap<String, Value>) -> Option<MemoryLedger> {
-    let micro_batch = whole(params.get("micro_batch")?)?;
-    let context = whole(params.get("context")?)?;
-    Some(training_memory(config, micro_batch, context, kept(params)))
+    Some(Needs::of(params)?.memory(config))
+}
+
+/// The settings of a training stage that its memory follows from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Needs {
+    pub(super) micro_batch: u64,
+    pub(super) context: u64,
+    pub(super) keep: Keep,
+    pub(super) kept: Kept,
+}
+
+impl Needs {
+    pub(super) fn of(params: &BTreeMap<String, Value>) -> Option<Needs> {
+        Some(Needs {
+            micro_batch: whole(params.get("micro_batch")?)?,
+            context: whole(params.get("context")?)?,
+            keep: keep_of(params),
+            kept: kept(params.get("optimizer")?)?,
+        })
+    }
+
+    pub(super) fn memory(&self, config: &ModelConfig) -> MemoryLedger {
+        let rows = [self.micro_batch, self.context];
+        ledger::memory(config, Learnt::All, rows, self.keep, self.kept)
+    }
+}
+
+/// How an optimizer keeps its moments.
+fn kept(optimizer: &Value) -> Option<Kept> {
+    let Value::Record { name: Some(name), fields } = optimizer else { return None };
+    let bits = if name == "adamw8" { Bits::Eight } else { Bits::Full };
+    Some(Kept { bits, budget: fields.get("page_budget").and_then(whole) })
 }
 
 fn architecture(value: &Value) -> Option<ModelConfig> {
@@ -149,19 +181,21 @@ pub fn prove(sources: &Sources, module: &Module) -> Vec<Diagnostic> {
     module.stages.iter().flat_map(of_stage).flatten().collect()
 }
 
-/// Safetensors have no blocks of integers.
+/// Safetensors have no blocks of integers but those of bitsandbytes.
 fn blocks_in_gguf(sources: &Sources, stage: &Stage) -> Option<Diagnostic> {
-    let is = |name: &str, text: &str| {
-        let value = stage.params.get(name);
-        matches!(value, Some(Value::Text(found)) if found == text)
+    let text = |name: &str| match stage.params.get(name) {
+        Some(Value::Text(text)) => Some(text.as_str()),
+        _ => None,
     };
-    if stage.kind != "export" || !is("to", "hf") || !is("dtype", "q8_0") {
+    let dtype = text("dtype").filter(|dtype| matches!(*dtype, "q8_0" | "q4_0"))?;
+    if stage.kind != "export" || text("to") == Some("gguf") {
         return None;
     }
-    let message = format!("`{}` writes q8_0, which a Hugging Face folder cannot hold", stage.name);
+    let name = &stage.name;
+    let message = format!("`{name}` writes {dtype}, which a Hugging Face folder cannot hold");
     Some(
         Diagnostic::error("export-dtype", message)
-            .label(line_of(sources, stage, "dtype")?, "only GGUF files have q8_0")
+            .label(line_of(sources, stage, "dtype")?, format!("only GGUF files have {dtype}"))
             .note("choose `to: \"gguf\"`, or `dtype: \"bf16\"`"),
     )
 }

@@ -11,6 +11,7 @@ pub mod work;
 
 // What an action costs, and what of it can be proved before it runs.
 mod aligning;
+pub mod device;
 pub mod ledger;
 
 // Whether what is evaluated fits, and what is learned from.

@@ -26,10 +26,10 @@ use crate::train::stage::split::{self, Split};
 use crate::train::stage::train_tokenizer::{self, TrainTokenizer};
 use crate::train::stage::{ContextDistill, GhostAttention, PromptsOf, RejectionSampling};
 use crate::train::stage::{Dpo, Grpo, Ppo, RewardModel, SafetyGate};
-use crate::train::stage::{Export, Generate, Pretrain, Sft};
+use crate::train::stage::{Export, Generate, Pretrain, Quantize, Sft};
 use crate::train::stage::{context_distill, ghost_attention, prompts_of, rejection_sampling};
 use crate::train::stage::{dpo, grpo, ppo, reward_model, safety_gate};
-use crate::train::stage::{export, generate, pretrain, sft};
+use crate::train::stage::{export, generate, pretrain, quantize, sft};
 
 /// A stage kind: its name in the library, and its semantic version, which is bumped whenever the
 /// bits of its results change.
@@ -76,6 +76,7 @@ pub const KINDS: &[Kind] = &[
     trains("ppo", 1),
     trains("pretrain", 1),
     kind("prompts_of", 1),
+    kind("quantize", 1),
     kind("read_base_model", 1),
     kind("read_benchmark", 1),
     kind("read_chat", 1),
@@ -115,6 +116,7 @@ pub enum Work {
     Ppo(Ppo),
     Pretrain(Pretrain),
     PromptsOf(PromptsOf),
+    Quantize(Quantize),
     ReadBenchmark(ReadBenchmark),
     ReadChat(ReadChat),
     ReadModel(ReadModel),
@@ -160,6 +162,7 @@ impl Work {
             "ppo" => Work::Ppo(align::ppo_of(&fields)?),
             "pretrain" => Work::Pretrain(training::pretrain_of(&fields)?),
             "prompts_of" => Work::PromptsOf(sampling::prompts_of(&fields)?),
+            "quantize" => Work::Quantize(model::quantize_of(&fields)?),
             "read_benchmark" => Work::ReadBenchmark(data::read_benchmark_of(&fields)?),
             "read_base_model" => Work::ReadModel(model::read_model_of(&fields, false)?),
             "read_chat" => Work::ReadChat(data::read_chat_of(&fields)?),
@@ -205,6 +208,7 @@ impl Work {
             Work::Ppo(params) => ppo::run(params, context),
             Work::Pretrain(params) => pretrain::run(params, context),
             Work::PromptsOf(params) => prompts_of::run(params, context),
+            Work::Quantize(params) => quantize::run(params, context),
             Work::ReadBenchmark(params) => read_benchmark::run(params, context),
             Work::ReadChat(params) => read_chat::run(params, context),
             Work::ReadModel(params) => read_model::run(params, context),

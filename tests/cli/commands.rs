@@ -91,6 +91,27 @@ fn blocks_in_a_folder_are_found_before_anything_runs() {
 }
 
 #[test]
+fn what_a_device_cannot_hold_is_found_with_the_settings_that_it_can() {
+    let project = Project::of(
+        "use std/llama2\nstage words = read_tokenizer { files: \"w\", vocab: 32000 }\n\
+         stage text = read_text { files: \"t.txt\" }\n\
+         let small = llama2.architecture {\n    dim: 512\n    layers: 8\n    heads: 8\n    \
+         ffn: 1408\n    vocab: 32000\n    context: 2048 tokens\n}\n\
+         stage base = pretrain {\n    model: small\n    tokenizer: words\n    data: text\n    \
+         length: 10 steps\n    batch: 8 sequences\n    lr: 1e-3\n}\noutput base\n",
+    );
+    let check = |limit: &str| project.run(&format!("check a.recipe --device-memory {limit}"));
+    check("64GiB").ended(0);
+    let told =
+        ["does-not-fit", "`base` needs", "activations", "help: gradient_checkpointing: true"];
+    check("2.5GiB").ended(1).told(&told);
+    check("1.3GiB").ended(1).told(&["micro_batch: "]);
+    check("0.6GiB").ended(1).told(&["it fits with", "optimizer: paged_adamw { page_budget: "]);
+    check("100MiB").ended(1).told(&["no setting of the stage makes it fit", "over NF4"]);
+    check("24").ended(2).told(&["24GiB"]);
+}
+
+#[test]
 fn models_that_no_task_fits_are_found_before_anything_runs() {
     let project = Project::micro();
     let text = project.read("a.recipe");

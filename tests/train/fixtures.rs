@@ -1,5 +1,7 @@
 //! Small models, rows and runs that the tests of the trainer share.
 
+use std::path::Path;
+
 use llamake::train::data::batch::Batches;
 use llamake::train::data::mixture::Source;
 use llamake::train::data::pack::{IGNORE, Row};
@@ -9,7 +11,7 @@ use llamake::train::model::activations::Keep;
 use llamake::train::model::tensor::Tensor;
 use llamake::train::model::{Head, ModelConfig, Parameters, Transformer, init};
 use llamake::train::objective::next_token::NextToken;
-use llamake::train::optim::{AdamW, Schedule, WarmUp};
+use llamake::train::optim::{AdamW, AdamWState, Bits, Schedule, WarmUp};
 use llamake::train::progress::{Context, Failure, Metrics, Progress};
 use llamake::train::stage::train_loop::{StepReport, TrainState};
 use llamake::train::stage::{BatchSize, Length, Numerics, Training, train_loop};
@@ -86,7 +88,19 @@ pub fn batches(rows: Vec<Row>, sequences: usize) -> Batches {
 }
 
 pub fn adamw() -> AdamW {
-    AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-5, weight_decay: 0.1 }
+    AdamW {
+        beta1: 0.9,
+        beta2: 0.95,
+        eps: 1e-5,
+        weight_decay: 0.1,
+        bits: Bits::Full,
+        page_budget: None,
+    }
+}
+
+/// Moments in memory.
+pub fn moments(model: &Transformer, settings: AdamW) -> AdamWState {
+    AdamWState::new(model, settings, Path::new("")).unwrap()
 }
 
 pub fn training(steps: u64, micro_batch: usize) -> Training {

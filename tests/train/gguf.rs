@@ -131,7 +131,10 @@ fn places_that_lie_are_named() {
     lie(&|parts| parts.tensors[0].sizes = vec![1 << 62, 1 << 62], "impossible sizes");
     lie(&|parts| parts.tensors[0].sizes = vec![1 << 40, 2], "ends at byte");
     lie(&|parts| parts.tensors[0].kind = 8, "q8_0 needs a multiple of 32");
-    lie(&|parts| parts.tensors[0].kind = 12, "tensor `a` is of type Q4_K; F32, F16, BF16 and Q8_0");
+    lie(
+        &|parts| parts.tensors[0].kind = 12,
+        "tensor `a` is of type Q4_K; F32, F16, BF16, Q8_0 and Q4_0",
+    );
     lie(&|parts| parts.tensors[0].kind = 999, "is of type number 999");
     let fact = |key: &str, fact: Fact| {
         let pair = (key.to_string(), fact);

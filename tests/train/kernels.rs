@@ -3,6 +3,7 @@
 //! every instruction set and number of threads.
 
 mod bits;
+mod nf4;
 mod oracle;
 mod segments;
 

@@ -11,7 +11,7 @@ use llamake::train::model::tensor::Stored;
 use llamake::train::model::{ModelConfig, Parameters};
 use llamake::train::stage::train_loop::TrainState;
 
-use super::fixtures::{adamw, assert_close, config, gradients_of, model, rows};
+use super::fixtures::{adamw, assert_close, config, gradients_of, model, moments, rows};
 
 /// Loss and gradients in the order of the table.
 fn reference(
@@ -122,7 +122,8 @@ fn loss_and_gradients_are_those_of_candles_autograd() {
     let rows = rows(5, config.vocab);
     let (loss, gradients) = reference(&config, &model.weights, &rows).unwrap();
     let t = Threads::new(2);
-    let mut state = TrainState::new(&model, adamw(), 64, Keep::Activations);
+    let optimizer = moments(&model, adamw());
+    let mut state = TrainState::new(&model, optimizer, 64, Keep::Activations);
     let report = gradients_of(&mut state, &t, &model, &rows, 3);
     assert!((report.loss - loss).abs() < 1e-5, "loss {} against {loss}", report.loss);
     for (spec, (got, want)) in

@@ -11,23 +11,42 @@ use crate::train::kernels::rope::RopeScaling;
 use crate::train::model::encoding::Encoding;
 use crate::train::model::{Head, ModelConfig};
 use crate::train::stage::export::Target;
+use crate::train::stage::quantize::Codes;
 use crate::train::stage::read_model::ReadModel;
 use crate::train::stage::read_tokenizer::ReadTokenizer;
-use crate::train::stage::{Export, Generate};
+use crate::train::stage::{Export, Generate, Quantize};
 
 pub fn export_of(fields: &Fields<'_>) -> Result<Export> {
-    let dtype = fields.text("dtype")?;
     Ok(Export {
         model: fields.artifact("model")?,
         to: match fields.text("to")?.as_str() {
+            "bnb4" => Target::Bnb4,
             "hf" => Target::Hf,
             "gguf" => Target::Gguf,
             other => bail!("`{other}` is no form of a model"),
         },
-        dtype: match Encoding::named(&dtype) {
-            Some(encoding) => encoding,
-            None => bail!("`{dtype}` is no way to write numbers"),
+        dtype: encoding_of(fields)?,
+    })
+}
+
+fn encoding_of(fields: &Fields<'_>) -> Result<Encoding> {
+    let name = fields.text("dtype")?;
+    match Encoding::named(&name) {
+        Some(encoding) => Ok(encoding),
+        None => bail!("`{name}` is no way to write numbers"),
+    }
+}
+
+pub fn quantize_of(fields: &Fields<'_>) -> Result<Quantize> {
+    Ok(Quantize {
+        model: fields.artifact("model")?,
+        to: match fields.text("to")?.as_str() {
+            "nf4" => Codes::Nf4,
+            other => bail!("`{other}` is no way to quantise a model"),
         },
+        double_quant: fields.flag("double_quant")?,
+        dtype: encoding_of(fields)?,
+        data: fields.optional("data", Fields::artifact)?,
     })
 }
 

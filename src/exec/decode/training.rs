@@ -8,7 +8,7 @@ use crate::lang::value::{Quantity, Unit};
 use crate::train::data::pack::Packing;
 use crate::train::data::vocabulary::Manner;
 use crate::train::model::activations::Keep;
-use crate::train::optim::{AdamW, Schedule, schedule::WarmUp};
+use crate::train::optim::{AdamW, Bits, Schedule, schedule::WarmUp};
 use crate::train::stage::train_tokenizer::TrainTokenizer;
 use crate::train::stage::{BatchSize, Length, Numerics, Pretrain, Sft, Training};
 
@@ -66,7 +66,7 @@ pub fn training_of(fields: &Fields<'_>) -> Result<Training> {
         lr: fields.number("lr")?,
         length: length_of(fields.quantity("length")?)?,
         schedule: fields.within("schedule", schedule_of)?,
-        optimizer: fields.within("optimizer", |_, fields| adamw_of(fields))?,
+        optimizer: fields.within("optimizer", adamw_of)?,
         clip: fields.optional("clip", Fields::number)?,
         numerics: match fields.text("numerics")?.as_str() {
             "exact-f32" => Numerics::ExactF32,
@@ -94,8 +94,16 @@ fn schedule_of(record: &str, fields: &Fields<'_>) -> Result<Schedule> {
     }
 }
 
-fn adamw_of(fields: &Fields<'_>) -> Result<AdamW> {
+fn adamw_of(record: &str, fields: &Fields<'_>) -> Result<AdamW> {
+    let (bits, page_budget) = match record {
+        "adamw" => (Bits::Full, None),
+        "adamw8" => (Bits::Eight, fields.optional("page_budget", Fields::count)?),
+        "paged_adamw" => (Bits::Full, Some(fields.count("page_budget")?)),
+        other => bail!("`{other}` is no optimizer"),
+    };
     Ok(AdamW {
+        bits,
+        page_budget,
         beta1: fields.number("beta1")?,
         beta2: fields.number("beta2")?,
         eps: fields.number("eps")?,

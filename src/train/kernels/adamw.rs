@@ -36,17 +36,51 @@ pub struct Moments<'a> {
 /// Elements that are worth a thread.
 const ELEMENTS_PER_PART: usize = 1 << 14;
 
+/// What a step does to each element.
+#[derive(Clone, Copy)]
+pub(super) struct Constants {
+    keep: f32,
+    rate: f32,
+    root: f32,
+    one_less_1: f32,
+    one_less_2: f32,
+    beta2: f32,
+    eps: f32,
+    scale: f32,
+}
+
+impl Constants {
+    #[inline(always)]
+    pub(super) fn move_one(&self, p: &mut f32, m: &mut f32, v: &mut f32, g: f32) {
+        let g = g * self.scale;
+        *m = self.one_less_1.mul_add(g - *m, *m);
+        *v = (self.one_less_2 * g).mul_add(g, self.beta2 * *v);
+        let denominator = v.sqrt() / self.root + self.eps;
+        *p = self.rate.mul_add(*m / denominator, *p * self.keep);
+    }
+}
+
 impl AdamW {
+    /// Made in f64 and rounded once.
+    pub(super) fn constants(&self) -> Constants {
+        Constants {
+            keep: (1.0 - self.lr * self.weight_decay) as f32,
+            rate: -(self.lr / (1.0 - self.beta1_power)) as f32,
+            root: (1.0 - self.beta2_power).sqrt() as f32,
+            one_less_1: (1.0 - self.beta1) as f32,
+            one_less_2: (1.0 - self.beta2) as f32,
+            beta2: self.beta2 as f32,
+            eps: self.eps as f32,
+            scale: self.gradient_scale,
+        }
+    }
+
     /// Moves one tensor and its moments by one step.
     pub fn step(&self, t: &Threads, param: &mut [f32], gradient: &[f32], moments: Moments) {
         let Moments { first, second } = moments;
         let len = param.len();
         assert_eq!([gradient.len(), first.len(), second.len()], [len; 3]);
-        let keep = (1.0 - self.lr * self.weight_decay) as f32;
-        let rate = -(self.lr / (1.0 - self.beta1_power)) as f32;
-        let root = (1.0 - self.beta2_power).sqrt() as f32;
-        let (one_less_1, one_less_2) = ((1.0 - self.beta1) as f32, (1.0 - self.beta2) as f32);
-        let (beta2, eps, scale) = (self.beta2 as f32, self.eps as f32, self.gradient_scale);
+        let constants = self.constants();
         let (p, m, v) = (Parts::new(param), Parts::new(first), Parts::new(second));
         t.split(len, ELEMENTS_PER_PART, |range| {
             // SAFETY: each range is one thread's.
@@ -57,11 +91,7 @@ impl AdamW {
                 #[inline(always)]
                 || {
                     for (((p, m), v), &g) in p.iter_mut().zip(m).zip(v).zip(gradient) {
-                        let g = g * scale;
-                        *m = one_less_1.mul_add(g - *m, *m);
-                        *v = (one_less_2 * g).mul_add(g, beta2 * *v);
-                        let denominator = v.sqrt() / root + eps;
-                        *p = rate.mul_add(*m / denominator, *p * keep);
+                        constants.move_one(p, m, v, g);
                     }
                 },
             );

@@ -1,9 +1,12 @@
-//! The numbers of a matrix as they lie in memory or in a mapped file: f32, or 16 bits that are
-//! widened where they are used. Widening is exact, so a product has the bits of the same product
-//! over an f32 copy. It knows no shapes and no files.
+//! The numbers of a matrix as they lie in memory or in a mapped file: f32, or 16 or 4 bits that are
+//! widened where they are used. Widening gives the same bits wherever it happens, so a product has
+//! the bits of the same product over an f32 copy. It knows no shapes and no files.
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
+
+use super::device::Isa;
+use super::nf4::Nf4;
 
 /// Borrowed numbers; those of 16 bits are little-endian and need no alignment.
 #[derive(Clone, Copy, Debug)]
@@ -11,6 +14,7 @@ pub enum Elements<'a> {
     F32(&'a [f32]),
     Bf16(&'a [[u8; 2]]),
     F16(&'a [[u8; 2]]),
+    Nf4(Nf4<'a>),
 }
 
 impl<'a> Elements<'a> {
@@ -19,6 +23,7 @@ impl<'a> Elements<'a> {
         match self {
             Elements::F32(floats) => floats.len(),
             Elements::Bf16(halves) | Elements::F16(halves) => halves.len(),
+            Elements::Nf4(blocks) => blocks.len(),
         }
     }
 
@@ -33,11 +38,17 @@ impl<'a> Elements<'a> {
             Elements::F32(floats) => Elements::F32(&floats[count.min(floats.len())..]),
             Elements::Bf16(halves) => Elements::Bf16(&halves[count.min(halves.len())..]),
             Elements::F16(halves) => Elements::F16(&halves[count.min(halves.len())..]),
+            Elements::Nf4(blocks) => Elements::Nf4(blocks.skip(count)),
         }
     }
 
     /// Writes the first numbers as f32, as many as `into` holds.
     pub fn widen(self, into: &mut [f32]) {
+        self.widen_with(Isa::detect(), into);
+    }
+
+    /// The same with a given instruction set.
+    pub(super) fn widen_with(self, isa: Isa, into: &mut [f32]) {
         assert!(self.len() >= into.len(), "more numbers than there are");
         match self {
             Elements::F32(floats) => into.copy_from_slice(&floats[..into.len()]),
@@ -55,6 +66,7 @@ impl<'a> Elements<'a> {
                     aligned[..to.len()].convert_to_f32_slice(to);
                 }
             }
+            Elements::Nf4(blocks) => blocks.widen(isa, into),
         }
     }
 

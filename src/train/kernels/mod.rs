@@ -8,7 +8,9 @@
 //!
 //! | file            | operation                              | order of its sums                 |
 //! |-----------------|----------------------------------------|-----------------------------------|
-//! | `elements`      | numbers of 16 bits widened             | none                              |
+//! | `elements`      | numbers of 16 and 4 bits widened       | none                              |
+//! | `nf4`           | blocks of 4 bits, and back             | mean of scales: f64, ascending    |
+//! | `dynamic8`      | blocks of 8 bits, and back             | none                              |
 //! | `gemm`          | y = x wᵀ, dx = dy w                    | FMA ascending, blocks of 256      |
 //! | `gemm`          | dw += dyᵀ x                            | the same from each row's start    |
 //! | `rms_norm`      | y = x w / √(mean x² + ε), and back     | width: 16 lanes; tokens: as dw    |
@@ -20,6 +22,7 @@
 //! | `embedding`     | rows of a table, and back              | ascending token                   |
 //! | `cross_entropy` | head and loss in blocks of tokens      | 16 lanes; as gemm                 |
 //! | `adamw`         | one step; norm of gradients; clipping  | f64, 16 lanes, pieces of 65,536   |
+//! | `adamw8`        | one step, moments in blocks of 8 bits  | none                              |
 //! | `init`          | normal numbers by counter              | none                              |
 //! | `sample`        | a token from logits                    | 16 lanes; descending probability  |
 //! | `math`          | exp, ln, sin, cos, tanh, sigmoid, silu | Horner by FMA                     |
@@ -38,6 +41,10 @@ pub mod rng;
 
 pub mod elements;
 
+pub mod dynamic8;
+
+pub mod nf4;
+
 pub mod gemm;
 
 pub mod rms_norm;
@@ -55,6 +62,8 @@ pub mod dropout;
 pub mod cross_entropy;
 
 pub mod adamw;
+
+pub mod adamw8;
 
 pub mod init;
 

@@ -123,6 +123,31 @@ impl ModelConfig {
 
     /// The same for weights in another dtype, by torch's name.
     pub fn to_json_in(&self, special: SpecialTokens, dtype: &str) -> String {
+        format!("{:#}\n", self.to_value(special, dtype))
+    }
+
+    /// The same for matrices in NF4, their scales in 8 bits where `double` says so.
+    pub fn to_json_nf4(&self, special: SpecialTokens, dtype: &str, double: bool) -> String {
+        let mut value = self.to_value(special, dtype);
+        value["quantization_config"] = json!({
+            "_load_in_4bit": true,
+            "_load_in_8bit": false,
+            "bnb_4bit_compute_dtype": dtype,
+            "bnb_4bit_quant_storage": "uint8",
+            "bnb_4bit_quant_type": "nf4",
+            "bnb_4bit_use_double_quant": double,
+            "llm_int8_enable_fp32_cpu_offload": false,
+            "llm_int8_has_fp16_weight": false,
+            "llm_int8_skip_modules": null,
+            "llm_int8_threshold": 6.0,
+            "load_in_4bit": true,
+            "load_in_8bit": false,
+            "quant_method": "bitsandbytes",
+        });
+        format!("{value:#}\n")
+    }
+
+    fn to_value(&self, special: SpecialTokens, dtype: &str) -> Value {
         let (parameters, legacy) = rope_json(self.rope, self.rope_scaling);
         let mut value = json!({
             "architectures": ["LlamaForCausalLM"],
@@ -158,7 +183,7 @@ impl ModelConfig {
             value["label2id"] = json!({ "score": 0 });
             value["problem_type"] = json!("regression");
         }
-        format!("{value:#}\n")
+        value
     }
 
     /// Reads a `config.json`; what this trainer does not compute is an error, never ignored.
@@ -328,5 +353,11 @@ fn refuse_unknown_arithmetic(object: &Map<String, Value>) -> Result<(), String> 
             _ => {}
         }
     }
-    Ok(())
+    let method = object.get("quantization_config").and_then(|config| config.get("quant_method"));
+    match method {
+        Some(method) if method != "bitsandbytes" => {
+            Err(format!("its weights are quantised by {method}; only bitsandbytes' NF4 is read"))
+        }
+        _ => Ok(()),
+    }
 }

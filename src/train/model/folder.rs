@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use super::config::{Head, ModelConfig, SpecialTokens};
 use super::encoding::Encoding;
 use super::parameters::Parameters;
+use super::quantized;
 use super::tensor::Stored;
 use super::weights;
 use crate::train::data::chat_template;
@@ -97,20 +98,48 @@ pub fn publish(
     chat_template: Option<&str>,
     encoding: Encoding,
 ) -> Result<(), Failure> {
-    let dtype = match encoding {
-        Encoding::F32 => "float32",
-        Encoding::F16 => "float16",
-        Encoding::Bf16 => "bfloat16",
-        Encoding::Q8_0 => {
-            return Err(Failure::input("a Hugging Face folder cannot hold q8_0")
-                .remedy("choose `to: \"gguf\"`, or `dtype: \"bf16\"`"));
-        }
-    };
-    write_settings(folder, model, tokenizer, chat_template, dtype)?;
-    if let Some(template) = chat_template {
-        write_text(&folder.join("chat_template.jinja"), template)?;
+    if encoding.group() > 1 {
+        let name = encoding.name();
+        return Err(Failure::input(format!("a Hugging Face folder cannot hold {name}"))
+            .remedy("choose `to: \"gguf\"`, or `dtype: \"bf16\"`"));
     }
+    let dtype = quantized::torch_name(encoding);
+    write_settings(folder, model, tokenizer, chat_template, dtype)?;
+    write_template(folder, chat_template)?;
     weights::save_in(folder, &model.config, &model.weights, encoding, LARGEST_FILE)
+}
+
+/// A model whose matrices are in NF4, as transformers writes it with bitsandbytes.
+pub fn publish_nf4(
+    folder: &Path,
+    model: &ModelFolder<Stored>,
+    tokenizer: &Path,
+    chat_template: Option<&str>,
+    encoding: Encoding,
+) -> Result<(), Failure> {
+    if encoding.group() > 1 {
+        let name = encoding.name();
+        return Err(Failure::input(format!("beside NF4 nothing is written in {name}"))
+            .remedy("choose `dtype: \"bf16\"`"));
+    }
+    let ModelFolder { config, special, weights } = model;
+    fs::create_dir_all(folder).map_err(Failure::io(folder))?;
+    let (dtype, double) = (quantized::torch_name(encoding), quantized::is_double(weights));
+    write_text(&folder.join(CONFIG), &config.to_json_nf4(*special, dtype, double))?;
+    write_generation(folder, *special)?;
+    write_tokenizer(folder, tokenizer, chat_template)?;
+    write_template(folder, chat_template)?;
+    weights::save_parts(folder, &quantized::saved(config, weights, encoding), LARGEST_FILE)
+}
+
+/// Bytes of the files in a folder.
+pub fn bytes(folder: &Path) -> Result<u64, Failure> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder).map_err(Failure::io(folder))? {
+        let metadata = entry.and_then(|entry| entry.metadata());
+        bytes += metadata.map_err(Failure::io(folder))?.len();
+    }
+    Ok(bytes)
 }
 
 fn write_settings(
@@ -125,6 +154,11 @@ fn write_settings(
     write_text(&folder.join(CONFIG), &config.to_json_in(*special, dtype))?;
     write_generation(folder, *special)?;
     write_tokenizer(folder, tokenizer, chat_template)
+}
+
+/// The template in a file of its own, where newer programs look for it.
+fn write_template(folder: &Path, chat_template: Option<&str>) -> Result<(), Failure> {
+    chat_template.map_or(Ok(()), |text| write_text(&folder.join("chat_template.jinja"), text))
 }
 
 /// Writes the configuration of another folder, naming the tokens of this tokenizer.

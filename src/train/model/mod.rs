@@ -27,6 +27,7 @@ pub mod lora;
 pub mod parameters;
 pub mod peft;
 pub mod projection;
+pub mod quantized;
 pub mod sample;
 pub mod tensor;
 pub mod trainable;

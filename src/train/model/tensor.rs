@@ -1,5 +1,5 @@
-//! One parameter's numbers: in memory as f32, or in a mapped file as they were stored. Knows bytes;
-//! does not know names or shapes.
+//! One parameter's numbers: in memory as f32, in a mapped file as they were stored, or in blocks of
+//! 4 bits. Knows bytes; does not know names or shapes.
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use memmap2::Mmap;
 
 use crate::train::kernels::Elements;
+use crate::train::kernels::nf4::{Nf4, Scales};
 
 /// What a decoder can compute with.
 pub trait Tensor: Debug {
@@ -46,6 +47,47 @@ pub enum Stored {
         bytes: Range<usize>,
         dtype: Dtype,
     },
+    Nf4(Blocks),
+}
+
+/// Numbers of 4 bits, shared by all clones.
+#[derive(Clone, Debug)]
+pub struct Blocks {
+    packed: Packed,
+    scales: Arc<Scales>,
+    len: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Packed {
+    Memory(Arc<[u8]>),
+    File(Arc<Mmap>, Range<usize>),
+}
+
+impl Blocks {
+    /// `len` numbers in memory.
+    pub fn in_memory(packed: Vec<u8>, scales: Scales, len: usize) -> Blocks {
+        Blocks { packed: Packed::Memory(packed.into()), scales: scales.into(), len }
+    }
+
+    /// `len` numbers whose codes are a part of a mapped file, which must lie inside it.
+    pub fn in_file(map: &Arc<Mmap>, bytes: Range<usize>, scales: Scales, len: usize) -> Blocks {
+        assert!(bytes.end <= map.len());
+        Blocks { packed: Packed::File(map.clone(), bytes), scales: scales.into(), len }
+    }
+
+    /// Two codes a byte.
+    pub fn packed(&self) -> &[u8] {
+        match &self.packed {
+            Packed::Memory(bytes) => bytes,
+            Packed::File(map, bytes) => &map[bytes.clone()],
+        }
+    }
+
+    /// The scales of the blocks.
+    pub fn scales(&self) -> &Scales {
+        &self.scales
+    }
 }
 
 /// How a number is written.
@@ -107,20 +149,23 @@ impl Tensor for Stored {
                     Dtype::Bf16 => Elements::Bf16(bytes.as_chunks().0),
                 }
             }
+            Stored::Nf4(blocks) => {
+                Elements::Nf4(Nf4::new(blocks.packed(), &blocks.scales, blocks.len))
+            }
         }
     }
 
     fn floats(&self) -> &[f32] {
         match self {
             Stored::Memory(floats) => floats,
-            Stored::File { .. } => panic!("a norm that was left in its file"),
+            _ => panic!("a norm that is not in memory"),
         }
     }
 
     fn floats_mut(&mut self) -> &mut [f32] {
         match self {
             Stored::Memory(floats) => floats,
-            Stored::File { .. } => panic!("what lies in a file is never changed"),
+            _ => panic!("only what is in memory as f32 is changed"),
         }
     }
 }

@@ -18,7 +18,8 @@ use serde_json::{Map, json};
 use super::config::ModelConfig;
 use super::encoding::Encoding;
 use super::parameters::{Parameters, TensorSpec, count, table};
-use super::tensor::{self, Stored};
+use super::quantized::{self, Part};
+use super::tensor::{self, Blocks, Stored};
 use crate::train::progress::Failure;
 
 /// The file of a model in one piece.
@@ -59,6 +60,7 @@ pub fn open(folder: &Path, config: &ModelConfig) -> Result<Parameters<Stored>, F
     }
     let table = table(config);
     let tensors = table.iter().map(|spec| match places.remove(spec.name.as_str()) {
+        Some(shard) if shard.holds_codes(spec) => shard.blocks(spec, &mut places),
         Some(shard) => shard.tensor(spec),
         None => Err(fail(format!("tensor `{}` is missing", spec.name))),
     });
@@ -149,6 +151,38 @@ impl Shard {
         Ok(Shard { file, map: Arc::new(map), metadata, start: HEADER_SIZE_BYTES + header })
     }
 
+    /// Whether a matrix is kept in codes of 4 bits.
+    fn holds_codes(&self, spec: &TensorSpec) -> bool {
+        let info = self.metadata.info(&spec.name).expect("the name is this file's");
+        quantized::is_quantised(spec) && info.dtype == Dtype::U8
+    }
+
+    /// A matrix in codes, and what belongs to it, wherever it is.
+    fn blocks(
+        &self,
+        spec: &TensorSpec,
+        places: &mut BTreeMap<String, &Shard>,
+    ) -> Result<Stored, Failure> {
+        let mut take = |part: &str| {
+            let name = format!("{}.{part}", spec.name);
+            places.remove(&name).map(|shard| shard.part(&name))
+        };
+        let codes = self.part(&spec.name);
+        let scales =
+            quantized::read_scales(spec, codes.bytes.len(), &mut take).map_err(|fact| {
+                Failure::input(format!("`{}`: tensor `{}` {fact}", self.file, spec.name))
+            })?;
+        let info = self.metadata.info(&spec.name).expect("the name is this file's");
+        let bytes = self.start + info.data_offsets.0..self.start + info.data_offsets.1;
+        Ok(Stored::Nf4(Blocks::in_file(&self.map, bytes, scales, spec.len())))
+    }
+
+    fn part(&self, name: &str) -> Part<'_> {
+        let info = self.metadata.info(name).expect("the name is this file's");
+        let bytes = self.start + info.data_offsets.0..self.start + info.data_offsets.1;
+        Part { dtype: info.dtype, bytes: &self.map[bytes] }
+    }
+
     fn tensor(&self, spec: &TensorSpec) -> Result<Stored, Failure> {
         let name = &spec.name;
         let fail = |fact: String| Failure::input(format!("`{}`: {fact}", self.file));
@@ -188,37 +222,59 @@ fn follows_from_config(name: &str, config: &ModelConfig) -> bool {
     name.ends_with("rotary_emb.inv_freq") || (config.tied && name == "lm_head.weight")
 }
 
-/// A parameter on its way into a file.
-struct Saved<'a> {
-    spec: &'a TensorSpec,
-    values: &'a [f32],
-    encoding: Encoding,
+/// A tensor on its way into a file.
+pub struct Saved<'a> {
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub content: Content<'a>,
+}
+
+/// What a tensor is written from.
+pub enum Content<'a> {
+    Numbers(&'a [f32], Encoding),
+    Bytes(Dtype, Cow<'a, [u8]>),
 }
 
 impl Saved<'_> {
     fn bytes(&self) -> usize {
-        self.encoding.bytes(self.values.len())
+        match &self.content {
+            Content::Numbers(values, encoding) => encoding.bytes(values.len()),
+            Content::Bytes(_, bytes) => bytes.len(),
+        }
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        match &self.content {
+            Content::Numbers(values, encoding) => encoding.check(&self.name, values),
+            Content::Bytes(..) => Ok(()),
+        }
     }
 }
 
 impl View for &Saved<'_> {
     fn dtype(&self) -> Dtype {
-        match self.encoding {
-            Encoding::F32 => Dtype::F32,
-            Encoding::F16 => Dtype::F16,
-            Encoding::Bf16 => Dtype::BF16,
-            Encoding::Q8_0 => panic!("safetensors have no blocks"),
+        match &self.content {
+            Content::Numbers(_, Encoding::F32) => Dtype::F32,
+            Content::Numbers(_, Encoding::F16) => Dtype::F16,
+            Content::Numbers(_, Encoding::Bf16) => Dtype::BF16,
+            Content::Numbers(_, encoding) => panic!("safetensors have no {}", encoding.name()),
+            Content::Bytes(dtype, _) => *dtype,
         }
     }
 
     fn shape(&self) -> &[usize] {
-        &self.spec.shape
+        &self.shape
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        let mut bytes = Vec::new();
-        self.encoding.encode(self.values, &mut bytes);
-        bytes.into()
+        match &self.content {
+            Content::Numbers(values, encoding) => {
+                let mut bytes = Vec::new();
+                encoding.encode(values, &mut bytes);
+                bytes.into()
+            }
+            Content::Bytes(_, bytes) => Cow::Borrowed(bytes),
+        }
     }
 
     fn data_len(&self) -> usize {
@@ -228,8 +284,7 @@ impl View for &Saved<'_> {
 
 /// Writes weights as f32 into one file, one tensor at a time.
 pub fn save(path: &Path, config: &ModelConfig, weights: &Parameters) -> Result<(), Failure> {
-    let table = table(config);
-    save_tensors(path, &saved(&table, weights, Encoding::F32))
+    save_tensors(path, &saved(config, weights, Encoding::F32))
 }
 
 /// Writes weights to a folder: one file, or several of at most `largest` bytes with an index.
@@ -240,18 +295,21 @@ pub fn save_in(
     encoding: Encoding,
     largest: usize,
 ) -> Result<(), Failure> {
-    let table = table(config);
-    let saved = saved(&table, weights, encoding);
-    saved.iter().try_for_each(|one| encoding.check(&one.spec.name, one.values))?;
-    let parts = parts(&saved, largest);
+    save_parts(folder, &saved(config, weights, encoding), largest)
+}
+
+/// Writes tensors to a folder: one file, or several of at most `largest` bytes with an index.
+pub fn save_parts(folder: &Path, saved: &[Saved<'_>], largest: usize) -> Result<(), Failure> {
+    saved.iter().try_for_each(Saved::check)?;
+    let parts = parts(saved, largest);
     if parts.len() == 1 {
-        return save_tensors(&folder.join(WHOLE), &saved);
+        return save_tensors(&folder.join(WHOLE), saved);
     }
     let mut places = Map::new();
     for (at, part) in parts.iter().enumerate() {
         let file = format!("model-{:05}-of-{:05}.safetensors", at + 1, parts.len());
         save_tensors(&folder.join(&file), part)?;
-        places.extend(part.iter().map(|one| (one.spec.name.clone(), json!(file))));
+        places.extend(part.iter().map(|one| (one.name.clone(), json!(file))));
     }
     let total: usize = saved.iter().map(|one| one.bytes()).sum();
     let index = json!({ "metadata": { "total_size": total }, "weight_map": places });
@@ -265,18 +323,22 @@ pub(super) fn save_table(
     table: &[TensorSpec],
     tensors: &[&[f32]],
 ) -> Result<(), Failure> {
-    let encoding = Encoding::F32;
-    let saved = table.iter().zip(tensors).map(|(spec, values)| Saved { spec, values, encoding });
+    let saved = table.iter().zip(tensors).map(|(spec, values)| Saved {
+        name: spec.name.clone(),
+        shape: spec.shape.clone(),
+        content: Content::Numbers(values, Encoding::F32),
+    });
     save_tensors(path, &saved.collect::<Vec<_>>())
 }
 
-fn saved<'a>(
-    table: &'a [TensorSpec],
-    weights: &'a Parameters,
-    encoding: Encoding,
-) -> Vec<Saved<'a>> {
-    let tensors = table.iter().zip(weights.tensors());
-    tensors.map(|(spec, values)| Saved { spec, values, encoding }).collect()
+fn saved<'a>(config: &ModelConfig, weights: &'a Parameters, encoding: Encoding) -> Vec<Saved<'a>> {
+    let tensors = table(config).into_iter().zip(weights.tensors());
+    let saved = tensors.map(|(TensorSpec { name, shape, .. }, values)| Saved {
+        name,
+        shape,
+        content: Content::Numbers(values, encoding),
+    });
+    saved.collect()
 }
 
 /// Tensors in their order, as many to a part as fit; a larger one is a part of its own.
@@ -295,7 +357,7 @@ fn parts<'s, 'a>(saved: &'s [Saved<'a>], largest: usize) -> Vec<&'s [Saved<'a>]>
 
 /// One file, under the mark that transformers asks for.
 fn save_tensors(path: &Path, saved: &[Saved<'_>]) -> Result<(), Failure> {
-    let tensors = saved.iter().map(|one| (one.spec.name.as_str(), one));
+    let tensors = saved.iter().map(|one| (one.name.as_str(), one));
     let mark = HashMap::from([("format".to_string(), "pt".to_string())]);
     safetensors::serialize_to_file(tensors, Some(mark), path).map_err(|error| match error {
         safetensors::SafeTensorError::IoError(error) => Failure::io(path)(error),

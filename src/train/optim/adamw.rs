@@ -1,19 +1,29 @@
 //! AdamW over all that a decoder learns, with its moments (Loshchilov and Hutter, "Decoupled
 //! weight decay regularization", 2019). Norm weights are not decayed, as in Hugging Face's trainer;
-//! embeddings are. Knows no schedule. Left out: AMSGrad, Nesterov, a maximum of the update.
+//! embeddings are. Knows no schedule, and not where moments lie. Left out: AMSGrad, Nesterov, a
+//! maximum of the update.
 
-use crate::train::kernels::Threads;
+use std::path::Path;
+
+use super::moments::{Bits, Moment, Moved, Paging, moments};
 use crate::train::kernels::adamw::{self, Moments};
+use crate::train::kernels::{Threads, adamw8};
 use crate::train::model::parameters::Role;
 use crate::train::model::{Trainable, Transformer};
+use crate::train::progress::Failure;
 
-/// The settings of the optimizer, named as `adamw` in `std/train` names them.
+/// The settings of the optimizer, named as `adamw`, `adamw8` and `paged_adamw` in `std/train` name
+/// them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamW {
     pub beta1: f64,
     pub beta2: f64,
     pub eps: f64,
     pub weight_decay: f64,
+    /// How wide moments are kept.
+    pub bits: Bits,
+    /// Bytes of moments that stay in memory; all of them without it.
+    pub page_budget: Option<u64>,
 }
 
 /// Norms, and the magnitudes of an adapter, are what they are without a pull to zero.
@@ -27,23 +37,32 @@ pub struct AdamWState {
     settings: AdamW,
     /// Which tensors are decayed, in the order of the table.
     decayed: Vec<bool>,
-    pub first: Trainable,
-    pub second: Trainable,
+    pub first: Vec<Moment>,
+    pub second: Vec<Moment>,
     pub beta1_power: f64,
     pub beta2_power: f64,
 }
 
 impl AdamWState {
-    /// Moments at zero, allocated once.
-    pub fn new(model: &Transformer, settings: AdamW) -> AdamWState {
-        AdamWState {
+    /// Moments at zero, made once; those beyond the budget lie in a file in `folder`.
+    pub fn new(model: &Transformer, settings: AdamW, folder: &Path) -> Result<AdamWState, Failure> {
+        let table = model.table();
+        let sizes: Vec<usize> = table.iter().map(|spec| spec.len()).collect();
+        let paging = settings.page_budget.map(|budget| Paging { budget, folder });
+        let [first, second] = moments(&sizes, settings.bits, paging)?;
+        Ok(AdamWState {
             settings,
-            decayed: model.table().iter().map(|spec| decays(spec.role)).collect(),
-            first: Trainable::zeros(model),
-            second: Trainable::zeros(model),
+            decayed: table.iter().map(|spec| decays(spec.role)).collect(),
+            first,
+            second,
             beta1_power: 1.0,
             beta2_power: 1.0,
-        }
+        })
+    }
+
+    /// What a checkpoint keeps of the moments.
+    pub fn words_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
+        self.first.iter_mut().chain(&mut self.second).map(Moment::words_mut)
     }
 
     /// Moves every weight by one step at rate `lr`; gradients count `gradient_scale` times.
@@ -55,11 +74,11 @@ impl AdamWState {
         lr: f64,
         gradient_scale: f32,
     ) {
-        let AdamW { beta1, beta2, eps, weight_decay } = self.settings;
+        let AdamW { beta1, beta2, eps, weight_decay, .. } = self.settings;
         self.beta1_power *= beta1;
         self.beta2_power *= beta2;
         let (beta1_power, beta2_power) = (self.beta1_power, self.beta2_power);
-        let moments = self.first.tensors_mut().into_iter().zip(self.second.tensors_mut());
+        let moments = self.first.iter_mut().zip(&mut self.second);
         let pairs = model.trainable_mut().into_iter().zip(gradients.tensors());
         for (((weight, gradient), (first, second)), decayed) in
             pairs.zip(moments).zip(&self.decayed)
@@ -75,7 +94,15 @@ impl AdamWState {
                 beta2_power,
                 gradient_scale,
             };
-            step.step(t, weight, gradient, Moments { first, second });
+            match (first.moved(), second.moved()) {
+                (Moved::Floats(first), Moved::Floats(second)) => {
+                    step.step(t, weight, gradient, Moments { first, second });
+                }
+                (Moved::Blocks(first), Moved::Blocks(second)) => {
+                    adamw8::step(&step, t, weight, gradient, first, second);
+                }
+                _ => unreachable!("both moments are kept alike"),
+            }
         }
         model.settle(t);
     }

@@ -2,7 +2,9 @@
 
 pub mod adamw;
 pub mod clip;
+pub mod moments;
 pub mod schedule;
 
 pub use adamw::{AdamW, AdamWState};
+pub use moments::Bits;
 pub use schedule::{Schedule, WarmUp};

@@ -116,8 +116,7 @@ impl From<io::Error> for Fault {
 impl Trained<'_> {
     fn tensors(&mut self) -> Vec<&mut [f32]> {
         let mut tensors = self.model.trainable_mut();
-        tensors.extend(self.optimizer.first.tensors_mut());
-        tensors.extend(self.optimizer.second.tensors_mut());
+        tensors.extend(self.optimizer.words_mut());
         tensors.extend(self.objective.memory().1);
         tensors
     }

@@ -7,21 +7,23 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use super::quantize;
 use crate::train::data::chat::{ChatFormat, Template};
 use crate::train::data::jinja::without_generation_marks;
 use crate::train::data::pack::Row;
 use crate::train::data::rows::Message;
 use crate::train::data::tokenizer::Tokenizer;
-use crate::train::kernels::Threads;
 use crate::train::kernels::gemm::linear;
+use crate::train::kernels::{Threads, nf4};
 use crate::train::model::activations::Activations;
 use crate::train::model::encoding::Encoding;
 use crate::train::model::folder::{self, ModelFolder};
 use crate::train::model::gguf::layout::laid;
 use crate::train::model::gguf::{self, file::Mapped, vocabulary};
 use crate::train::model::parameters::table;
-use crate::train::model::tensor::Tensor;
-use crate::train::model::{Batch, ModelConfig, SpecialTokens, Transformer};
+use crate::train::model::quantized::Form;
+use crate::train::model::tensor::{Stored, Tensor};
+use crate::train::model::{Anywhere, Batch, ModelConfig, SpecialTokens, Transformer};
 use crate::train::progress::{Context, Failure, Metrics};
 
 /// Whose form a model is written in.
@@ -29,6 +31,8 @@ use crate::train::progress::{Context, Failure, Metrics};
 pub enum Target {
     /// A folder as Hugging Face lays it out.
     Hf,
+    /// The same with matrices in NF4, as transformers writes it with bitsandbytes.
+    Bnb4,
     /// A file as llama.cpp reads it.
     Gguf,
 }
@@ -47,7 +51,7 @@ pub const GGUF_FILE: &str = "model.gguf";
 
 /// A model with all that goes with it.
 struct Source {
-    model: ModelFolder,
+    model: ModelFolder<Stored>,
     tokenizer: Tokenizer,
     /// Where the tokenizer's files lie.
     files: PathBuf,
@@ -58,15 +62,7 @@ struct Source {
 
 impl Source {
     fn open(path: &Path) -> Result<Source, Failure> {
-        let (model, tokenizer, chat_template) = match path.is_dir() {
-            true => {
-                (folder::read(path)?, Tokenizer::load(path)?, folder::read_chat_template(path)?)
-            }
-            false => {
-                let gguf::GgufModel { model, tokenizer, chat_template } = gguf::read(path)?;
-                (model, tokenizer, chat_template)
-            }
-        };
+        let Anywhere { model, tokenizer, chat_template } = Anywhere::open(path)?;
         let (entries, rows) = (tokenizer.vocab(), model.config.vocab);
         if entries > rows {
             let path = path.display();
@@ -98,42 +94,46 @@ pub fn run(params: &Export, context: &mut Context<'_>) -> Result<Metrics, Failur
     std::fs::create_dir_all(&out).map_err(Failure::io(&out))?;
     // Only transformers knows its marks; where there are none the template stays as it is.
     let chat_template = match params.to {
-        Target::Hf => chat_template,
+        Target::Bnb4 | Target::Hf => chat_template,
         Target::Gguf => chat_template.as_deref().map(without_generation_marks),
     };
     let template = chat_template.as_deref();
+    let mut unit = params.dtype.unit();
     let written = match params.to {
+        Target::Bnb4 => {
+            let form = Form { encoding: params.dtype, double: true };
+            let model = quantize::nf4(&model, form, context)?;
+            folder::publish_nf4(&out, &model, &files, template, params.dtype)?;
+            quantize::compare_nf4(&out, &model)?;
+            unit += nf4::UNIT;
+            Source::open(&out)?
+        }
         Target::Hf => {
+            let model = in_memory(model);
             folder::publish(&out, &model, &files, template, params.dtype)?;
             compare_folder(&out, &model, params.dtype)?;
-            drop(model);
             Source::open(&out)?
         }
         Target::Gguf => {
+            let model = in_memory(model);
             let path = out.join(GGUF_FILE);
             let facts = vocabulary::facts_of(&tokenizer, template, model.config.vocab)?;
             gguf::write(&path, &model, facts, params.dtype, context.progress)?;
             compare_gguf(&path, &model, params.dtype)?;
-            drop(model);
             Source::open(&path)?
         }
     };
     compare_texts(&tokenizer, &written.tokenizer)?;
     compare_template(&tokenizer, template, &written)?;
     let (after, written) = logits(&threads, written.model, &tokens);
-    let moved = compare_logits(&before, &after, params.dtype, written.config.layers)?;
-    let bytes = size(&out)?;
+    let moved = compare_logits(&before, &after, unit, written.config.layers)?;
+    let bytes = folder::bytes(&out)?;
     Ok(vec![("bytes".into(), bytes as f64), ("largest_logit_error".into(), moved)])
 }
 
-/// Bytes of the files in a folder.
-fn size(folder: &Path) -> Result<u64, Failure> {
-    let mut bytes = 0;
-    for entry in std::fs::read_dir(folder).map_err(Failure::io(folder))? {
-        let metadata = entry.and_then(|entry| entry.metadata());
-        bytes += metadata.map_err(Failure::io(folder))?.len();
-    }
-    Ok(bytes)
+fn in_memory(model: ModelFolder<Stored>) -> ModelFolder {
+    let ModelFolder { config, special, weights } = model;
+    ModelFolder { config, special, weights: weights.map(Stored::into_floats) }
 }
 
 /// Tokens from all over the vocabulary.
@@ -144,7 +144,11 @@ fn probe(config: &ModelConfig, special: SpecialTokens) -> Vec<u32> {
 }
 
 /// The logits of every position; gives the model back.
-fn logits(threads: &Threads, model: ModelFolder, tokens: &[u32]) -> (Vec<f32>, ModelFolder) {
+fn logits(
+    threads: &Threads,
+    model: ModelFolder<Stored>,
+    tokens: &[u32],
+) -> (Vec<f32>, ModelFolder<Stored>) {
     let ModelFolder { config, special, weights } = model;
     let model = Transformer::new(config, weights, tokens.len());
     let segment = 0..tokens.len();
@@ -155,7 +159,7 @@ fn logits(threads: &Threads, model: ModelFolder, tokens: &[u32]) -> (Vec<f32>, M
     let (d, v) = (model.config.dim, model.config.vocab);
     let mut logits_tv = vec![0.0; tokens.len() * v];
     linear(threads, &a.hidden_td, model.weights.head(), &mut logits_tv, [tokens.len(), d, v]);
-    let (config, weights) = model.into_parts();
+    let Transformer { config, weights, .. } = model;
     (logits_tv, ModelFolder { config, special, weights })
 }
 
@@ -287,23 +291,15 @@ fn template_of(jinja: &str, tokenizer: &Tokenizer) -> Template {
 
 /// How far a logit may move, as a share of the largest: sixteen roundings for each of √(blocks)
 /// independent errors. What is not rounded may not move at all.
-fn compare_logits(
-    before: &[f32],
-    after: &[f32],
-    encoding: Encoding,
-    layers: usize,
-) -> Result<f64, Failure> {
+fn compare_logits(before: &[f32], after: &[f32], unit: f64, layers: usize) -> Result<f64, Failure> {
     let difference = |(a, b): (&f32, &f32)| (f64::from(*a) - f64::from(*b)).abs();
     let moved = before.iter().zip(after).map(difference).fold(0.0, f64::max);
     let largest = before.iter().map(|logit| f64::from(logit.abs())).fold(0.0, f64::max);
-    let allowed = 16.0 * encoding.unit() * (layers as f64).sqrt() * largest;
+    let allowed = 16.0 * unit * (layers as f64).sqrt() * largest;
     let finite = after.iter().all(|logit| logit.is_finite());
     if finite && moved <= allowed {
         return Ok(moved);
     }
-    Err(Failure::input(format!(
-        "in {} a logit moves by {moved:.3}, and rounding explains {allowed:.3}",
-        encoding.name()
-    ))
-    .remedy("choose a wider `dtype`"))
+    Err(Failure::input(format!("a logit moves by {moved:.3}, and rounding explains {allowed:.3}"))
+        .remedy("choose a wider `dtype`"))
 }

@@ -93,7 +93,9 @@ pub fn train(
     let t = context.kernels();
     let at_once = training.micro_batch.min(objective.sequences());
     let tokens = at_once * objective.longest();
-    let mut state = TrainState::new(model, training.optimizer, tokens, training.keep);
+    let folder = context.attempt.as_ref().map_or(&context.out, |attempt| &attempt.folder);
+    let optimizer = AdamWState::new(model, training.optimizer, folder)?;
+    let mut state = TrainState::new(model, optimizer, tokens, training.keep);
     let mut saver = context.attempt.clone().map(Saver::new);
     let mut at = Position { steps, ..Position::default() };
     if let Some(saver) = &saver {
@@ -243,10 +245,15 @@ impl Saver {
 
 impl TrainState {
     /// Room for parts of at most `tokens` tokens.
-    pub fn new(model: &Transformer, optimizer: AdamW, tokens: usize, keep: Keep) -> TrainState {
+    pub fn new(
+        model: &Transformer,
+        optimizer: AdamWState,
+        tokens: usize,
+        keep: Keep,
+    ) -> TrainState {
         TrainState {
             gradients: Trainable::gradients(model),
-            optimizer: AdamWState::new(model, optimizer),
+            optimizer,
             activations: Activations::for_training(&model.config, tokens, keep),
             draws: Draws::default(),
         }

@@ -49,14 +49,14 @@ impl<'a> View<'a> {
         View { data: self.data.skip(rows * self.row + columns * self.column), ..self }
     }
 
-    /// A matrix of f32 as it lies. Only weights are kept in 16 bits, and they stand on the right.
+    /// A matrix of f32 as it lies. Only weights have fewer bits, and they stand on the right.
     fn floats(self) -> Floats<'a> {
-        let Elements::F32(data) = self.data else { panic!("a left matrix of 16 bits") };
+        let Elements::F32(data) = self.data else { panic!("a left matrix that is not f32") };
         Floats { data, row: self.row, column: self.column }
     }
 
     /// The first `rows` and `columns` as f32: as they lie, or widened into `room`.
-    fn widened(self, rows: usize, columns: usize, room: &'a mut Buffer) -> Floats<'a> {
+    fn widened(self, isa: Isa, [rows, columns]: [usize; 2], room: &'a mut Buffer) -> Floats<'a> {
         if let Elements::F32(_) = self.data {
             return self.floats();
         }
@@ -65,7 +65,7 @@ impl<'a> View<'a> {
             if by_row { (rows, columns, self.row) } else { (columns, rows, self.column) };
         let widened = room.floats(lines * length);
         for (line, to) in widened.chunks_exact_mut(length).enumerate() {
-            self.data.skip(line * stride).widen(to);
+            self.data.skip(line * stride).widen_with(isa, to);
         }
         let [row, column] = if by_row { [length, 1] } else { [1, length] };
         Floats { data: widened, row, column }
@@ -123,7 +123,7 @@ pub(crate) unsafe fn product(
             let sink = if at == 0 { sink } else { Sink::Add };
             for columns in chunks(c.columns, COLUMN_CHUNK) {
                 let b = b.skip(block.start, columns.start);
-                let b = b.widened(block.len(), columns.len(), widened);
+                let b = b.widened(isa, [block.len(), columns.len()], widened);
                 let panels = pack_panels(isa, b, block.len(), columns.len(), packed_b);
                 for rows in chunks(c.rows, ROW_CHUNK) {
                     let a = a.skip(rows.start, block.start).floats();

@@ -234,12 +234,16 @@ fn check_order(places: &[Place<'_>], alignment: usize, length: usize) -> Result<
 }
 
 /// ggml's numbers for the types that can be read.
-const ENCODINGS: [(u32, Encoding); 4] =
-    [(0, Encoding::F32), (1, Encoding::F16), (30, Encoding::Bf16), (8, Encoding::Q8_0)];
+const ENCODINGS: [(u32, Encoding); 5] = [
+    (0, Encoding::F32),
+    (1, Encoding::F16),
+    (2, Encoding::Q4_0),
+    (8, Encoding::Q8_0),
+    (30, Encoding::Bf16),
+];
 
 /// Those that cannot, so that a message can name them.
-const OTHERS: [(u32, &str); 30] = [
-    (2, "Q4_0"),
+const OTHERS: [(u32, &str); 29] = [
     (3, "Q4_1"),
     (6, "Q5_0"),
     (7, "Q5_1"),
@@ -277,7 +281,7 @@ fn encoding_of(kind: u32) -> Result<Encoding, String> {
     }
     let name = OTHERS.iter().find(|(number, _)| *number == kind).map(|(_, name)| *name);
     let name = name.map_or_else(|| format!("number {kind}"), str::to_string);
-    Err(format!("is of type {name}; F32, F16, BF16 and Q8_0 can be read"))
+    Err(format!("is of type {name}; F32, F16, BF16, Q8_0 and Q4_0 can be read"))
 }
 
 /// ggml's number for an encoding.

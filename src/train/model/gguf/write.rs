@@ -19,6 +19,7 @@ fn file_type(encoding: Encoding) -> u32 {
     match encoding {
         Encoding::F32 => 0,
         Encoding::F16 => 1,
+        Encoding::Q4_0 => 2,
         Encoding::Q8_0 => 7,
         Encoding::Bf16 => 32,
     }
@@ -153,7 +154,7 @@ fn facts_of(
     ];
     facts.extend(shape::facts_of(&model.config));
     facts.push(("general.file_type".to_string(), Fact::U32(file_type(encoding))));
-    if encoding == Encoding::Q8_0 {
+    if encoding.group() > 1 {
         facts.push(("general.quantization_version".to_string(), Fact::U32(BLOCKS_VERSION)));
     }
     facts.extend(tokenizer);
