@@ -224,6 +224,8 @@ pub enum Format {
     Hf,
     /// A file for llama.cpp
     Gguf,
+    /// A PEFT adapter folder
+    Peft,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

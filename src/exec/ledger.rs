@@ -19,7 +19,9 @@ use super::fits;
 pub fn demand(action: &Action) -> Demand {
     let threads = match action.kind.as_str() {
         "context_distill" | "ghost_attention" | "rejection_sampling" => usize::MAX,
-        "pretrain" | "sft" | "reward_model" | "dpo" | "grpo" | "ppo" => usize::MAX,
+        "lora" | "merge" | "pretrain" | "sft" | "reward_model" | "dpo" | "grpo" | "ppo" => {
+            usize::MAX
+        }
         "eval" | "export" | "generate" | "train_tokenizer" => usize::MAX,
         _ => 1,
     };
@@ -68,7 +70,8 @@ fn shape(module: &Module, stage: &Stage) -> Option<ModelConfig> {
         if let Some(model) = stage.params.get("model").or(stage.params.get("is")) {
             return architecture(model);
         }
-        let Some(Value::Artifact(init)) = stage.params.get("init") else { return None };
+        let init = stage.params.get("init").or(stage.params.get("base"));
+        let Some(Value::Artifact(init)) = init else { return None };
         stage = &module.stages[init.stage.0 as usize];
     }
     None

@@ -18,10 +18,11 @@ use crate::train::stage::{Export, Generate};
 pub fn export_of(fields: &Fields<'_>) -> Result<Export> {
     let dtype = fields.text("dtype")?;
     Ok(Export {
-        model: fields.artifact("model")?,
+        model: fields.model("model")?,
         to: match fields.text("to")?.as_str() {
             "hf" => Target::Hf,
             "gguf" => Target::Gguf,
+            "peft" => Target::Peft,
             other => bail!("`{other}` is no form of a model"),
         },
         dtype: match Encoding::named(&dtype) {
@@ -33,7 +34,7 @@ pub fn export_of(fields: &Fields<'_>) -> Result<Export> {
 
 pub fn generate_of(fields: &Fields<'_>) -> Result<Generate> {
     Ok(Generate {
-        model: fields.artifact("model")?,
+        model: fields.model("model")?,
         prompts: fields.artifact("prompts")?,
         samples: fields.size("samples")?,
         max_answer: fields.size("max_answer")?,
