@@ -168,7 +168,8 @@ impl Exam {
     fn params(&self, models: &[&str], tasks: Vec<Task>) -> Params {
         let place = |name: &&str| {
             let trained = self.at(name).join("out");
-            (name.to_string(), if trained.is_dir() { trained } else { self.at(name) })
+            let path = if trained.is_dir() { trained } else { self.at(name) };
+            (name.to_string(), path.into())
         };
         Params { models: models.iter().map(place).collect(), tasks, limit: None, seed: 5 }
     }

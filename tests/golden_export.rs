@@ -130,6 +130,7 @@ fn exported(model: &Path, to: Target, dtype: Encoding, out: &Path) -> PathBuf {
     match to {
         Target::Bnb4 | Target::Hf => out.join("out"),
         Target::Gguf => out.join("out").join(GGUF_FILE),
+        Target::Peft => unreachable!("a whole model is no adapter"),
     }
 }
 
@@ -181,6 +182,7 @@ fn make_all(model: &Path, root: &Path, ids: &[Vec<i64>]) -> Vec<Made> {
             let read = match to {
                 Target::Bnb4 | Target::Hf => folder::read(&path).unwrap(),
                 Target::Gguf => gguf::read(&path).unwrap().model,
+                Target::Peft => unreachable!("a whole model is no adapter"),
             };
             let claims = folder.join("claims.safetensors");
             write_claims(&claims, read, ids);

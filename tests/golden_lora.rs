@@ -8,11 +8,11 @@ use llamake::train::model::activations::{Activations, Keep};
 use llamake::train::model::parameters::{Role, table};
 use llamake::train::model::tensor::Stored;
 use llamake::train::model::{Batch, Transformer, peft};
-use llamake::train::optim::AdamW;
+use llamake::train::optim::{AdamW, Bits};
 use llamake::train::stage::train_loop::TrainState;
 
 use crate::golden::{Case, Tensors, base, cases};
-use crate::train::fixtures::{assert_close, gradients_of};
+use crate::train::fixtures::{assert_close, gradients_of, moments};
 
 /// The base of a case under one of its adapters.
 fn adapted(case: &Case, t: &Threads, folder: &str) -> Transformer {

@@ -229,6 +229,8 @@ pub enum Format {
     Gguf,
     /// A Hugging Face model folder with matrices in bitsandbytes' NF4
     Bnb4,
+    /// A PEFT adapter folder
+    Peft,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -10,12 +10,14 @@ use super::exit::{fail, tell};
 use super::machine::executor;
 use super::plan::{Assessed, assessed_for_one};
 use super::{Exit, args};
+use crate::build::action::ActionId;
 use crate::build::examine::{Examiner, Finding};
 use crate::build::executor::Failure;
 use crate::build::store::ActionResult;
 use crate::build::verdict::Verdict;
-use crate::lang::value::SINGLE_PORT;
+use crate::lang::value::{SINGLE_PORT, Value};
 use crate::train::model::anywhere::is_gguf;
+use crate::train::model::{ModelPath, peft};
 
 /// A stage's result, or what to do about its absence.
 pub fn find(
@@ -44,16 +46,16 @@ pub fn find(
     })
 }
 
-/// A model folder or GGUF file that was named, or the folder that a stage made; with what keeps it
-/// in place.
+/// A model folder or GGUF file that was named, or what a stage made: a model, or an adapter with its
+/// base; with what keeps it in place.
 pub fn model(
     flags: &args::Recipe,
     words: &[String],
-) -> Result<Result<(PathBuf, Option<TempDir>), Exit>> {
+) -> Result<Result<(ModelPath, Option<TempDir>), Exit>> {
     if let [only] = words
         && (Path::new(only).join("config.json").is_file() || is_gguf(Path::new(only)))
     {
-        return Ok(Ok((only.into(), None)));
+        return Ok(Ok((PathBuf::from(only).into(), None)));
     }
     let (found, result) = match find(flags, words)? {
         Ok(found) => found,
@@ -67,11 +69,30 @@ pub fn model(
         return Ok(Err(fail(&[Failure::new(format!("`{stage}` makes no model"))])));
     };
     let place = found.store.blobs().lay_out(manifest, &place)?;
+    if place.join(peft::CONFIG).is_file() {
+        let base = base_of(&found, found.plan.wanted[0].action, &kept.path().join("base"))?;
+        return Ok(base.map(|base| (ModelPath { base, adapter: Some(place) }, Some(kept))));
+    }
     if !place.join("config.json").is_file() {
         let kinds = "name a stage that makes a model, a model folder or a `.gguf` file";
         return Ok(Err(fail(&[Failure::new(format!("`{stage}` makes no model")).remedy(kinds)])));
     }
-    Ok(Ok((place, Some(kept))))
+    Ok(Ok((place.into(), Some(kept))))
+}
+
+/// Lays out the base of an adapter, which the stage that made it names.
+fn base_of(found: &Assessed, id: ActionId, place: &Path) -> Result<Result<PathBuf, Exit>> {
+    let Some(Value::Artifact(base)) = found.plan.action(id).params.get("base") else {
+        let fact = format!("`{}` makes an adapter of no base", found.plan.action(id).name);
+        return Ok(Err(fail(&[Failure::new(fact)])));
+    };
+    let results = match results(found) {
+        Ok(results) => results,
+        Err(failure) => return Ok(Err(fail(&[failure]))),
+    };
+    let origin = found.plan.origin(base.stage);
+    let result = results[origin.0 as usize].as_ref().expect("what stands on it is fresh");
+    Ok(Ok(found.store.blobs().lay_out(&result.ports[&base.port], place)?))
 }
 
 /// The results of all fresh actions.

@@ -1,4 +1,4 @@
-//! `llamake export STAGE|DIR|FILE PATH --to hf|gguf|bnb4`: a model in the form of other programs.
+//! `llamake export STAGE|DIR|FILE PATH --to hf|gguf|bnb4|peft`: a model in another program's form.
 
 use std::path::{Path, PathBuf};
 
@@ -47,7 +47,7 @@ pub fn run(args: &args::Export) -> Result<Exit> {
 fn check_place(path: &Path, format: args::Format) -> Result<()> {
     let empty = || path.read_dir().is_ok_and(|mut entries| entries.next().is_none());
     match format {
-        args::Format::Hf | args::Format::Bnb4 if path.exists() && !empty() => {
+        args::Format::Hf | args::Format::Bnb4 | args::Format::Peft if path.exists() && !empty() => {
             bail!("`{}` is there already; name a new folder", path.display())
         }
         args::Format::Gguf if path.exists() => {
@@ -64,7 +64,7 @@ fn check_place(path: &Path, format: args::Format) -> Result<()> {
 fn put(made: &Path, path: &Path, format: args::Format) -> std::io::Result<()> {
     match format {
         args::Format::Gguf => std::fs::rename(made.join(GGUF_FILE), path),
-        args::Format::Hf | args::Format::Bnb4 => {
+        args::Format::Hf | args::Format::Bnb4 | args::Format::Peft => {
             if path.exists() {
                 std::fs::remove_dir(path)?;
             }
@@ -79,6 +79,7 @@ impl args::Format {
             args::Format::Bnb4 => Target::Bnb4,
             args::Format::Hf => Target::Hf,
             args::Format::Gguf => Target::Gguf,
+            args::Format::Peft => Target::Peft,
         }
     }
 }

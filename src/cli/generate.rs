@@ -14,7 +14,7 @@ use crate::train::progress::Progress;
 
 /// Answers one prompt.
 pub fn run(args: &args::Generate) -> Result<Exit> {
-    let (folder, _kept) = match artifact::model(&args.recipe, &args.model)? {
+    let (place, _kept) = match artifact::model(&args.recipe, &args.model)? {
         Ok(found) => found,
         Err(exit) => return Ok(exit),
     };
@@ -35,8 +35,11 @@ pub fn run(args: &args::Generate) -> Result<Exit> {
     let top_p = args.top_p.unwrap_or(1.0);
     anyhow::ensure!(top_p > 0.0 && top_p <= 1.0, "`--top-p` lies above 0 and at most at 1");
     anyhow::ensure!(args.top_k != Some(0), "`--top-k` is at least 1");
-    let answered = Examinee::open(&folder, Threads::with_isa(threads, isa()?))
-        .and_then(|model| model.ask(std::slice::from_ref(&args.prompt), manner, &mut quiet));
+    let kernels = Threads::with_isa(threads, isa()?);
+    let answered = Examinee::open(&place.base, kernels).and_then(|mut model| {
+        model.wear(place.adapter.as_deref())?;
+        model.ask(std::slice::from_ref(&args.prompt), manner, &mut quiet)
+    });
     match answered {
         Ok(answers) => {
             out(&format!("{}\n", answers[0].text));

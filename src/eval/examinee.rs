@@ -7,13 +7,15 @@ use super::wording::Wording;
 use crate::train::kernels::Threads;
 use crate::train::kernels::sample::Sampling;
 use crate::train::model::sample::{GenerateOptions, Generated, as_row};
-use crate::train::model::{Anywhere, LoadedModel};
+use crate::train::model::{Anywhere, LoadedModel, folder};
 use crate::train::progress::{Failure, Progress};
 
 /// A model ready to be asked.
 pub struct Examinee {
     pub wording: Wording,
     model: LoadedModel,
+    /// The template that the model carries without an adapter.
+    chat_template: Option<String>,
 }
 
 /// What it said, and whether it ended by itself.
@@ -42,8 +44,16 @@ impl Examinee {
     /// Opens a model's folder, or a GGUF file.
     pub fn open(path: &Path, threads: Threads) -> Result<Examinee, Failure> {
         let Anywhere { model, tokenizer, chat_template } = Anywhere::open(path)?;
-        let wording = Wording::new(tokenizer, chat_template)?;
-        Ok(Examinee { wording, model: LoadedModel::of(model, threads) })
+        let wording = Wording::new(tokenizer, chat_template.clone())?;
+        Ok(Examinee { wording, model: LoadedModel::of(model, threads), chat_template })
+    }
+
+    /// From here on it is asked under this adapter, in the template that carries, or as it is.
+    pub fn wear(&mut self, adapter: Option<&Path>) -> Result<(), Failure> {
+        let carried = adapter.map(folder::read_chat_template).transpose()?.flatten();
+        let template = carried.or_else(|| self.chat_template.clone());
+        self.wording = Wording::new(self.wording.tokenizer.clone(), template)?;
+        self.model.wear(adapter)
     }
 
     /// The most tokens that a prompt and its answer hold.

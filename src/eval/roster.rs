@@ -1,11 +1,11 @@
 //! Which models there are, of which kind each is, and which tasks fit it. Knows folders by what
 //! they hold; does not know how a task is scored.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::train::model::anywhere::is_gguf;
 use crate::train::model::judge::GATE;
-use crate::train::model::{Anywhere, Head, folder};
+use crate::train::model::{Anywhere, Head, ModelPath, folder};
 use crate::train::progress::Failure;
 
 /// What a model can be asked.
@@ -31,7 +31,7 @@ pub enum Audience {
 pub struct Candidate {
     /// Its name in the recipe.
     pub name: String,
-    pub path: PathBuf,
+    pub path: ModelPath,
     pub kind: Kind,
 }
 
@@ -74,7 +74,18 @@ impl Kind {
     }
 
     /// What lies at this path.
-    fn of(path: &Path) -> Result<Kind, Failure> {
+    fn of(path: &ModelPath) -> Result<Kind, Failure> {
+        let carries = match &path.adapter {
+            Some(adapter) => folder::read_chat_template(adapter)?,
+            None => None,
+        };
+        match carries {
+            Some(_) => Ok(Kind::Chat),
+            None => Kind::of_base(&path.base),
+        }
+    }
+
+    fn of_base(path: &Path) -> Result<Kind, Failure> {
         let is_file = is_gguf(path);
         if !is_file {
             let is_gate = path.join(GATE).is_file();
@@ -91,8 +102,8 @@ impl Kind {
 }
 
 /// The models with their kinds.
-pub fn candidates(models: &[(String, PathBuf)]) -> Result<Vec<Candidate>, Failure> {
-    let candidate = |(name, path): &(String, PathBuf)| {
+pub fn candidates(models: &[(String, ModelPath)]) -> Result<Vec<Candidate>, Failure> {
+    let candidate = |(name, path): &(String, ModelPath)| {
         let kind = Kind::of(path).map_err(|failure| failure.of(&format!("model `{name}`")))?;
         Ok(Candidate { name: name.clone(), path: path.clone(), kind })
     };

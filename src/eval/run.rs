@@ -1,8 +1,6 @@
 //! Every model on every task that fits it, one report. Each model is opened once. Knows tasks and
 //! models by name; does not know how an answer is measured.
 
-use std::path::PathBuf;
-
 use super::critic::Critic;
 use super::examinee::Examinee;
 use super::finding::Finding;
@@ -15,13 +13,14 @@ use super::task::perplexity::{self, Perplexity};
 use super::task::rewards::{Readers, Rewards};
 use crate::train::data::rows::{Chat, Preference, Prompt, Text, read_rows};
 use crate::train::kernels::rng::Stream;
+use crate::train::model::ModelPath;
 use crate::train::progress::{Context, Failure, Metrics};
 
 /// The parameters of the stage kind `eval`.
 #[derive(Clone, Debug)]
 pub struct Params {
-    /// Name in the recipe and folder of each model.
-    pub models: Vec<(String, PathBuf)>,
+    /// Name in the recipe and place of each model.
+    pub models: Vec<(String, ModelPath)>,
     pub tasks: Vec<Task>,
     /// Rows of each task that are asked; all of them without it.
     pub limit: Option<u64>,
@@ -93,8 +92,10 @@ pub fn run(params: &Params, context: &mut Context<'_>) -> Result<Metrics, Failur
     let papers = params.tasks.iter().map(|task| paper(task, params, context).map_err(of(task)));
     let mut papers = papers.collect::<Result<Vec<_>, _>>()?;
     let mut cells = params.tasks.iter().map(|_| Vec::new()).collect::<Vec<Vec<Cell>>>();
+    let mut before: Option<(&Candidate, Sitter)> = None;
     for candidate in &candidates {
-        let sitter = open(candidate, context).map_err(|failure| failure.of(&candidate.named()))?;
+        let sitter = seat(candidate, before.take(), context);
+        let sitter = sitter.map_err(|failure| failure.of(&candidate.named()))?;
         for (at, task) in params.tasks.iter().enumerate() {
             if task.audience().holds(candidate.kind) {
                 context.progress.log(&format!("task {} to {}", task.name(), candidate.name));
@@ -104,6 +105,7 @@ pub fn run(params: &Params, context: &mut Context<'_>) -> Result<Metrics, Failur
                 cells[at].push(finding.map(cell).map_err(of(task))?);
             }
         }
+        before = Some((candidate, sitter));
     }
     let tasks = params.tasks.iter().zip(cells).zip(&mut papers);
     let tasks = tasks.map(|((task, cells), paper)| task_report(task, cells, paper)).collect();
@@ -183,12 +185,22 @@ fn paper<'a>(task: &'a Task, params: &Params, context: &Context<'_>) -> Result<P
     })
 }
 
-fn open(candidate: &Candidate, context: &Context<'_>) -> Result<Sitter, Failure> {
-    let (path, threads) = (&candidate.path, context.kernels());
-    Ok(match candidate.kind {
-        Kind::Reward => Sitter::Reward(Box::new(Critic::open(path, threads)?)),
-        Kind::Base | Kind::Chat => Sitter::Language(Box::new(Examinee::open(path, threads)?)),
-    })
+/// Opens a model; where the one before is, or is over, the same base, only the adapter changes.
+fn seat(
+    candidate: &Candidate,
+    before: Option<(&Candidate, Sitter)>,
+    context: &Context<'_>,
+) -> Result<Sitter, Failure> {
+    let ModelPath { base, adapter } = &candidate.path;
+    if candidate.kind == Kind::Reward {
+        return Ok(Sitter::Reward(Box::new(Critic::open(base, context.kernels())?)));
+    }
+    let mut examinee = match before {
+        Some((other, Sitter::Language(examinee))) if other.path.base == *base => examinee,
+        _ => Box::new(Examinee::open(base, context.kernels())?),
+    };
+    examinee.wear(adapter.as_deref())?;
+    Ok(Sitter::Language(examinee))
 }
 
 fn examine(

@@ -1,6 +1,7 @@
 //! Whether the tasks and the models of an `eval` fit each other, found before anything is trained.
 //! Knows values and types of the recipe; what fits what is the evaluation's to say.
 
+use super::inputs::adapter_in;
 use super::ledger::line_of;
 use crate::eval::roster::{self, Audience};
 use crate::lang::diagnostic::Diagnostic;
@@ -35,10 +36,12 @@ fn listed<'a>(stage: &'a Stage, parameter: &str) -> &'a [Value] {
 
 /// A model's name and kind.
 fn model(module: &Module, value: &Value) -> Option<(String, roster::Kind)> {
-    let Value::Artifact(artifact) = value else { return None };
+    let made = adapter_in(value).map_or(value, |[adapter, _]| adapter);
+    let Value::Artifact(artifact) = made else { return None };
     let kind = match &artifact.ty {
         Type::Model(Kind::Chat) => roster::Kind::Chat,
         Type::Model(_) => roster::Kind::Base,
+        Type::Adapter => roster::Kind::Chat,
         Type::Reward => roster::Kind::Reward,
         _ => return None,
     };

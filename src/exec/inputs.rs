@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 
 use crate::build::executor::Job;
-use crate::lang::value::{Quantity, SINGLE_PORT, Unit, Value};
+use crate::lang::value::{Quantity, SINGLE_PORT, Unit, Value, WITH_BASE};
 use crate::train::data::mixture::Mix;
+use crate::train::model::ModelPath;
 
 /// The fields of a stage or of a record inside it, handed out one by one.
 pub struct Fields<'j> {
@@ -197,9 +198,32 @@ impl<'j> Fields<'j> {
 
     /// The artifacts of a list, each with the name of the stage that made it.
     pub fn artifacts(&self, name: &str) -> Result<Vec<(String, PathBuf)>> {
+        let named = |value: Value| Ok((self.maker(&value), self.artifact_of(name, &value)?));
+        self.list(name)?.into_iter().map(named).collect()
+    }
+
+    /// Where a model lies; with an adapter comes its base.
+    pub fn model(&self, name: &str) -> Result<ModelPath> {
+        let value = self.take(name)?;
+        self.model_of(name, &value)
+    }
+
+    fn model_of(&self, name: &str, value: &Value) -> Result<ModelPath> {
+        match adapter_in(value) {
+            None => Ok(self.artifact_of(name, value)?.into()),
+            Some([adapter, base]) => Ok(ModelPath {
+                base: self.artifact_of(name, base)?,
+                adapter: Some(self.artifact_of(name, adapter)?),
+            }),
+        }
+    }
+
+    /// The models of a list, each with the name of the stage that made it.
+    pub fn models(&self, name: &str) -> Result<Vec<(String, ModelPath)>> {
         let named = |value: Value| {
-            let path = self.artifact_of(name, &value)?;
-            Ok((self.maker(&value), path))
+            let path = self.model_of(name, &value)?;
+            let made = adapter_in(&value).map_or(&value, |[adapter, _]| adapter);
+            Ok((self.maker(made), path))
         };
         self.list(name)?.into_iter().map(named).collect()
     }
@@ -276,6 +300,16 @@ impl<'j> Fields<'j> {
                 Ok(Mix::Joined(paths.collect::<Result<_>>()?))
             }
         }
+    }
+}
+
+/// The two artifacts that an adapter is, used with its base: itself and the base.
+pub fn adapter_in(value: &Value) -> Option<[&Value; 2]> {
+    match value {
+        Value::Record { name: Some(name), fields } if name == WITH_BASE => {
+            Some([fields.get("adapter")?, fields.get("base")?])
+        }
+        _ => None,
     }
 }
 

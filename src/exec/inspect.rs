@@ -43,7 +43,7 @@ pub struct Subject {
 const DATA: [&str; 3] = ["data", "prompts", "held_out"];
 
 /// The parameters by which a model comes into a stage that makes another of it.
-const MODELS: [&str; 3] = ["init", "policy", "model"];
+const MODELS: [&str; 4] = ["init", "policy", "model", "base"];
 
 /// The training stages, in order.
 pub fn subjects(plan: &Plan) -> Result<Vec<Subject>> {

@@ -20,8 +20,8 @@ use super::{aligning, fits};
 pub fn demand(action: &Action) -> Demand {
     let threads = match action.kind.as_str() {
         "context_distill" | "ghost_attention" | "rejection_sampling" => usize::MAX,
-        "pretrain" | "sft" | "reward_model" | "dpo" | "grpo" | "ppo" => usize::MAX,
-        "eval" | "export" | "generate" | "quantize" | "train_tokenizer" => usize::MAX,
+        "lora" | "pretrain" | "sft" | "reward_model" | "dpo" | "grpo" | "ppo" => usize::MAX,
+        "eval" | "export" | "generate" | "merge" | "quantize" | "train_tokenizer" => usize::MAX,
         _ => 1,
     };
     let config = action.params.get("model").and_then(architecture);
@@ -86,7 +86,7 @@ pub(super) fn shape(module: &Module, stage: &Stage) -> Option<ModelConfig> {
     let mut stage = stage;
     for _ in 0..=module.stages.len() {
         let made_of = stage.params.get("model").or(stage.params.get("is"));
-        let begun_with = stage.params.get("init").or(stage.params.get("policy"));
+        let begun_with = ["init", "policy", "base"].iter().find_map(|name| stage.params.get(*name));
         match made_of.or(begun_with)? {
             Value::Artifact(other) => stage = &module.stages[other.stage.0 as usize],
             model => return architecture(model),

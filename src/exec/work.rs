@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 
 use anyhow::{Result, bail};
 
-use super::decode::{align, data, eval as examination, hub as repositories};
+use super::decode::{adapters, align, data, eval as examination, hub as repositories};
 use super::decode::{model, sampling, training};
 use super::inputs::Fields;
 use crate::build::executor::{Job, Keyed};
@@ -14,6 +14,7 @@ use crate::train::progress::{Context, Failure, Metrics};
 use crate::train::stage::command::{self, Command};
 use crate::train::stage::fetch::{self, Fetch};
 use crate::train::stage::hub::{self, HubModel, HubTokenizer, Rows};
+use crate::train::stage::merge::{self, Merge, ReadAdapter};
 use crate::train::stage::read_benchmark::{self, ReadBenchmark};
 use crate::train::stage::read_chat::{self, ReadChat};
 use crate::train::stage::read_model::{self, ReadModel};
@@ -26,10 +27,10 @@ use crate::train::stage::split::{self, Split};
 use crate::train::stage::train_tokenizer::{self, TrainTokenizer};
 use crate::train::stage::{ContextDistill, GhostAttention, PromptsOf, RejectionSampling};
 use crate::train::stage::{Dpo, Grpo, Ppo, RewardModel, SafetyGate};
-use crate::train::stage::{Export, Generate, Pretrain, Quantize, Sft};
+use crate::train::stage::{Export, Generate, Lora, Pretrain, Quantize, Sft};
 use crate::train::stage::{context_distill, ghost_attention, prompts_of, rejection_sampling};
 use crate::train::stage::{dpo, grpo, ppo, reward_model, safety_gate};
-use crate::train::stage::{export, generate, pretrain, quantize, sft};
+use crate::train::stage::{export, generate, lora, pretrain, quantize, sft};
 
 /// A stage kind: its name in the library, and its semantic version, which is bumped whenever the
 /// bits of its results change.
@@ -73,10 +74,13 @@ pub const KINDS: &[Kind] = &[
     kind("hub_prompts", 1),
     kind("hub_text", 1),
     kind("hub_tokenizer", 1),
+    trains("lora", 1),
+    kind("merge", 1),
     trains("ppo", 1),
     trains("pretrain", 1),
     kind("prompts_of", 1),
     kind("quantize", 1),
+    kind("read_adapter", 1),
     kind("read_base_model", 1),
     kind("read_benchmark", 1),
     kind("read_chat", 1),
@@ -113,10 +117,13 @@ pub enum Work {
     HubPrompts(Rows<ReadPrompts>),
     HubText(Rows<ReadText>),
     HubTokenizer(HubTokenizer),
+    Lora(Lora),
+    Merge(Merge),
     Ppo(Ppo),
     Pretrain(Pretrain),
     PromptsOf(PromptsOf),
     Quantize(Quantize),
+    ReadAdapter(ReadAdapter),
     ReadBenchmark(ReadBenchmark),
     ReadChat(ReadChat),
     ReadModel(ReadModel),
@@ -159,10 +166,13 @@ impl Work {
             "hub_prompts" => Work::HubPrompts(repositories::rows_of(&fields, data::prompts_of)?),
             "hub_text" => Work::HubText(repositories::rows_of(&fields, data::text_of)?),
             "hub_tokenizer" => Work::HubTokenizer(repositories::hub_tokenizer_of(&fields)?),
+            "lora" => Work::Lora(adapters::lora_of(&fields)?),
+            "merge" => Work::Merge(adapters::merge_of(&fields)?),
             "ppo" => Work::Ppo(align::ppo_of(&fields)?),
             "pretrain" => Work::Pretrain(training::pretrain_of(&fields)?),
             "prompts_of" => Work::PromptsOf(sampling::prompts_of(&fields)?),
             "quantize" => Work::Quantize(model::quantize_of(&fields)?),
+            "read_adapter" => Work::ReadAdapter(adapters::read_adapter_of(&fields)?),
             "read_benchmark" => Work::ReadBenchmark(data::read_benchmark_of(&fields)?),
             "read_base_model" => Work::ReadModel(model::read_model_of(&fields, false)?),
             "read_chat" => Work::ReadChat(data::read_chat_of(&fields)?),
@@ -205,10 +215,13 @@ impl Work {
             Work::HubPrompts(params) => hub::prompts(params, context),
             Work::HubText(params) => hub::text(params, context),
             Work::HubTokenizer(params) => hub::tokenizer(params, context),
+            Work::Lora(params) => lora::run(params, context),
+            Work::Merge(params) => merge::run(params, context),
             Work::Ppo(params) => ppo::run(params, context),
             Work::Pretrain(params) => pretrain::run(params, context),
             Work::PromptsOf(params) => prompts_of::run(params, context),
             Work::Quantize(params) => quantize::run(params, context),
+            Work::ReadAdapter(params) => merge::read(params, context),
             Work::ReadBenchmark(params) => read_benchmark::run(params, context),
             Work::ReadChat(params) => read_chat::run(params, context),
             Work::ReadModel(params) => read_model::run(params, context),

@@ -65,7 +65,7 @@ impl Folder {
         let _ = std::fs::remove_dir_all(&out);
         std::fs::create_dir(&out).unwrap();
         let mut heard = Heard::default();
-        let params = Export { model: self.at(from), to, dtype };
+        let params = Export { model: self.at(from).into(), to, dtype };
         export::run(&params, &mut Context::new(1, out, &mut heard))
     }
 }
@@ -225,9 +225,10 @@ fn an_interrupted_export_ends_soon() {
     let mut heard = Heard { end: Some(super::fixtures::End::Stop(2)), ..Heard::default() };
     let out = folder.at("stopped");
     std::fs::create_dir(&out).unwrap();
-    let params = Export { model: folder.at("model"), to: Target::Gguf, dtype: Encoding::F32 };
+    let params =
+        Export { model: folder.at("model").into(), to: Target::Gguf, dtype: Encoding::F32 };
     let ended = export::run(&params, &mut Context::new(1, out, &mut heard));
     assert!(matches!(ended, Err(Failure::Interrupted)), "{ended:?}");
     assert_eq!(heard.reports, 2);
-    assert!(Path::new(&params.model).is_dir());
+    assert!(Path::new(&params.model.base).is_dir());
 }

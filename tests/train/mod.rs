@@ -1,5 +1,6 @@
 //! The trainer: against references, against itself cut in other ways, and against broken files.
 
+mod adapters;
 mod alignment;
 mod chat;
 mod chat_renders;

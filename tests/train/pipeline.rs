@@ -131,7 +131,16 @@ impl World {
     pub fn generate(&self, model: &str, samples: usize, temperature: f64) -> Generate {
         let (model, prompts) = (self.at(model), self.at("prompts"));
         let (top_k, top_p) = (None, Some(0.9));
-        Generate { model, prompts, samples, max_answer: 20, temperature, top_k, top_p, seed: 3 }
+        Generate {
+            model: model.into(),
+            prompts,
+            samples,
+            max_answer: 20,
+            temperature,
+            top_k,
+            top_p,
+            seed: 3,
+        }
     }
 }
 

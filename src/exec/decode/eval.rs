@@ -15,7 +15,7 @@ use crate::exec::inputs::Fields;
 
 pub fn eval_of(fields: &Fields<'_>) -> Result<Params> {
     Ok(Params {
-        models: fields.artifacts("models")?,
+        models: fields.models("models")?,
         tasks: fields.each("tasks", task_of)?,
         limit: fields.optional("limit", Fields::count)?,
         seed: fields.seed("seed")?,

@@ -1,5 +1,6 @@
 //! From fields to the parameters of each stage kind, every field read once.
 
+pub mod adapters;
 pub mod align;
 pub mod data;
 pub mod eval;

@@ -18,11 +18,12 @@ use crate::train::stage::{Export, Generate, Quantize};
 
 pub fn export_of(fields: &Fields<'_>) -> Result<Export> {
     Ok(Export {
-        model: fields.artifact("model")?,
+        model: fields.model("model")?,
         to: match fields.text("to")?.as_str() {
             "bnb4" => Target::Bnb4,
             "hf" => Target::Hf,
             "gguf" => Target::Gguf,
+            "peft" => Target::Peft,
             other => bail!("`{other}` is no form of a model"),
         },
         dtype: encoding_of(fields)?,
@@ -52,7 +53,7 @@ pub fn quantize_of(fields: &Fields<'_>) -> Result<Quantize> {
 
 pub fn generate_of(fields: &Fields<'_>) -> Result<Generate> {
     Ok(Generate {
-        model: fields.artifact("model")?,
+        model: fields.model("model")?,
         prompts: fields.artifact("prompts")?,
         samples: fields.size("samples")?,
         max_answer: fields.size("max_answer")?,

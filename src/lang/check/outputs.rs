@@ -2,10 +2,11 @@
 //! that other rooms receive. Does not know how one binding is checked.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
-use super::known::{Data, Known, results_as_record, values};
+use super::known::{Data, Known, results_as_record};
 use super::order::Need;
-use super::state::{Checker, Made, Names, Override, Work};
+use super::state::{Checker, Made, Names, Override, Wanted, Work};
 use super::{Flat, flat};
 use crate::lang::ast::{Expr, ExprKind, Item, ItemKind, Name};
 use crate::lang::diagnostic::{Diagnostic, Severity};
@@ -13,7 +14,7 @@ use crate::lang::errors::{nearest::nearest, semantics as say};
 use crate::lang::resolve::{BindingId, Head, Meaning, Program};
 use crate::lang::source::{FileId, Span};
 use crate::lang::types::{DefId, Type};
-use crate::lang::value::{Module, Output, SINGLE_PORT, Stage, StageId};
+use crate::lang::value::{Module, Output, SINGLE_PORT, Stage, StageId, Value, WITH_BASE};
 
 /// Checks and evaluates a root file. `whole` says that the file was read without faults, so that
 /// what nothing reads can be told.
@@ -37,6 +38,7 @@ pub fn check<'a>(
         checker.unused(&own, &outputs);
     }
     checker.paths_are_unique();
+    checker.find_bases();
     let module = checker.module(outputs.into_iter().map(|(output, _)| output).collect());
     (module, checker.faults)
 }
@@ -224,13 +226,54 @@ impl<'a> Checker<'a> {
         };
         if let Some(work) = &made.work {
             stage.kind = self.kind_name(work);
-            stage.params = values(&work.fields);
+            let fields = work.fields.iter();
+            let value = |(name, known): (&String, &Known)| (name.clone(), self.lowered(known));
+            stage.params = fields.map(value).collect();
             let places = work.places.iter();
             let place = |(name, span): (&String, &_)| (name.clone(), self.sources().place(*span));
             stage.places = places.map(place).collect();
             stage.ports = ports(work);
         }
         stage
+    }
+
+    /// Finds the base of every adapter, which goes with it wherever it is used.
+    fn find_bases(&mut self) {
+        for at in 0..self.stages.len() {
+            let ports = self.stages[at].work.as_ref().map(ports).unwrap_or_default();
+            for (port, _) in ports.iter().filter(|(_, ty)| *ty == Type::Adapter) {
+                self.fact(StageId(at as u32), port, "base");
+            }
+        }
+    }
+
+    /// A plain value for other rooms; an adapter comes with its base.
+    fn lowered(&self, known: &Known) -> Value {
+        match &known.data {
+            Data::Artifact { ty: Type::Adapter, stage, port } => {
+                let wanted: Wanted = (*stage, Rc::clone(port), "base".to_string());
+                let base = self.facts.get(&wanted).cloned().flatten();
+                let base = base.map_or(Value::None, |base| base.to_value());
+                let pair = [("adapter", known.to_value()), ("base", base)];
+                let fields = pair.map(|(name, value)| (name.to_string(), value)).into();
+                Value::Record { name: Some(WITH_BASE.to_string()), fields }
+            }
+            Data::List(list) => {
+                Value::List(list.items.iter().map(|item| self.lowered(item)).collect())
+            }
+            Data::Sweep(sweep) => {
+                Value::List(sweep.made().iter().map(|item| self.lowered(item)).collect())
+            }
+            Data::Record(record) => Value::Record {
+                name: record.name.as_ref().map(|name| name.name.clone()),
+                fields: record
+                    .fields
+                    .iter()
+                    .map(|(name, known)| (name.clone(), self.lowered(known)))
+                    .collect(),
+            },
+            _ => known.to_value(),
+        }
     }
 
     /// `pretrain`, or `smallworld.generate` where the name alone is not in scope everywhere.

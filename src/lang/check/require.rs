@@ -148,6 +148,9 @@ impl<'a> Checker<'a> {
             (Compare::Equal, Data::Artifact { ty: Type::Tokenizer, .. }, _) => {
                 return self.tokenizers(sides, fields, callee);
             }
+            (Compare::Equal, Data::Artifact { ty: Type::Model(_), .. }, _) => {
+                return self.wrong_base(sides, fields, callee);
+            }
             (
                 Compare::Divides,
                 Data::Quantity(context @ Quantity { unit: Unit::Tokens, .. }),
@@ -193,6 +196,26 @@ impl<'a> Checker<'a> {
         let (due, found) = (self.result_name(other.1), self.result_name(judge.1));
         say::cannot_read(owner, (at, &found), (name, other.1.span))
             .expected(format!("Reward of `{due}`"), format!("Reward of `{found}`"))
+    }
+
+    /// A model that is not the one an adapter was trained on.
+    fn wrong_base(
+        &self,
+        Sides { left, right, .. }: &Sides<'a>,
+        fields: &BTreeMap<String, Known>,
+        callee: Span,
+    ) -> Diagnostic {
+        let adapter = fields.values().find(|known| known.data.type_of() == Type::Adapter);
+        let (name, place) = adapter.map_or_else(Default::default, |known| {
+            let place = match &known.data {
+                Data::Artifact { stage, .. } => self.stages[stage.0 as usize].place,
+                _ => known.span,
+            };
+            (self.result_name(known), self.sources().place(place).to_string())
+        });
+        let (due, found) = (self.result_name(left), self.result_name(right));
+        let at = if right.span.file == callee.file { right.span } else { callee };
+        say::wrong_base(at, &name, &due, &place).expected(due, found)
     }
 
     fn written(&self, expr: &Expr) -> &'a str {

@@ -597,6 +597,12 @@ pub fn tokenizer_mismatch(owner: &str, left: &str, right: &str) -> Diagnostic {
     )
 }
 
+/// An adapter beside a model that it was not trained on.
+pub fn wrong_base(at: Span, adapter: &str, base: &str, place: &str) -> Diagnostic {
+    Diagnostic::error("wrong-base", "the adapter belongs to another model")
+        .label(at, format!("`{adapter}` was trained on `{base}`, {place}"))
+}
+
 /// A batch in tokens that cuts a sequence.
 pub fn batch_not_whole(batch: &str, tokens: Quantity, context: Quantity) -> Diagnostic {
     let below = tokens.millionths - tokens.millionths % context.millionths.max(1);

@@ -1,13 +1,32 @@
 //! A model wherever it lies: a folder as Hugging Face lays it out, or a GGUF file; with its
 //! tokenizer and the chat template it carries. Knows which is which; does not know what they hold.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::folder::{self, ModelFolder};
 use super::gguf;
 use super::tensor::Stored;
 use crate::train::data::tokenizer::Tokenizer;
 use crate::train::progress::Failure;
+
+/// Where a model lies: its folder or file, and the adapter it is used under.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelPath {
+    pub base: PathBuf,
+    pub adapter: Option<PathBuf>,
+}
+
+impl From<PathBuf> for ModelPath {
+    fn from(base: PathBuf) -> ModelPath {
+        ModelPath { base, adapter: None }
+    }
+}
+
+impl From<&Path> for ModelPath {
+    fn from(base: &Path) -> ModelPath {
+        base.to_path_buf().into()
+    }
+}
 
 /// A model with all that goes with it.
 #[derive(Debug)]

@@ -7,6 +7,7 @@ use super::activations::Activations;
 use super::batch::Batch;
 use super::config::{ModelConfig, SpecialTokens};
 use super::folder::{self, ModelFolder};
+use super::peft;
 use super::sample::{GenerateOptions, Generated, Hear, generate, generate_rest};
 use super::tensor::Stored;
 use super::transformer::Transformer;
@@ -36,6 +37,13 @@ impl LoadedModel {
         let ModelFolder { config, special, weights } = model;
         let positions = config.context;
         LoadedModel { special, model: Transformer::new(config, weights, positions), threads }
+    }
+
+    /// From here on the model is used under this adapter, or as it is.
+    pub fn wear(&mut self, adapter: Option<&Path>) -> Result<(), Failure> {
+        self.model.adapter = adapter.map(|path| peft::read(path, self.config())).transpose()?;
+        self.model.settle(&self.threads);
+        Ok(())
     }
 
     /// The shape of the model.

@@ -34,7 +34,7 @@ pub mod trainable;
 pub mod transformer;
 pub mod weights;
 
-pub use anywhere::Anywhere;
+pub use anywhere::{Anywhere, ModelPath};
 pub use batch::Batch;
 pub use config::{Head, ModelConfig, SpecialTokens};
 pub use loaded::LoadedModel;

@@ -144,28 +144,23 @@ pub fn read(folder: &Path, config: &ModelConfig) -> Result<Adapter, Failure> {
     Ok(Adapter::from_tensors(config, &settings, tensors))
 }
 
-/// Writes an adapter; `base` names the model that it belongs to.
-pub fn write(
-    folder: &Path,
-    config: &ModelConfig,
-    adapter: &Adapter,
-    base: &str,
-) -> Result<(), Failure> {
+/// Writes an adapter. Which base it belongs to is not said: paths differ between machines.
+pub fn write(folder: &Path, config: &ModelConfig, adapter: &Adapter) -> Result<(), Failure> {
     std::fs::create_dir_all(folder).map_err(Failure::io(folder))?;
     let path = folder.join(CONFIG);
-    let text = format!("{:#}\n", to_json(&adapter.settings, base));
+    let text = format!("{:#}\n", to_json(&adapter.settings));
     std::fs::write(&path, text).map_err(Failure::io(&path))?;
     let table = adapter.table(config);
     weights::save_table(&folder.join(WEIGHTS), &table, &adapter.tensors())
 }
 
-fn to_json(settings: &LoraSettings, base: &str) -> Value {
+fn to_json(settings: &LoraSettings) -> Value {
     let LoraSettings { rank, alpha, dropout, targets, rslora, dora } = settings;
     let name = |which: &Which| which.module().rsplit('.').next().expect("it has a last part");
     json!({
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": base,
+        "base_model_name_or_path": null,
         "r": rank,
         "lora_alpha": alpha,
         "lora_dropout": dropout,

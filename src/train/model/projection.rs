@@ -53,6 +53,19 @@ impl Which {
         }
     }
 
+    /// As recipes name it.
+    pub fn short(self) -> &'static str {
+        match self {
+            Which::Query => "q",
+            Which::Key => "k",
+            Which::Value => "v",
+            Which::Output => "o",
+            Which::Gate => "gate",
+            Which::Up => "up",
+            Which::Down => "down",
+        }
+    }
+
     /// Where Hugging Face's Llama has it in a block.
     pub fn module(self) -> &'static str {
         match self {

@@ -23,7 +23,9 @@ use crate::train::model::gguf::{self, file::Mapped, vocabulary};
 use crate::train::model::parameters::table;
 use crate::train::model::quantized::Form;
 use crate::train::model::tensor::{Stored, Tensor};
-use crate::train::model::{Anywhere, Batch, ModelConfig, SpecialTokens, Transformer};
+use crate::train::model::{
+    Anywhere, Batch, ModelConfig, ModelPath, SpecialTokens, Transformer, peft,
+};
 use crate::train::progress::{Context, Failure, Metrics};
 
 /// Whose form a model is written in.
@@ -35,13 +37,15 @@ pub enum Target {
     Bnb4,
     /// A file as llama.cpp reads it.
     Gguf,
+    /// An adapter's folder as PEFT lays it out.
+    Peft,
 }
 
 /// The parameters of `export`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Export {
-    /// A model's folder, or a GGUF file.
-    pub model: PathBuf,
+    /// A model's folder or a GGUF file, or an adapter.
+    pub model: ModelPath,
     pub to: Target,
     pub dtype: Encoding,
 }
@@ -86,7 +90,11 @@ impl Source {
 
 /// Writes the model at port `out`: a folder that holds what Hugging Face's would, or `model.gguf`.
 pub fn run(params: &Export, context: &mut Context<'_>) -> Result<Metrics, Failure> {
-    let Source { model, tokenizer, files, chat_template, _kept } = Source::open(&params.model)?;
+    if params.model.adapter.is_some() || params.to == Target::Peft {
+        return export_adapter(params, context);
+    }
+    let path = &params.model.base;
+    let Source { model, tokenizer, files, chat_template, _kept } = Source::open(path)?;
     let threads = context.kernels();
     let tokens = probe(&model.config, model.special);
     let (before, model) = logits(&threads, model, &tokens);
@@ -94,12 +102,13 @@ pub fn run(params: &Export, context: &mut Context<'_>) -> Result<Metrics, Failur
     std::fs::create_dir_all(&out).map_err(Failure::io(&out))?;
     // Only transformers knows its marks; where there are none the template stays as it is.
     let chat_template = match params.to {
-        Target::Bnb4 | Target::Hf => chat_template,
+        Target::Bnb4 | Target::Hf | Target::Peft => chat_template,
         Target::Gguf => chat_template.as_deref().map(without_generation_marks),
     };
     let template = chat_template.as_deref();
     let mut unit = params.dtype.unit();
     let written = match params.to {
+        Target::Peft => unreachable!("adapters are written elsewhere"),
         Target::Bnb4 => {
             let form = Form { encoding: params.dtype, double: true };
             let model = quantize::nf4(&model, form, context)?;
@@ -134,6 +143,39 @@ pub fn run(params: &Export, context: &mut Context<'_>) -> Result<Metrics, Failur
 fn in_memory(model: ModelFolder<Stored>) -> ModelFolder {
     let ModelFolder { config, special, weights } = model;
     ModelFolder { config, special, weights: weights.map(Stored::into_floats) }
+}
+
+/// Writes an adapter's folder, and reads it back.
+fn export_adapter(params: &Export, context: &mut Context<'_>) -> Result<Metrics, Failure> {
+    let ModelPath { base, adapter: Some(path) } = &params.model else {
+        return Err(Failure::input("`peft` is a form of adapters, and this is a whole model")
+            .remedy("choose `to: \"hf\"` or `to: \"gguf\"`"));
+    };
+    if params.to != Target::Peft || params.dtype != Encoding::F32 {
+        return Err(Failure::input("an adapter has only one form: `to: \"peft\"` in `f32`")
+            .remedy("`merge` the adapter first, and export the model that makes"));
+    }
+    let (config, _) = folder::read_config(base)?;
+    let adapter = peft::read(path, &config)?;
+    let out = context.out.join("out");
+    peft::write(&out, &config, &adapter)?;
+    let template = folder::read_chat_template(path)?;
+    folder::write_tokenizer(&out, base, template.as_deref())?;
+    if peft::read(&out, &config)? != adapter {
+        let fact = format!("`{}` does not hold what was written", out.display());
+        return Err(Failure::input(fact).remedy("look after the disk, and export again"));
+    }
+    Ok(vec![("bytes".into(), size(&out)? as f64)])
+}
+
+/// Bytes of the files in a folder.
+fn size(folder: &Path) -> Result<u64, Failure> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder).map_err(Failure::io(folder))? {
+        let metadata = entry.and_then(|entry| entry.metadata());
+        bytes += metadata.map_err(Failure::io(folder))?.len();
+    }
+    Ok(bytes)
 }
 
 /// Tokens from all over the vocabulary.

@@ -8,14 +8,14 @@ use crate::train::data::chat::Template;
 use crate::train::data::rows::{Chat, Message, Prompt, Writer, read_rows};
 use crate::train::data::tokenizer::Tokenizer;
 use crate::train::kernels::sample::Sampling;
-use crate::train::model::folder;
 use crate::train::model::sample::GenerateOptions;
+use crate::train::model::{ModelPath, folder};
 use crate::train::progress::{Context, Failure, Metrics};
 
 /// The parameters of `generate`; artifacts are the paths where they lie.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Generate {
-    pub model: PathBuf,
+    pub model: ModelPath,
     pub prompts: PathBuf,
     pub samples: usize,
     pub max_answer: usize,
@@ -28,9 +28,11 @@ pub struct Generate {
 /// Answers every prompt and writes the dialogues at port `out`.
 pub fn run(params: &Generate, context: &mut Context<'_>) -> Result<Metrics, Failure> {
     let prompts = read_rows::<Prompt>(&params.prompts)?;
-    let tokenizer = Tokenizer::load(&params.model)?;
-    let template = template_of(&params.model, &tokenizer)?;
-    let sampler = Sampler::open(&params.model, tokenizer, &template, context)?;
+    let ModelPath { base, adapter } = &params.model;
+    let tokenizer = Tokenizer::load(base)?;
+    let template = template_of(adapter.as_ref().unwrap_or(base), &tokenizer)?;
+    let mut sampler = Sampler::open(base, tokenizer, &template, context)?;
+    sampler.wear(adapter.as_deref())?;
     let encode = |(row, prompt): (usize, &Prompt)| sampler.prompt(row, &prompt.prompt);
     let texts: Vec<Vec<u32>> = (1..).zip(&prompts).map(encode).collect::<Result<_, _>>()?;
     let options = GenerateOptions {

@@ -107,7 +107,7 @@ impl Declared<'_> {
 }
 
 /// The folder in which `config.json` lies.
-fn folder_of(files: &[PathBuf]) -> Result<PathBuf, Failure> {
+pub(super) fn folder_of(files: &[PathBuf]) -> Result<PathBuf, Failure> {
     let mut configs = files.iter().filter(|file| file.ends_with("config.json"));
     match (configs.next(), configs.next()) {
         (Some(config), None) => Ok(config.parent().unwrap_or(Path::new("")).to_path_buf()),

@@ -50,6 +50,11 @@ impl Sampler {
         Ok(Sampler { tokenizer, format, model })
     }
 
+    /// Puts an adapter on.
+    pub fn wear(&mut self, adapter: Option<&Path>) -> Result<(), Failure> {
+        self.model.wear(adapter)
+    }
+
     /// The most tokens of a prompt with its answer.
     pub fn context(&self) -> usize {
         self.model.config().context

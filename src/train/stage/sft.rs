@@ -52,7 +52,8 @@ pub fn run(params: &Sft, context: &mut Context<'_>) -> Result<Metrics, Failure> 
     Ok(metrics)
 }
 
-fn batches(
+/// The rows of each step, in order.
+pub(super) fn batches(
     params: &Sft,
     tokenizer: &Tokenizer,
     context: &mut Context<'_>,
