@@ -7,8 +7,8 @@
 //! magic       16 bytes, with the version of this layout
 //! progress    9 numbers of 8 bytes: steps done, steps in all, tokens, supervised tokens, and as
 //!             f64 loss, β₁^t, β₂^t; then how many floats follow, and how many f64 after them
-//! floats      what is trained, first moments, second moments, each in the order of the table, and those
-//!             that the objective keeps, f32
+//! floats      what is trained, first moments, second moments, each in the order of the table, and
+//!             those that the objective keeps, f32
 //! memory      the objective's numbers, f64
 //! checksum    blake3 of all before it, 32 bytes
 //! ```
