@@ -46,8 +46,8 @@ pub fn find(
     })
 }
 
-/// A model folder or GGUF file that was named, or what a stage made: a model, or an adapter with its
-/// base; with what keeps it in place.
+/// A model folder or GGUF file that was named, or what a stage made: a model, or an adapter with
+/// its base; with what keeps it in place.
 pub fn model(
     flags: &args::Recipe,
     words: &[String],

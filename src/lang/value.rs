@@ -110,8 +110,8 @@ pub struct Artifact {
     pub ty: Type,
 }
 
-/// The record that an adapter becomes where a stage uses it: `adapter`, and the `base` it belongs to,
-/// so that whoever has one has both.
+/// The record that an adapter becomes where a stage uses it: `adapter`, and the `base` it belongs
+/// to, so that whoever has one has both.
 pub const WITH_BASE: &str = "with_base";
 
 /// The port of a stage that makes one thing.

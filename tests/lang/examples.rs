@@ -23,6 +23,7 @@ const GIVEN: [(&str, &str); 11] = [
     ("safe", "stage safe = reward_model { init: chat, data: world.safe, batch: 32 pairs }"),
     ("judge", "stage judge = safety_gate { helpful, safe }"),
     ("parts", "stage parts = split { data: world.corpus, held_out: 5% }"),
+    ("pirate", "stage pirate = lora { base: chat, data: world.pirate }"),
     ("desk", "stage desk = read_chat { files: \"desk.jsonl\", shape: shapes.messages {} }"),
     ("exam", "stage exam = read_benchmark { files: \"exam.jsonl\", columns: [\"question\"] }"),
 ];

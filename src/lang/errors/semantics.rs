@@ -53,6 +53,7 @@ pub const ALL: &[&str] = &[
     "unused",
     "unused-field",
     "wrong-artifact",
+    "wrong-base",
     "wrong-type",
     "wrong-unit",
 ];

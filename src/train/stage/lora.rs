@@ -1,6 +1,6 @@
-//! `lora`: a low-rank adapter learns dialogues beside a base that is never changed: its weights stay
-//! in their file, and have neither gradients nor moments. Hu et al., "LoRA", 2021. Knows folders;
-//! does not know how an adapter is computed.
+//! `lora`: a low-rank adapter learns dialogues beside a base that is never changed: its weights
+//! stay in their file, and have neither gradients nor moments. Hu et al., "LoRA", 2021. Knows
+//! folders; does not know how an adapter is computed.
 
 use super::pretrain::fit;
 use super::sft::{self, Sft};
