@@ -6,7 +6,7 @@ use llamake::lang::compile;
 use llamake::lang::source::{Source, Sources};
 
 /// What examples may take for granted, unless they declare it themselves.
-const GIVEN: [(&str, &str); 11] = [
+const GIVEN: [(&str, &str); 12] = [
     ("tiny", "let tiny = llama2.architecture { dim: 128, layers: 4, heads: 4, vocab: 1024 }"),
     ("world", "stage world = smallworld.generate {}"),
     ("tokenizer", "stage tokenizer = train_tokenizer { text: world.corpus, vocab: 1024 }"),
