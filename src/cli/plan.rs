@@ -174,10 +174,13 @@ fn cost_text(cost: &Cost) -> String {
     ];
     let parts = parts.iter().filter(|(_, bytes)| *bytes > 0);
     let parts = parts.map(|(name, bytes)| format!("{name} {}", bytes_text(*bytes)));
-    let (parts, most) = (parts.collect::<Vec<_>>().join(" + "), bytes_text(memory.total()));
+    let (parts, whole) = (parts.collect::<Vec<_>>().join(" + "), bytes_text(memory.total()));
+    // How long prompts are is not known before the run.
+    let most = if memory.sampling > 0 { "at most " } else { "" };
     let Cost { course, parameters, .. } = cost;
     format!(
-        "    course: {course}\n    parameters: {parameters}\n{total}    memory: {most} = {parts}\n"
+        "    course: {course}\n    parameters: {parameters}\n{total}    memory: {most}{whole} = \
+         {parts}\n"
     )
 }
 

@@ -1,6 +1,7 @@
 //! What the stages that align cost: their batches of pairs and prompts, and the models that a
 //! policy is trained beside. Memory is the most it can be, since only the rows tell how long a
-//! prompt is; a text never outgrows the context. Knows parameters of the recipe; does not know rows.
+//! prompt is; a text never outgrows the context. Knows parameters of the recipe; does not know
+//! rows.
 
 use super::decode::training::length_of;
 use super::ledger::{Cost, keep, quantity, shape, whole};
@@ -51,12 +52,11 @@ pub fn ppo(module: &Module, stage: &Stage, policy: ModelConfig) -> Option<Cost> 
     let best = if held_out { parameters(&valued) } else { 0 };
     memory.beside = 4 * (parameters(&policy) + best) + judges(module, stage.params.get("judge")?)?;
     memory.sampling = sampling_memory(&policy, batch, context);
-    let steps = batch / mini_batch;
     Some(Cost {
         parameters: parameters(&valued),
         memory,
         total: None,
-        course: format!("{iterations} iterations of {batch} prompts, {steps} steps each"),
+        course: format!("{iterations} iterations of {batch} prompts, {mini_batch} a step"),
     })
 }
 

@@ -37,3 +37,18 @@ fn rounds_are_cached_and_a_policy_without_a_penalty_drifts() {
     let sweep = project.run("build a.recipe").ended(0);
     assert_eq!(sweep.built(), ["free[beta:", "scores"]);
 }
+
+#[test]
+fn a_plan_says_what_alignment_costs() {
+    let project = Project::of(include_str!("rounds.recipe"));
+    let plan = project.run("plan a.recipe v1 judge").ended(0).out;
+    for part in [
+        "course: steps of 16 pairs until the epochs are over",
+        "course: 6 iterations of 16 prompts, 16 a step",
+        "memory: at most ",
+        " + models beside ",
+        " + sampling ",
+    ] {
+        assert!(plan.contains(part), "`{part}` is not in:\n{plan}");
+    }
+}

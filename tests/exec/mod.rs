@@ -152,7 +152,7 @@ fn a_reward_model_costs_rows_of_two_texts() {
 #[test]
 fn ppo_costs_its_judges_and_its_reference() {
     let (chat, helpful, ppo) = (cost_of("chat"), cost_of("helpful"), cost_of("round1/ppo"));
-    assert_eq!(ppo.course, "20 iterations of 64 prompts, 4 steps each");
+    assert_eq!(ppo.course, "20 iterations of 64 prompts, 16 a step");
     assert_eq!(ppo.parameters, chat.parameters + 128);
     assert_eq!(ppo.memory.beside, 4 * (chat.parameters + 2 * helpful.parameters));
     assert_eq!(ppo.memory.activations, chat.memory.activations);
