@@ -66,8 +66,8 @@ mod tests {
         of(2).apply(&Threads::new(3), &rows, &mut whole);
         let mut parts = vec![1.0; 91 * width];
         let (first, second) = parts.split_at_mut(70 * width);
-        of(2).apply(&Threads::new(1), &[0..70], first);
-        of(3).apply(&Threads::new(1), &[0..21], second);
+        of(2).apply(&Threads::new(1), std::slice::from_ref(&(0..70)), first);
+        of(3).apply(&Threads::new(1), std::slice::from_ref(&(0..21)), second);
         assert_eq!(whole, parts);
         let left_out = whole.iter().filter(|x| **x == 0.0).count() as f64 / whole.len() as f64;
         assert!((left_out - 0.25).abs() < 0.03, "{left_out}");
