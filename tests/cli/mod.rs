@@ -1,5 +1,6 @@
 //! The program as its users run it: what it prints, what it leaves behind, and its exit codes.
 
+mod adapters;
 mod bad_input;
 mod building;
 mod check_data;

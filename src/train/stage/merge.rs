@@ -47,7 +47,11 @@ pub struct ReadAdapter {
 
 /// Makes the folder `out`.
 pub fn read(params: &ReadAdapter, context: &mut Context<'_>) -> Result<Metrics, Failure> {
-    let from = folder_of(&params.files)?;
+    let from = folder_of(
+        &params.files,
+        peft::CONFIG,
+        "name the folder that PEFT's `save_pretrained` wrote",
+    )?;
     let (config, _) = folder::read_config(&params.base)?;
     let found = peft::read_settings(&from)?;
     let differs = |what: &str, found: String, declared: String| {

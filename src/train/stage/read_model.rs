@@ -42,7 +42,7 @@ pub fn run(params: &ReadModel, context: &mut Context<'_>) -> Result<Metrics, Fai
             folder::write(&out, &model, &params.tokenizer, jinja)?;
         }
         files => {
-            let from = folder_of(files)?;
+            let from = folder_of(files, "config.json", OURS)?;
             let (config, _) = folder::read_config(&from)?;
             let has = |name: &str| from.join(name).is_file();
             let own = ["tokenizer.json", "tokenizer.model"].into_iter().any(has);
@@ -61,6 +61,9 @@ pub fn run(params: &ReadModel, context: &mut Context<'_>) -> Result<Metrics, Fai
     let parameters: usize = table(&config).iter().map(|spec| spec.len()).sum();
     Ok(vec![("parameters".into(), parameters as f64)])
 }
+
+/// What to do where there is no model.
+const OURS: &str = "name a folder as Hugging Face lays models out, or a `.gguf` file";
 
 /// What a recipe says of a model.
 struct Declared<'a> {
@@ -107,8 +110,8 @@ impl Declared<'_> {
 }
 
 /// The folder in which `config.json` lies.
-pub(super) fn folder_of(files: &[PathBuf]) -> Result<PathBuf, Failure> {
-    let mut configs = files.iter().filter(|file| file.ends_with("config.json"));
+pub(super) fn folder_of(files: &[PathBuf], config: &str, remedy: &str) -> Result<PathBuf, Failure> {
+    let mut configs = files.iter().filter(|file| file.ends_with(config));
     match (configs.next(), configs.next()) {
         (Some(config), None) => Ok(config.parent().unwrap_or(Path::new("")).to_path_buf()),
         (Some(a), Some(b)) => {
@@ -118,8 +121,7 @@ pub(super) fn folder_of(files: &[PathBuf]) -> Result<PathBuf, Failure> {
         (None, _) => {
             let names = files.iter().filter_map(|file| file.file_name()).take(8);
             let names = quoted(names.map(|name| name.to_string_lossy()));
-            Err(Failure::input(format!("there is no `config.json` among {names}"))
-                .remedy("name a folder as Hugging Face lays models out, or a `.gguf` file"))
+            Err(Failure::input(format!("there is no `{config}` among {names}")).remedy(remedy))
         }
     }
 }
