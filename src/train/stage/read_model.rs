@@ -109,7 +109,7 @@ impl Declared<'_> {
     }
 }
 
-/// The folder in which `config.json` lies.
+/// The folder in which the one file of this name lies; `remedy` is for where there is none.
 pub(super) fn folder_of(files: &[PathBuf], config: &str, remedy: &str) -> Result<PathBuf, Failure> {
     let mut configs = files.iter().filter(|file| file.ends_with(config));
     match (configs.next(), configs.next()) {
