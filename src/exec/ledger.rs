@@ -11,7 +11,9 @@ use crate::lang::value::{Module, Quantity, Stage, Value};
 use crate::train::model::activations::Keep;
 use crate::train::model::{Head, ModelConfig};
 use crate::train::optim::Bits;
-use crate::train::stage::ledger::{self, Kept, Learnt, MemoryLedger, training_flops_per_token};
+use crate::train::stage::ledger::{
+    self, Kept, Learnt, MemoryLedger, Width, training_flops_per_token,
+};
 
 use super::decode::training::{batch_of, length_of};
 use super::{aligning, fits};
@@ -106,6 +108,7 @@ pub(super) struct Needs {
     pub(super) context: u64,
     pub(super) keep: Keep,
     pub(super) kept: Kept,
+    pub(super) learnt: Learnt,
 }
 
 impl Needs {
@@ -115,12 +118,21 @@ impl Needs {
             context: whole(params.get("context")?)?,
             keep: keep_of(params),
             kept: kept(params.get("optimizer")?)?,
+            learnt: learnt(params),
         })
     }
 
     pub(super) fn memory(&self, config: &ModelConfig) -> MemoryLedger {
         let rows = [self.micro_batch, self.context];
-        ledger::memory(config, Learnt::All, rows, self.keep, self.kept)
+        ledger::memory(config, self.learnt, rows, self.keep, self.kept)
+    }
+}
+
+/// All weights, or an adapter; one with fewer targets needs less than is counted.
+fn learnt(params: &BTreeMap<String, Value>) -> Learnt {
+    match params.get("rank").and_then(whole) {
+        Some(rank) => Learnt::Adapters { rank, base: Width::F32 },
+        None => Learnt::All,
     }
 }
 
