@@ -81,6 +81,13 @@ impl Transformer {
         table
     }
 
+    /// How many numbers are learnt of each row of the table; of what is frozen none.
+    pub fn learnt_sizes(&self) -> Vec<usize> {
+        let frozen = if self.adapter.is_some() { self.weights.in_order().len() } else { 0 };
+        let rows = self.table().into_iter().enumerate();
+        rows.map(|(at, spec)| if at < frozen { 0 } else { spec.len() }).collect()
+    }
+
     /// The weights that are learnt, in the order of the table; of what is frozen an empty buffer.
     pub fn trainable_mut(&mut self) -> Vec<&mut [f32]> {
         match &mut self.adapter {

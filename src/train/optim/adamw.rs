@@ -46,8 +46,7 @@ pub struct AdamWState {
 impl AdamWState {
     /// Moments at zero, made once; those beyond the budget lie in a file in `folder`.
     pub fn new(model: &Transformer, settings: AdamW, folder: &Path) -> Result<AdamWState, Failure> {
-        let table = model.table();
-        let sizes: Vec<usize> = table.iter().map(|spec| spec.len()).collect();
+        let (table, sizes) = (model.table(), model.learnt_sizes());
         let paging = settings.page_budget.map(|budget| Paging { budget, folder });
         let [first, second] = moments(&sizes, settings.bits, paging)?;
         Ok(AdamWState {
