@@ -132,11 +132,11 @@ pub fn publish_nf4(
     weights::save_parts(folder, &quantized::saved(config, weights, encoding), LARGEST_FILE)
 }
 
-/// Bytes of the files in a folder.
+/// Bytes of the files in a folder, those included that it links to.
 pub fn bytes(folder: &Path) -> Result<u64, Failure> {
     let mut bytes = 0;
     for entry in fs::read_dir(folder).map_err(Failure::io(folder))? {
-        let metadata = entry.and_then(|entry| entry.metadata());
+        let metadata = entry.and_then(|entry| fs::metadata(entry.path()));
         bytes += metadata.map_err(Failure::io(folder))?.len();
     }
     Ok(bytes)

@@ -165,17 +165,7 @@ fn export_adapter(params: &Export, context: &mut Context<'_>) -> Result<Metrics,
         let fact = format!("`{}` does not hold what was written", out.display());
         return Err(Failure::input(fact).remedy("look after the disk, and export again"));
     }
-    Ok(vec![("bytes".into(), size(&out)? as f64)])
-}
-
-/// Bytes of the files in a folder.
-fn size(folder: &Path) -> Result<u64, Failure> {
-    let mut bytes = 0;
-    for entry in std::fs::read_dir(folder).map_err(Failure::io(folder))? {
-        let metadata = entry.and_then(|entry| entry.metadata());
-        bytes += metadata.map_err(Failure::io(folder))?.len();
-    }
-    Ok(bytes)
+    Ok(vec![("bytes".into(), folder::bytes(&out)? as f64)])
 }
 
 /// Tokens from all over the vocabulary.
