@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 
 use crate::build::executor::Job;
+use crate::build::key::part_key;
 use crate::lang::value::{Quantity, SINGLE_PORT, Unit, Value, WITH_BASE};
 use crate::train::data::mixture::Mix;
 use crate::train::model::ModelPath;
@@ -226,6 +227,16 @@ impl<'j> Fields<'j> {
             Ok((self.maker(made), path))
         };
         self.list(name)?.into_iter().map(named).collect()
+    }
+
+    /// What each element of a list is by its contents, whatever it is called; takes nothing.
+    pub fn identities(&self, name: &str) -> Result<Vec<[u8; 32]>> {
+        let left = self.left.borrow();
+        let Some(Value::List(values)) = left.get(name) else {
+            bail!("`{name}` of `{}` is no list", self.owner)
+        };
+        let identity = |value| *part_key(self.job.action, value, self.job.contents).as_bytes();
+        Ok(values.iter().map(identity).collect())
     }
 
     /// `base`, or `parts.train`: how the recipe calls an artifact.

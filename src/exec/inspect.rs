@@ -15,6 +15,7 @@ use super::local::{find, translated};
 use super::work::Work;
 use crate::build::action::{Action, ActionId};
 use crate::build::executor::{Failure, Job};
+use crate::build::key::Contents;
 use crate::build::plan::Plan;
 use crate::build::sources::visit;
 use crate::lang::value::{Artifact, SINGLE_PORT, Value};
@@ -195,6 +196,17 @@ fn job<'a>(
     files: &'a BTreeMap<(String, String), Vec<PathBuf>>,
 ) -> Job<'a> {
     static NEVER: AtomicBool = AtomicBool::new(false);
+    static UNKNOWN: Contents = Contents { artifacts: BTreeMap::new(), paths: BTreeMap::new() };
     let nowhere = Path::new("");
-    Job { action, artifacts, files, out: nowhere, attempt: nowhere, threads: 1, cancel: &NEVER }
+    Job {
+        action,
+        artifacts,
+        files,
+        contents: &UNKNOWN,
+        pieces: None,
+        out: nowhere,
+        attempt: nowhere,
+        threads: 1,
+        cancel: &NEVER,
+    }
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 use super::ledger;
 use super::work::{KINDS, Kind, Work};
 use crate::build::action::Action;
+use crate::build::digest::Digest;
 use crate::build::executor::{self, Demand, Executor, Job, JobSink, Keyed, Outcome};
+use crate::build::store;
 use crate::train::data::hub::Hub;
 use crate::train::kernels::Isa;
 use crate::train::progress::{self, Attempt, Context};
@@ -51,10 +53,12 @@ impl Executor for Local {
         let mut progress = Forward { job, sink };
         let out = job.out.to_path_buf();
         let attempt = Attempt { folder: job.attempt.to_path_buf(), every: self.checkpoint_every };
+        let pieces = job.pieces.map(Shelf);
         let mut context = Context {
             threads: job.threads,
             isa: self.isa,
             attempt: Some(attempt),
+            pieces: pieces.as_ref().map(|shelf| shelf as &dyn progress::Pieces),
             hub: self.hub.clone(),
             out,
             progress: &mut progress,
@@ -88,6 +92,19 @@ impl progress::Progress for Forward<'_> {
 
     fn cancelled(&self) -> bool {
         self.job.cancel.load(Ordering::Relaxed)
+    }
+}
+
+/// The parts of results that the store keeps, for the trainer.
+struct Shelf<'a>(&'a store::Pieces);
+
+impl progress::Pieces for Shelf<'_> {
+    fn get(&self, key: &[u8; 32]) -> Option<Vec<u8>> {
+        self.0.get(Digest::from_bytes(*key))
+    }
+
+    fn put(&self, key: &[u8; 32], bytes: &[u8]) -> std::io::Result<()> {
+        self.0.put(Digest::from_bytes(*key), bytes)
     }
 }
 

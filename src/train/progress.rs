@@ -41,6 +41,16 @@ impl Progress for Quiet<'_> {
     }
 }
 
+/// Parts of results that other results may share, each under a key that says all that decides on its
+/// bits: a part that is there need not be made again.
+pub trait Pieces {
+    /// What was put there, whole; a damaged piece is none.
+    fn get(&self, key: &[u8; 32]) -> Option<Vec<u8>>;
+
+    /// Keeps a piece.
+    fn put(&self, key: &[u8; 32], bytes: &[u8]) -> std::io::Result<()>;
+}
+
 /// Where work happens: what it may compute with, and the folders it may write to.
 pub struct Context<'a> {
     pub threads: usize,
@@ -48,6 +58,8 @@ pub struct Context<'a> {
     pub isa: Isa,
     /// Where unfinished work is kept, if it is to survive its process.
     pub attempt: Option<Attempt>,
+    /// Parts of results, if they are shared with others.
+    pub pieces: Option<&'a dyn Pieces>,
     pub hub: Hub,
     /// An empty folder; result `port` is made at `out/port`.
     pub out: PathBuf,
@@ -64,9 +76,11 @@ pub struct Attempt {
 }
 
 impl<'a> Context<'a> {
-    /// The fastest instruction set there is; unfinished work is not kept, no hub is asked.
+    /// The fastest instruction set there is; unfinished work is not kept, nothing is shared, no hub
+    /// is asked.
     pub fn new(threads: usize, out: PathBuf, progress: &'a mut dyn Progress) -> Context<'a> {
-        Context { threads, isa: Isa::detect(), attempt: None, hub: Hub::none(), out, progress }
+        let (isa, hub) = (Isa::detect(), Hub::none());
+        Context { threads, isa, attempt: None, pieces: None, hub, out, progress }
     }
 
     /// Threads for the kernels.

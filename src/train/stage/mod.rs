@@ -31,6 +31,7 @@ pub mod answers;
 pub mod context_distill;
 pub mod generate;
 pub mod ghost_attention;
+pub mod journal;
 pub mod prompts_of;
 pub mod rejection_sampling;
 pub mod samples;
