@@ -2,7 +2,9 @@
 //! prompts and answers; does not know what the scores are for.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
+use super::notes::Notes;
 use super::wording::Wording;
 use crate::train::kernels::Threads;
 use crate::train::model::judge::{GATE, Judge, Judged, MEMBERS, Verdict};
@@ -12,6 +14,8 @@ use crate::train::progress::{Failure, Progress};
 pub struct Critic {
     pub wording: Wording,
     judge: Judge,
+    /// Where its scores are kept.
+    notes: Rc<Notes>,
 }
 
 impl Critic {
@@ -28,7 +32,12 @@ impl Critic {
                     .remedy("train both from models with the same tokenizer"));
             }
         }
-        Ok(Critic { wording, judge })
+        Ok(Critic { wording, judge, notes: Rc::default() })
+    }
+
+    /// The same, with its scores kept in these notes.
+    pub fn noting(self, notes: &Rc<Notes>) -> Critic {
+        Critic { notes: notes.clone(), ..self }
     }
 
     /// What each text is worth, in order.
@@ -37,8 +46,24 @@ impl Critic {
         texts: &[Judged],
         progress: &mut dyn Progress,
     ) -> Result<Vec<Verdict>, Failure> {
-        self.judge.score(texts, progress)
+        self.judge.check(texts)?;
+        let tokens = texts.iter().map(|text| text.tokens.clone()).collect::<Vec<_>>();
+        let scores = self.notes.scores("verdicts", &tokens, progress, &mut |range, progress| {
+            let verdicts = self.judge.score(&texts[range], progress)?;
+            Ok(verdicts.into_iter().map(numbers).collect())
+        })?;
+        Ok(scores.iter().map(|numbers| verdict(numbers)).collect())
     }
+}
+
+fn numbers(verdict: Verdict) -> Vec<f32> {
+    let Verdict { helpful, safe, combined } = verdict;
+    [helpful, combined].into_iter().chain(safe).collect()
+}
+
+fn verdict(numbers: &[f32]) -> Verdict {
+    let (helpful, combined) = (numbers[0], numbers[1]);
+    Verdict { helpful, safe: numbers.get(2).copied(), combined }
 }
 
 /// The folders of the models that judge.

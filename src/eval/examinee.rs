@@ -2,7 +2,9 @@
 //! the answers are worth.
 
 use std::path::Path;
+use std::rc::Rc;
 
+use super::notes::Notes;
 use super::wording::Wording;
 use crate::train::kernels::Threads;
 use crate::train::kernels::sample::Sampling;
@@ -16,6 +18,8 @@ pub struct Examinee {
     model: LoadedModel,
     /// The template that the model carries without an adapter.
     chat_template: Option<String>,
+    /// Where what it says is kept.
+    notes: Rc<Notes>,
 }
 
 /// What it said, and whether it ended by itself.
@@ -45,7 +49,13 @@ impl Examinee {
     pub fn open(path: &Path, threads: Threads) -> Result<Examinee, Failure> {
         let Anywhere { model, tokenizer, chat_template } = Anywhere::open(path)?;
         let wording = Wording::new(tokenizer, chat_template.clone())?;
-        Ok(Examinee { wording, model: LoadedModel::of(model, threads), chat_template })
+        let (model, notes) = (LoadedModel::of(model, threads), Rc::default());
+        Ok(Examinee { wording, model, chat_template, notes })
+    }
+
+    /// The same, with what it says kept in these notes.
+    pub fn noting(self, notes: &Rc<Notes>) -> Examinee {
+        Examinee { notes: notes.clone(), ..self }
     }
 
     /// From here on it is asked under this adapter, in the template that carries, or as it is.
@@ -84,7 +94,7 @@ impl Examinee {
         let Manner { samples, max_answer, sampling, seed } = manner;
         let eos = self.wording.tokenizer.eos().id;
         let options = GenerateOptions { samples, max_answer, sampling, seed, eos };
-        self.model.generate(prompts, &options, progress)
+        self.notes.answers(&self.model, prompts, &options, progress)
     }
 
     /// A continuation in words.
@@ -101,7 +111,12 @@ impl Examinee {
     ) -> Result<Vec<f64>, Failure> {
         let eos = self.wording.tokenizer.eos().id;
         let rows = replies.iter().map(|(prompt, made)| as_row(prompt, made, eos));
-        let losses = self.model.score(&rows.collect::<Vec<_>>(), progress)?;
+        let rows = rows.collect::<Vec<_>>();
+        self.model.check_rows(&rows)?;
+        let texts = rows.iter().map(|row| row.tokens.clone()).collect::<Vec<_>>();
+        let losses = self.notes.scores("replies", &texts, progress, &mut |range, progress| {
+            self.model.score(&rows[range], progress)
+        })?;
         let whole = |losses: Vec<f32>| -losses.into_iter().map(f64::from).sum::<f64>();
         Ok(losses.into_iter().map(whole).collect())
     }
@@ -115,6 +130,8 @@ impl Examinee {
         progress: &mut dyn Progress,
     ) -> Result<Vec<Vec<f32>>, Failure> {
         let documents = self.wording.tokenizer.encode_documents(texts, threads);
-        self.model.document_losses(&documents, progress)
+        self.notes.scores("documents", &documents, progress, &mut |range, progress| {
+            self.model.document_losses(&documents[range], progress)
+        })
     }
 }

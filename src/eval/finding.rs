@@ -1,14 +1,20 @@
 //! What one model shows on one task: figures, figures by group, and a few answers to read. Knows
 //! numbers and their names; does not know how they came about or how they are written down.
 
+use serde::{Deserialize, Serialize};
+
+use super::exact;
 use super::metric::statistics::{self, Change};
+use crate::train::data::rows::Benchmark;
 
 /// A named figure. One that does not exist, such as a mean over no rows, has no value.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
     pub name: String,
+    #[serde(with = "exact")]
     pub value: Option<f64>,
     /// The 95 % interval of a share.
+    #[serde(with = "exact")]
     pub interval: Option<(f64, f64)>,
     /// Whether it is a difference, which is written with its sign.
     pub signed: bool,
@@ -18,28 +24,31 @@ pub struct Figure {
 pub type Scores = Vec<Figure>;
 
 /// One model on one task.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     pub scores: Scores,
     /// What each row adds to the headline, for paired differences between models; empty where the
     /// headline is no mean over rows.
+    #[serde(with = "exact")]
     pub rows: Vec<f64>,
     pub breakdowns: Vec<Breakdown>,
     pub samples: Vec<Sample>,
+    /// Every row as it was asked and answered; empty where that is not told.
+    pub records: Vec<Record>,
     /// What a reader must know before believing the figures.
     pub remarks: Vec<String>,
 }
 
 /// The headline group by group.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Breakdown {
     /// What tells the groups apart: `rating`.
-    pub by: &'static str,
+    pub by: String,
     pub groups: Vec<Group>,
 }
 
 /// The rows of one group, and the share among them.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Group {
     pub name: String,
     pub rows: usize,
@@ -47,7 +56,7 @@ pub struct Group {
 }
 
 /// An answer shown for people to read.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
     pub question: String,
     pub answer: String,
@@ -55,13 +64,61 @@ pub struct Sample {
 }
 
 /// What a shown answer is worth.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Worth {
     Right(bool),
     /// Whether it keeps to what was asked for earlier.
     Kept(bool),
     /// σ(score) of the judge.
-    Reward(f64),
+    Reward(#[serde(with = "exact")] f64),
+}
+
+/// One row as it was asked and answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The columns of the row.
+    pub row: Benchmark,
+    /// What the model was given, special tokens of a template written out.
+    pub prompt: String,
+    /// What would be right, as the row says it.
+    pub gold: String,
+    pub said: Said,
+    /// What the row adds to each figure that is a mean over rows; the names of figures.
+    #[serde(with = "exact")]
+    pub scores: Vec<(String, f64)>,
+}
+
+/// What a model had to say to a row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Said {
+    /// Its answers, and what was read off each: a number, a letter, or all of it.
+    Answers(Vec<Answered>),
+    /// How likely it holds each text that could follow.
+    Choices(Vec<Choice>),
+}
+
+/// An answer, and what of it counts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Answered {
+    pub text: String,
+    pub read: String,
+}
+
+impl Answered {
+    /// An answer of which all counts.
+    pub fn whole(text: &String) -> Answered {
+        Answered { text: text.clone(), read: text.clone() }
+    }
+}
+
+/// A text that could follow the prompt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Choice {
+    pub text: String,
+    #[serde(with = "exact")]
+    pub log_prob: f64,
+    /// Whether it is what the model itself would say.
+    pub greedy: bool,
 }
 
 /// Answers that a report shows of each model and task, spread over the rows.
@@ -138,6 +195,32 @@ mod tests {
         let before = finding.clone();
         finding.compare(Some(&before));
         assert_eq!(finding, before);
+    }
+
+    #[test]
+    fn a_finding_is_read_back_to_the_bit() {
+        let mut finding = finding(&[0.1, 1.0 / 3.0, -0.0]);
+        finding.scores.push(Figure::new("perplexity", f64::INFINITY));
+        finding.rows.push(f64::from_bits(0x7ff8_0000_0000_0001));
+        let share = Figure::share("accuracy", Some(0.3), 7);
+        let groups = vec![Group { name: "a".into(), rows: 7, share }];
+        finding.breakdowns = vec![Breakdown { by: "kind".into(), groups }];
+        let worth = Worth::Reward(0.7);
+        finding.samples = vec![Sample { question: "?".into(), answer: "\"".into(), worth }];
+        let choice = Choice { text: " A".into(), log_prob: -1.0 / 7.0, greedy: true };
+        finding.records = vec![Record {
+            row: serde_json::from_str(r#"{"b":1.5,"a":[null]}"#).unwrap(),
+            prompt: "<s>é".into(),
+            gold: "A".into(),
+            said: Said::Choices(vec![choice]),
+            scores: vec![("acc".into(), 1.0)],
+        }];
+        let bytes = serde_json::to_vec(&finding).unwrap();
+        let back: Finding = serde_json::from_slice(&bytes).unwrap();
+        let bits = |rows: &[f64]| rows.iter().map(|row| row.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&back.rows), bits(&finding.rows));
+        // NaN is equal to nothing, itself included.
+        assert_eq!(Finding { rows: Vec::new(), ..back }, Finding { rows: Vec::new(), ..finding });
     }
 
     #[test]

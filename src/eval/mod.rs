@@ -9,8 +9,13 @@ pub mod metric;
 // What a model would have to beat.
 pub mod baseline;
 
-// What one model shows on one task.
+// What one model shows on one task, and how it is kept.
+pub mod cells;
+mod exact;
 pub mod finding;
+
+// What an unfinished evaluation knows already.
+pub mod notes;
 
 // How turns become the tokens of one model.
 pub mod wording;

@@ -126,7 +126,7 @@ impl TaskReport {
         let of = |cell: &Cell| -> Breakdown { cell.finding.breakdowns[at].clone() };
         let all = self.cells.iter().map(of).collect::<Vec<_>>();
         let models = self.cells.iter().map(|cell| cell.model.as_str());
-        let mut out = format!("\n{}", head(all[0].by, std::iter::once("rows").chain(models)));
+        let mut out = format!("\n{}", head(&all[0].by, std::iter::once("rows").chain(models)));
         for (at, group) in all[0].groups.iter().enumerate() {
             let shares = all.iter().map(|breakdown| breakdown.groups[at].share.text());
             let rows = std::iter::once(group.rows.to_string());
@@ -300,7 +300,7 @@ mod tests {
         for (cell, share) in cells.iter_mut().zip([0.5, 1.0]) {
             let share = Figure::share("accuracy", Some(share), 2);
             let groups = vec![Group { name: "a|b".into(), rows: 2, share }];
-            cell.finding.breakdowns = vec![Breakdown { by: "kind", groups }];
+            cell.finding.breakdowns = vec![Breakdown { by: "kind".into(), groups }];
             cell.finding.remarks = vec!["drifted.".into()];
         }
         let report = report(cells, Vec::new());

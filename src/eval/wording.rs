@@ -62,6 +62,19 @@ impl Wording {
         self.format()?.prompt(&self.tokenizer, row, turns)
     }
 
+    /// The same question in words, special tokens of the template written out.
+    pub fn question_text(&self, row: usize, question: &str) -> Result<String, Failure> {
+        match self.is_chat() {
+            true => self.prompt_text(row, &[Message::new("user", question)]),
+            false => Ok(question.to_string()),
+        }
+    }
+
+    /// Turns that wait for an answer, in words.
+    pub fn prompt_text(&self, row: usize, turns: &[Message]) -> Result<String, Failure> {
+        self.format()?.prompt_text(row, turns)
+    }
+
     /// Turns with an answer, which may be empty, and `eos` after it.
     pub fn reply(&self, row: usize, turns: &[Message], answer: &str) -> Result<Vec<u32>, Failure> {
         Ok(self.format()?.reply(&self.tokenizer, row, turns, answer)?.tokens)

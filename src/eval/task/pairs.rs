@@ -74,7 +74,7 @@ pub fn finding(pairs: &[Preference], verdicts: &[Verdict]) -> Finding {
     };
     let breakdowns = [("rating", by(&scored, rating)), ("kind", by(&scored, |p| p.kind.clone()))];
     let breakdowns = breakdowns.into_iter().filter(|(_, groups)| !groups.is_empty());
-    let breakdowns = breakdowns.map(|(by, groups)| Breakdown { by, groups }).collect();
+    let breakdowns = breakdowns.map(|(by, groups)| Breakdown { by: by.into(), groups }).collect();
     Finding { scores, rows, breakdowns, ..Finding::default() }
 }
 

@@ -12,12 +12,14 @@
 
 use std::path::PathBuf;
 
+use serde_json::Value;
+
 use crate::eval::critic::Critic;
 use crate::eval::examinee::{Examinee, Manner, tempered};
-use crate::eval::finding::{self, Figure, Finding, Sample, Worth};
+use crate::eval::finding::{self, Answered, Figure, Finding, Record, Said, Sample, Worth};
 use crate::eval::metric::statistics::{mean, means_of, sigmoid, standard_error};
 use crate::eval::wording::Wording;
-use crate::train::data::rows::Prompt;
+use crate::train::data::rows::{Benchmark, Prompt};
 use crate::train::model::judge::{Judged, Verdict};
 use crate::train::model::sample::Generated;
 use crate::train::progress::{Failure, Progress};
@@ -101,8 +103,42 @@ impl Rewards {
             worth: Worth::Reward(replies[at * samples].reward()),
         };
         let shown = finding::shown(prompts.len()).map(show).collect();
-        Ok(Finding { samples: shown, ..finding(&replies, samples) })
+        let record = |(at, prompt): (usize, &Prompt)| {
+            let theirs = at * samples..(at + 1) * samples;
+            Ok(Record {
+                row: row_of(prompt),
+                prompt: examinee.wording.prompt_text(at + 1, &prompt.prompt)?,
+                gold: String::new(),
+                said: Said::Answers(answers[theirs.clone()].iter().map(Answered::whole).collect()),
+                scores: scores_of(&replies[theirs]),
+            })
+        };
+        let records = prompts.iter().enumerate().map(record).collect::<Result<_, _>>()?;
+        Ok(Finding { samples: shown, records, ..finding(&replies, samples) })
     }
+}
+
+/// The columns of a prompt.
+fn row_of(prompt: &Prompt) -> Benchmark {
+    match serde_json::to_value(prompt) {
+        Ok(Value::Object(row)) => row,
+        other => unreachable!("a prompt is an object, not {other:?}"),
+    }
+}
+
+/// What the replies to one prompt add to the figures.
+fn scores_of(replies: &[Reply]) -> Vec<(String, f64)> {
+    let of = |of: &dyn Fn(&Reply) -> Option<f64>| {
+        let all = replies.iter().map(of).collect::<Option<Vec<_>>>();
+        all.and_then(|all| mean(&all))
+    };
+    let scores = [
+        ("reward", of(&|reply| Some(reply.reward()))),
+        ("kl_per_reply", of(&|reply| reply.drift)),
+        ("tokens", of(&|reply| Some(reply.tokens as f64))),
+        ("ended", of(&|reply| Some(f64::from(u8::from(reply.ended))))),
+    ];
+    scores.into_iter().filter_map(|(name, value)| Some((name.into(), value?))).collect()
 }
 
 /// The prompts as the model sees them, which must be what judge and reference see.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, bail};
 
+use crate::eval::cells::Identities;
 use crate::eval::run::{Params, Task};
 use crate::eval::task::answers::{Answers, Score};
 use crate::eval::task::kept::Kept;
@@ -15,6 +16,10 @@ use crate::exec::inputs::Fields;
 
 pub fn eval_of(fields: &Fields<'_>) -> Result<Params> {
     Ok(Params {
+        identities: Identities {
+            models: fields.identities("models")?,
+            tasks: fields.identities("tasks")?,
+        },
         models: fields.models("models")?,
         tasks: fields.each("tasks", task_of)?,
         limit: fields.optional("limit", Fields::count)?,

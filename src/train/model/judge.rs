@@ -106,6 +106,14 @@ impl Judge {
         self.helpful.model.config.context.min(safe.unwrap_or(usize::MAX))
     }
 
+    /// Fails at the first text that cannot be scored, which it names by its number.
+    pub fn check(&self, texts: &[Judged]) -> Result<(), Failure> {
+        let scorers = [Some(&self.helpful), self.safe.as_ref().map(|(safe, _)| safe)];
+        scorers.into_iter().flatten().try_for_each(|scorer| {
+            (1..).zip(texts).try_for_each(|(number, text)| scorer.check(number, &text.tokens))
+        })
+    }
+
     /// What each text is worth, in order.
     pub fn score(
         &self,

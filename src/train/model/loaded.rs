@@ -57,9 +57,7 @@ impl LoadedModel {
         rows: &[Row],
         progress: &mut dyn Progress,
     ) -> Result<Vec<Vec<f32>>, Failure> {
-        for (at, row) in rows.iter().enumerate() {
-            self.check(at + 1, row)?;
-        }
+        self.check_rows(rows)?;
         let mut a = Activations::for_inference(self.config(), 0);
         let mut scores = Vec::with_capacity(rows.len());
         while scores.len() < rows.len() {
@@ -99,6 +97,11 @@ impl LoadedModel {
             losses[at].extend(scored.map(|(_, loss)| loss));
         }
         Ok(losses)
+    }
+
+    /// Fails at the first row that cannot be scored, which it names by its number.
+    pub fn check_rows(&self, rows: &[Row]) -> Result<(), Failure> {
+        (1..).zip(rows).try_for_each(|(number, row)| self.check(number, row))
     }
 
     fn check(&self, row: usize, of: &Row) -> Result<(), Failure> {
