@@ -2,5 +2,15 @@
 //! models or tasks.
 
 pub mod answer;
+pub mod blanks;
+pub mod bleu;
+pub mod chrf;
+pub mod grams;
+pub mod likeness;
+pub mod perplexity;
+pub mod porter;
+pub mod resample;
+pub mod rouge;
 pub mod slot;
 pub mod statistics;
+pub mod tokens;
