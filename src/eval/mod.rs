@@ -3,6 +3,9 @@
 //!
 //! In reading order; each part uses only those before it.
 
+// How rows become words, and what is found in words.
+pub mod prompt;
+
 // How one answer or one text is measured.
 pub mod metric;
 
