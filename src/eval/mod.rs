@@ -29,6 +29,9 @@ pub mod examinee;
 // A reward model that reads answers in words.
 pub mod critic;
 
+// Where programs that a model wrote are run.
+pub mod sandbox;
+
 // One file a kind of task.
 pub mod task;
 
