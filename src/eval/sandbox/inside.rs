@@ -130,7 +130,7 @@ fn keep(
     let own = open_own_entry()?;
     // Where memory is short after all, this goes first.
     drop(std::fs::write("/proc/self/oom_score_adj", "1000"));
-    tree::build(&request.readable, limits.file_bytes)?;
+    tree::build(&request.readable, &request.hidden, limits.file_bytes)?;
     if is_root {
         system::become_user(NOBODY).map_err(|error| told("no other user can be", &error))?;
         // Who changed identity may not write its own maps unless it may be looked into.

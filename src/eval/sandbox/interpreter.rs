@@ -17,20 +17,23 @@ pub struct Interpreter {
     pub version: String,
     /// The files and folders it needs to read, all of them there.
     pub readable: Vec<PathBuf>,
+    /// Folders inside those that look empty: packages that someone installed.
+    pub hidden: Vec<PathBuf>,
 }
 
 /// Folders of shared libraries, and of what loads them.
 const LIBRARIES: [&str; 6] = ["/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64"];
 
 /// What an interpreter says of itself: its program, its version, the folders of its own library,
-/// and those of every shared object it has loaded.
+/// those of every shared object it has loaded, and those where packages are installed.
 const QUESTION: &str = r#"
-import json, os, sys, sysconfig
+import json, os, site, sys, sysconfig
 objects = (line.split(None, 5)[5].strip() for line in open("/proc/self/maps") if "/" in line)
 print(json.dumps({
     "path": os.path.realpath(sys._base_executable),
     "version": sys.version.split()[0],
     "library": [sysconfig.get_path("stdlib"), os.path.dirname(os.__file__)],
+    "packages": site.getsitepackages([sys.base_prefix, sys.base_exec_prefix]),
     "objects": [os.path.dirname(path) for path in objects if ".so" in os.path.basename(path)],
 }))
 "#;
@@ -41,6 +44,7 @@ struct Said {
     version: String,
     library: Vec<PathBuf>,
     objects: Vec<PathBuf>,
+    packages: BTreeSet<PathBuf>,
 }
 
 /// The first `python3` of a search path.
@@ -64,7 +68,11 @@ pub fn find(search_path: &OsStr) -> Result<Interpreter, Failure> {
     folders.extend(said.objects);
     let mut readable = outermost(folders.into_iter().filter(|folder| folder.is_dir()));
     readable.push(said.path.clone());
-    Ok(Interpreter { path: said.path, version: said.version, readable })
+    let hides = |folder: &PathBuf| {
+        folder.is_dir() && readable.iter().any(|outer| folder.starts_with(outer))
+    };
+    let hidden = said.packages.into_iter().filter(hides).collect();
+    Ok(Interpreter { path: said.path, version: said.version, readable, hidden })
 }
 
 /// Folders without those that lie in another of them. They come sorted, so that a folder comes

@@ -79,6 +79,7 @@ impl Sandbox {
             program: program.into(),
             interpreter: self.interpreter.path.clone(),
             readable: self.interpreter.readable.clone(),
+            hidden: self.interpreter.hidden.clone(),
             limits,
         };
         let place = &self.launcher.program;

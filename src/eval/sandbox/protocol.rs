@@ -44,6 +44,8 @@ pub struct Request {
     pub interpreter: PathBuf,
     /// What the interpreter is made of: files and folders that the program may read.
     pub readable: Vec<PathBuf>,
+    /// Folders inside those that look empty.
+    pub hidden: Vec<PathBuf>,
     pub limits: Limits,
 }
 

@@ -21,7 +21,7 @@ const PLACE: &str = "/tmp";
 const OLD: &str = "/old";
 
 /// Replaces the root of this process's mount namespace.
-pub fn build(readable: &[PathBuf], file_bytes: u64) -> Result<(), String> {
+pub fn build(readable: &[PathBuf], hidden: &[PathBuf], file_bytes: u64) -> Result<(), String> {
     let make = || {
         system::make_private()?;
         system::mount_memory(Path::new(PLACE), "mode=755,size=1m,nr_inodes=4096")?;
@@ -32,6 +32,9 @@ pub fn build(readable: &[PathBuf], file_bytes: u64) -> Result<(), String> {
     make().map_err(|error: std::io::Error| format!("no new root of files: {error}"))?;
     for path in readable {
         show(path).map_err(|error| format!("`{}` cannot be shown: {error}", path.display()))?;
+    }
+    for path in hidden {
+        hide(path).map_err(|error| format!("`{}` cannot be hidden: {error}", path.display()))?;
     }
     let close = || {
         let options =
@@ -59,6 +62,12 @@ fn show(path: &Path) -> std::io::Result<()> {
     }
     system::bind(&from, path)?;
     system::make_readonly(path, true)
+}
+
+/// Puts an empty folder over one.
+fn hide(path: &Path) -> std::io::Result<()> {
+    system::mount_memory(path, "mode=755,size=4k")?;
+    system::make_readonly(path, false)
 }
 
 fn make_folder(path: &Path) -> std::io::Result<()> {
