@@ -21,6 +21,8 @@ pub struct Report {
 #[derive(Clone, Debug, Default)]
 pub struct TaskReport {
     pub name: String,
+    /// What a reader should know of it.
+    pub about: Option<String>,
     pub cells: Vec<Cell>,
     pub baselines: Vec<Baseline>,
 }
@@ -73,6 +75,7 @@ impl Report {
         let mut out = String::from("# Scores\n");
         for task in &self.tasks {
             write!(out, "\n## {}\n\n", task.name).unwrap();
+            task.about.iter().for_each(|about| write!(out, "{about}\n\n").unwrap());
             out.push_str(&task.table());
             for at in 0..task.cells.first().map_or(0, |cell| cell.finding.breakdowns.len()) {
                 out.push_str(&task.breakdown(at));
@@ -250,7 +253,7 @@ mod tests {
     use crate::eval::finding::Group;
 
     fn report(cells: Vec<Cell>, baselines: Vec<Baseline>) -> Report {
-        let task = TaskReport { name: "quiz".into(), cells, baselines };
+        let task = TaskReport { name: "quiz".into(), about: None, cells, baselines };
         Report { seed: 1, limit: None, tasks: vec![task] }
     }
 

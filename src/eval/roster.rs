@@ -39,7 +39,7 @@ impl Audience {
     /// Whom a kind of task is for, by the name of its record in the library.
     pub fn of_task(kind: &str) -> Option<Audience> {
         match kind {
-            "answers" | "perplexity" => Some(Audience::Language),
+            "answers" | "perplexity" | "task" => Some(Audience::Language),
             "kept" | "rewards" => Some(Audience::Chat),
             "pairs" => Some(Audience::Reward),
             _ => None,

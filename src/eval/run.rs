@@ -12,6 +12,7 @@ use super::notes::Notes;
 use super::report::{Baseline, Cell, Report, TaskReport};
 use super::roster::{self, Audience, Candidate, Kind};
 use super::task::answers::{Answers, Question};
+use super::task::asked::{Asked, Exam, Score};
 use super::task::kept::{Dialogue, Kept};
 use super::task::pairs::Pairs;
 use super::task::perplexity::{self, Perplexity};
@@ -38,6 +39,7 @@ pub struct Params {
 #[derive(Clone, Debug)]
 pub enum Task {
     Answers(Answers),
+    Asked(Box<Asked>),
     Kept(Kept),
     Pairs(Pairs),
     Perplexity(Perplexity),
@@ -47,6 +49,7 @@ pub enum Task {
 /// A task with its rows read, before any model is asked.
 enum Paper<'a> {
     Answers(&'a Answers, Vec<Question>, Vec<Baseline>),
+    Asked(&'a Asked, Exam),
     Kept(&'a Kept, Vec<Dialogue>),
     Pairs(&'a Pairs, Vec<Preference>),
     Perplexity(Vec<String>),
@@ -63,6 +66,7 @@ impl Task {
     fn name(&self) -> &str {
         match self {
             Task::Answers(task) => &task.name,
+            Task::Asked(task) => &task.name,
             Task::Kept(task) => &task.name,
             Task::Pairs(task) => &task.name,
             Task::Perplexity(task) => &task.name,
@@ -73,6 +77,7 @@ impl Task {
     fn audience(&self) -> Audience {
         let kind = match self {
             Task::Answers(_) => "answers",
+            Task::Asked(_) => "task",
             Task::Kept(_) => "kept",
             Task::Pairs(_) => "pairs",
             Task::Perplexity(_) => "perplexity",
@@ -91,6 +96,10 @@ impl Task {
         match self {
             Task::Answers(task) => Some((task.temperature, task.samples)),
             Task::Rewards(task) => Some((task.temperature, task.samples)),
+            Task::Asked(task) => match &task.score {
+                Score::Written(written) => Some((written.temperature, written.samples)),
+                Score::Choice(_) => None,
+            },
             Task::Kept(_) | Task::Pairs(_) | Task::Perplexity(_) => None,
         }
     }
@@ -239,6 +248,10 @@ fn paper<'a>(
             let baselines = named.map(|(name, right)| Baseline { name, right }).collect();
             Paper::Answers(task, questions, baselines)
         }
+        Task::Asked(task) => {
+            let rows = (1..).zip(read_rows(&task.data)?).collect();
+            Paper::Asked(task, task.exam(&drawn(rows, params), params.seed)?)
+        }
         Task::Kept(task) => {
             Paper::Kept(task, drawn(task.dialogues(&read_rows(&task.data)?)?, params))
         }
@@ -290,6 +303,9 @@ fn examine(
         (Paper::Answers(task, questions, _), Sitter::Language(examinee)) => {
             task.examine(questions, examinee, seed, progress)
         }
+        (Paper::Asked(task, exam), Sitter::Language(examinee)) => {
+            task.examine(exam, examinee, (seed, threads), progress)
+        }
         (Paper::Kept(task, dialogues), Sitter::Language(examinee)) => {
             task.examine(dialogues, examinee, seed, progress)
         }
@@ -323,7 +339,11 @@ fn task_report(task: &Task, sheets: Vec<Sheet<'_>>, paper: Option<Paper<'_>>) ->
         Some(Paper::Answers(_, _, baselines)) => baselines,
         _ => Vec::new(),
     };
-    TaskReport { name: task.name().into(), cells, baselines }
+    let about = match task {
+        Task::Asked(task) => Some(task.about()),
+        _ => None,
+    };
+    TaskReport { name: task.name().into(), about, cells, baselines }
 }
 
 /// The rows that are asked, in their order: all, or `limit` of them drawn by the seed.

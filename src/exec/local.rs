@@ -13,7 +13,7 @@ use crate::build::executor::{self, Demand, Executor, Job, JobSink, Keyed, Outcom
 use crate::build::store;
 use crate::train::data::hub::Hub;
 use crate::train::kernels::Isa;
-use crate::train::progress::{self, Attempt, Context};
+use crate::train::progress::{self, Attempt, Context, Launcher};
 
 /// Runs stages here.
 pub struct Local {
@@ -25,6 +25,8 @@ pub struct Local {
     pub checkpoint_every: Duration,
     /// Where models and data sets are downloaded from.
     pub hub: Hub,
+    /// What runs programs that a model wrote, if they may run.
+    pub untrusted: Option<Launcher>,
 }
 
 /// A stage kind by its name in the library.
@@ -60,6 +62,7 @@ impl Executor for Local {
             attempt: Some(attempt),
             pieces: pieces.as_ref().map(|shelf| shelf as &dyn progress::Pieces),
             hub: self.hub.clone(),
+            untrusted: self.untrusted.clone(),
             out,
             progress: &mut progress,
         };

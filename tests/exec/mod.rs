@@ -24,7 +24,7 @@ use llamake::train::stage::ledger::MemoryLedger;
 /// An executor that nothing is asked to run on.
 pub fn local() -> Local {
     let (isa, checkpoint_every) = (Isa::Portable, Duration::ZERO);
-    Local { search_path: "".into(), isa, checkpoint_every, hub: Hub::none() }
+    Local { search_path: "".into(), isa, checkpoint_every, hub: Hub::none(), untrusted: None }
 }
 
 pub fn planned(text: &str) -> Plan {

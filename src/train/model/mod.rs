@@ -17,6 +17,7 @@ pub mod anywhere;
 pub mod batch;
 pub mod config;
 pub mod encoding;
+pub mod endings;
 pub mod folder;
 pub mod gguf;
 pub mod init;
