@@ -193,7 +193,7 @@ fn seat(
 ) -> Result<Sitter, Failure> {
     let ModelPath { base, adapter } = &candidate.path;
     if candidate.kind == Kind::Reward {
-        return Ok(Sitter::Reward(Box::new(Critic::open(base, context.kernels())?)));
+        return Ok(Sitter::Reward(Box::new(Critic::open(&candidate.path, context.kernels())?)));
     }
     let mut examinee = match before {
         Some((other, Sitter::Language(examinee))) if other.path.base == *base => examinee,

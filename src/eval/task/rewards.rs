@@ -18,6 +18,7 @@ use crate::eval::finding::{self, Figure, Finding, Sample, Worth};
 use crate::eval::metric::statistics::{mean, means_of, sigmoid, standard_error};
 use crate::eval::wording::Wording;
 use crate::train::data::rows::Prompt;
+use crate::train::model::ModelPath;
 use crate::train::model::judge::{Judged, Verdict};
 use crate::train::model::sample::Generated;
 use crate::train::progress::{Failure, Progress};
@@ -27,7 +28,7 @@ use crate::train::progress::{Failure, Progress};
 pub struct Rewards {
     pub name: String,
     pub prompts: PathBuf,
-    pub judge: PathBuf,
+    pub judge: ModelPath,
     pub reference: Option<PathBuf>,
     /// Answers a prompt.
     pub samples: usize,
