@@ -282,7 +282,8 @@ fn seat(
 ) -> Result<Sitter, Failure> {
     let ModelPath { base, adapter } = &candidate.path;
     if candidate.kind == Kind::Reward {
-        return Ok(Sitter::Reward(Box::new(Critic::open(base, context.kernels())?.noting(notes))));
+        let critic = Critic::open(&candidate.path, context.kernels())?;
+        return Ok(Sitter::Reward(Box::new(critic.noting(notes))));
     }
     let mut examinee = match before {
         Some((other, Sitter::Language(examinee))) if other.path.base == *base => examinee,

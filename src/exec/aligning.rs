@@ -4,6 +4,7 @@
 //! rows.
 
 use super::decode::training::length_of;
+use super::inputs::adapter_in;
 use super::ledger::{Cost, keep, quantity, shape, whole};
 use crate::lang::value::{Artifact, Module, Stage, Value};
 use crate::train::model::{Head, ModelConfig};
@@ -15,7 +16,7 @@ use crate::train::stage::length::{BatchSize, Length};
 /// The cost of a reward model's training, which began with a model of this shape. A pair is one row
 /// of two texts.
 pub fn reward_model(stage: &Stage, config: ModelConfig) -> Option<Cost> {
-    let config = scorer(config);
+    let config = config.scoring();
     let number = |name: &str| whole(stage.params.get(name)?);
     let (context, pairs) = (number("context")?, number("batch")?);
     let length = length_of(quantity(stage.params.get("length")?)?).ok()?;
@@ -62,15 +63,12 @@ pub fn ppo(module: &Module, stage: &Stage, policy: ModelConfig) -> Option<Cost> 
 
 /// Bytes of a judge: a reward model, or both of a gate.
 fn judges(module: &Module, judge: &Value) -> Option<u64> {
+    let judge = adapter_in(judge).map_or(judge, |[adapter, _]| adapter);
     let Value::Artifact(Artifact { stage, .. }) = judge else { return None };
     let stage = &module.stages[stage.0 as usize];
     if stage.kind == "safety_gate" {
         let both = ["helpful", "safe"].map(|name| judges(module, stage.params.get(name)?));
         return both.into_iter().sum();
     }
-    Some(4 * parameters(&scorer(shape(module, stage)?)))
-}
-
-fn scorer(config: ModelConfig) -> ModelConfig {
-    ModelConfig { head: Head::Score, tied: false, ..config }
+    Some(4 * parameters(&shape(module, stage)?.scoring()))
 }

@@ -16,13 +16,14 @@ use crate::train::stage::ledger::{
 };
 
 use super::decode::training::{batch_of, length_of};
-use super::{aligning, fits};
+use super::{adapted, aligning, fits};
 
 /// The most threads that a stage kind uses well, and the memory it will need where that is known.
 pub fn demand(action: &Action) -> Demand {
     let threads = match action.kind.as_str() {
         "context_distill" | "ghost_attention" | "rejection_sampling" => usize::MAX,
-        "lora" | "pretrain" | "sft" | "reward_model" | "dpo" | "grpo" | "ppo" => usize::MAX,
+        "lora" | "lora_dpo" | "lora_reward" | "pretrain" | "sft" | "reward_model" | "dpo"
+        | "grpo" | "ppo" => usize::MAX,
         "eval" | "export" | "generate" | "merge" | "quantize" | "train_tokenizer" => usize::MAX,
         _ => 1,
     };
@@ -188,7 +189,8 @@ pub(super) fn quantity(value: &Value) -> Option<Quantity> {
 pub fn prove(sources: &Sources, module: &Module) -> Vec<Diagnostic> {
     let of_stage = |stage| {
         let unfit = fits::unfit(sources, module, stage);
-        [even_heads(sources, stage), blocks_in_gguf(sources, stage), unfit]
+        let adapter = adapted::unfit(sources, module, stage);
+        [even_heads(sources, stage), blocks_in_gguf(sources, stage), unfit, adapter]
     };
     module.stages.iter().flat_map(of_stage).flatten().collect()
 }
@@ -200,7 +202,7 @@ fn blocks_in_gguf(sources: &Sources, stage: &Stage) -> Option<Diagnostic> {
         _ => None,
     };
     let dtype = text("dtype").filter(|dtype| matches!(*dtype, "q8_0" | "q4_0"))?;
-    if stage.kind != "export" || text("to") == Some("gguf") {
+    if stage.kind != "export" || matches!(text("to"), Some("gguf" | "peft")) {
         return None;
     }
     let name = &stage.name;

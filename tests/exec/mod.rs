@@ -115,8 +115,8 @@ fn every_field_of_every_kind_is_read_once() {
     assert_eq!(tried, known);
 }
 
-/// Functions of the library that make plain values.
-const FUNCTIONS: [&str; 2] = ["is_rated", "swiglu_width"];
+/// Functions of the library that make plain values, or stages of other kinds.
+const FUNCTIONS: [&str; 3] = ["is_rated", "qlora", "swiglu_width"];
 
 #[test]
 fn every_signature_of_the_library_can_be_run() {

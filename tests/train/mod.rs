@@ -1,9 +1,11 @@
 //! The trainer: against references, against itself cut in other ways, and against broken files.
 
+mod adapted;
 mod adapters;
 mod alignment;
 mod chat;
 mod chat_renders;
+mod combining;
 mod command;
 mod encoding;
 pub mod export;

@@ -16,6 +16,13 @@ pub struct ModelPath {
     pub adapter: Option<PathBuf>,
 }
 
+impl ModelPath {
+    /// The folder with the tokenizer and the template it is used with.
+    pub fn dress(&self) -> &Path {
+        self.adapter.as_ref().unwrap_or(&self.base)
+    }
+}
+
 impl From<PathBuf> for ModelPath {
     fn from(base: PathBuf) -> ModelPath {
         ModelPath { base, adapter: None }

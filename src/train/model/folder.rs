@@ -38,6 +38,15 @@ pub struct ModelFolder<T = Vec<f32>> {
     pub weights: Parameters<T>,
 }
 
+impl ModelFolder<Stored> {
+    /// The same decoder with this head, which scores.
+    pub fn scoring(self, score_d: Vec<f32>) -> ModelFolder<Stored> {
+        let config = self.config.scoring();
+        let weights = self.weights.under(&config, Stored::Memory(score_d), Stored::default());
+        ModelFolder { config, weights, ..self }
+    }
+}
+
 /// Reads shape and weights of a language model.
 pub fn read(folder: &Path) -> Result<ModelFolder, Failure> {
     let ModelFolder { config, special, weights } = open(folder)?;

@@ -15,6 +15,7 @@
 pub mod activations;
 pub mod anywhere;
 pub mod batch;
+pub mod combine;
 pub mod config;
 pub mod encoding;
 pub mod endings;
