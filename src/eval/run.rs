@@ -97,6 +97,7 @@ impl Task {
             Task::Answers(task) => Some((task.temperature, task.samples)),
             Task::Rewards(task) => Some((task.temperature, task.samples)),
             Task::Asked(task) => match &task.score {
+                Score::Programs(programs) => Some((programs.temperature, programs.samples)),
                 Score::Written(written) => Some((written.temperature, written.samples)),
                 Score::Choice(_) => None,
             },
@@ -250,7 +251,8 @@ fn paper<'a>(
         }
         Task::Asked(task) => {
             let rows = (1..).zip(read_rows(&task.data)?).collect();
-            Paper::Asked(task, task.exam(&drawn(rows, params), params.seed)?)
+            let untrusted = context.untrusted.as_ref();
+            Paper::Asked(task, task.exam(&drawn(rows, params), params.seed, untrusted)?)
         }
         Task::Kept(task) => {
             Paper::Kept(task, drawn(task.dialogues(&read_rows(&task.data)?)?, params))

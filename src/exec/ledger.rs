@@ -190,7 +190,9 @@ pub fn prove(sources: &Sources, module: &Module) -> Vec<Diagnostic> {
     let of_stage = |stage| {
         let unfit = fits::unfit(sources, module, stage);
         let adapter = adapted::unfit(sources, module, stage);
-        [even_heads(sources, stage), blocks_in_gguf(sources, stage), unfit, adapter]
+        let unrunnable = fits::unrunnable(sources, stage);
+        let whole = [even_heads(sources, stage), blocks_in_gguf(sources, stage)];
+        whole.into_iter().chain([unfit, adapter, unrunnable])
     };
     module.stages.iter().flat_map(of_stage).flatten().collect()
 }
