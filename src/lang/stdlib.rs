@@ -16,6 +16,7 @@ const FILES: &[(&str, &str)] = &[
     ("std/llama2.recipe", include_str!("../../stdlib/llama2.recipe")),
     ("std/model.recipe", include_str!("../../stdlib/model.recipe")),
     (PRELUDE, include_str!("../../stdlib/prelude.recipe")),
+    ("std/programs.recipe", include_str!("../../stdlib/programs.recipe")),
     ("std/questions.recipe", include_str!("../../stdlib/questions.recipe")),
     ("std/samples.recipe", include_str!("../../stdlib/samples.recipe")),
     ("std/shapes.recipe", include_str!("../../stdlib/shapes.recipe")),

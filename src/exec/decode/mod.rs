@@ -6,6 +6,7 @@ pub mod data;
 pub mod eval;
 pub mod hub;
 pub mod model;
+pub mod programs;
 pub mod sampling;
 pub mod task;
 pub mod training;

@@ -7,6 +7,7 @@ use crate::eval::task::asked::{Asked, Score};
 use crate::eval::task::choice::{Choices, OneOf};
 use crate::eval::task::posing::{Examples, Posing};
 use crate::eval::task::written::{Mark, Written};
+use crate::exec::decode::programs::programs_of;
 use crate::exec::inputs::Fields;
 use crate::lang::value::Value;
 use crate::train::progress::Failure;
@@ -60,6 +61,7 @@ fn score_of(record: &str, fields: &Fields<'_>) -> Result<Score> {
             gold: fields.optional("gold", Fields::text)?,
             several: record == "any_of",
         }),
+        "programs" => Score::Programs(programs_of(fields)?),
         "written" => Score::Written(Written {
             stop: fields.texts("stop")?,
             max_answer: fields.size("max_answer")?,
