@@ -64,7 +64,7 @@ pub const KINDS: &[Kind] = &[
     kind("context_distill", 1),
     trains("dpo", 1),
     Kind { name: "eval", version: 2, keyed: Keyed { outside: &[], input_names: true } },
-    kind("export", 1),
+    kind("export", 2),
     kind("fetch", 1),
     kind("generate", 2),
     kind("ghost_attention", 1),

@@ -19,6 +19,7 @@ mod golden_data;
 pub mod hub;
 mod kernels;
 mod mapped;
+mod merging;
 mod optimizers;
 mod oracle;
 pub mod pipeline;

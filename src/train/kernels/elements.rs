@@ -1,4 +1,4 @@
-//! The numbers of a matrix as they lie in memory or in a mapped file: f32, or 16 or 4 bits that are
+//! The numbers of a matrix as they lie in memory or in a mapped file: f32, or 4 to 16 bits that are
 //! widened where they are used. Widening gives the same bits wherever it happens, so a product has
 //! the bits of the same product over an f32 copy. It knows no shapes and no files.
 
@@ -6,6 +6,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use super::device::Isa;
+use super::ggml::Ggml;
 use super::nf4::Nf4;
 
 /// Borrowed numbers; those of 16 bits are little-endian and need no alignment.
@@ -15,6 +16,7 @@ pub enum Elements<'a> {
     Bf16(&'a [[u8; 2]]),
     F16(&'a [[u8; 2]]),
     Nf4(Nf4<'a>),
+    Ggml(Ggml<'a>),
 }
 
 impl<'a> Elements<'a> {
@@ -24,6 +26,7 @@ impl<'a> Elements<'a> {
             Elements::F32(floats) => floats.len(),
             Elements::Bf16(halves) | Elements::F16(halves) => halves.len(),
             Elements::Nf4(blocks) => blocks.len(),
+            Elements::Ggml(blocks) => blocks.len(),
         }
     }
 
@@ -39,6 +42,7 @@ impl<'a> Elements<'a> {
             Elements::Bf16(halves) => Elements::Bf16(&halves[count.min(halves.len())..]),
             Elements::F16(halves) => Elements::F16(&halves[count.min(halves.len())..]),
             Elements::Nf4(blocks) => Elements::Nf4(blocks.skip(count)),
+            Elements::Ggml(blocks) => Elements::Ggml(blocks.skip(count)),
         }
     }
 
@@ -67,6 +71,7 @@ impl<'a> Elements<'a> {
                 }
             }
             Elements::Nf4(blocks) => blocks.widen(isa, into),
+            Elements::Ggml(blocks) => blocks.widen(isa, into),
         }
     }
 
