@@ -17,6 +17,7 @@ mod golden_data;
 pub mod hub;
 mod kernels;
 mod mapped;
+mod memory;
 mod optimizers;
 mod oracle;
 pub mod pipeline;
