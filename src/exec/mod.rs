@@ -11,9 +11,10 @@ pub mod work;
 
 // What an action costs, and what of it can be proved before it runs.
 mod adapted;
-mod aligning;
+mod course;
 pub mod device;
 pub mod ledger;
+pub mod needs;
 
 // Whether what is evaluated fits, and what is learned from.
 pub mod fits;

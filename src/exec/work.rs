@@ -47,14 +47,11 @@ const fn kind(name: &'static str, version: u32) -> Kind {
     Kind { name, version, keyed: Keyed { outside: &[], input_names: false } }
 }
 
-/// A kind that trains: how many rows are computed at once, and what is computed twice, does not
-/// change a bit.
+/// A kind that trains: how many rows are computed at once, what is computed twice, and what was
+/// promised of memory, does not change a bit.
 const fn trains(name: &'static str, version: u32) -> Kind {
-    Kind {
-        name,
-        version,
-        keyed: Keyed { outside: &["gradient_checkpointing", "micro_batch"], input_names: false },
-    }
+    const OUTSIDE: &[&str] = &["fits", "gradient_checkpointing", "micro_batch"];
+    Kind { name, version, keyed: Keyed { outside: OUTSIDE, input_names: false } }
 }
 
 /// Every stage kind that can be run here.

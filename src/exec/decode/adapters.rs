@@ -77,7 +77,12 @@ pub fn read_adapter_of(fields: &Fields<'_>) -> Result<ReadAdapter> {
 
 /// All projections, or those that are named, in their order.
 fn targets_of(fields: &Fields<'_>) -> Result<Vec<Which>> {
-    let names = match fields.take("targets")? {
+    targets_in(&fields.take("targets")?)
+}
+
+/// The projections that a value names.
+pub fn targets_in(value: &Value) -> Result<Vec<Which>> {
+    let names = match value {
         Value::Text(text) if text == "all-linear" => return Ok(Which::ALL.to_vec()),
         Value::List(names) => names,
         other => bail!("{other:?} are no targets"),

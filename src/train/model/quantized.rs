@@ -54,7 +54,8 @@ pub fn is_double(weights: &Parameters<Stored>) -> bool {
     weights.in_order().iter().any(is_nested)
 }
 
-/// The same model with its matrices in NF4, and all else in memory. Matrices that are in NF4
+/// The same model with its matrices in NF4, and all else in memory. Each tensor is read and given
+/// back before the next, so that a model is never in memory as it was. Matrices that are in NF4
 /// already stay as they are.
 pub fn quantised(
     t: &Threads,
@@ -68,6 +69,7 @@ pub fn quantised(
             return Ok(Stored::Nf4(blocks.clone()));
         }
         let numbers = tensor.elements().to_floats();
+        tensor.release();
         form.encoding.check(&spec.name, &numbers)?;
         let numbers = form.encoding.rounded(&numbers);
         if !is_quantised(&spec) {

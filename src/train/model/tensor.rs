@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
 
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 
 use crate::train::kernels::Elements;
 use crate::train::kernels::ggml::{Format, Ggml};
@@ -143,11 +143,27 @@ impl Stored {
         matches!(self, Stored::Nf4(_) | Stored::Ggml(..))
     }
 
+    /// Lets the system drop what was read of a file. Who reads on reads it again.
+    pub fn release(&self) {
+        if let Stored::File { map, bytes, .. } = self {
+            // SAFETY: the map is read-only, so dropped pages come back as they were.
+            let advised = unsafe {
+                map.unchecked_advise_range(UncheckedAdvice::DontNeed, bytes.start, bytes.len())
+            };
+            // It is advice: where it is not taken, memory is held for longer.
+            drop(advised);
+        }
+    }
+
     /// The numbers in memory.
     pub fn into_floats(self) -> Vec<f32> {
         match self {
             Stored::Memory(floats) => floats,
-            stored => stored.elements().to_floats(),
+            stored => {
+                let floats = stored.elements().to_floats();
+                stored.release();
+                floats
+            }
         }
     }
 }
