@@ -32,6 +32,16 @@ impl<'a> Elements<'a> {
         self.len() == 0
     }
 
+    /// How each is stored, as PyTorch and bitsandbytes call it.
+    pub fn dtype(self) -> &'static str {
+        match self {
+            Elements::F32(_) => "float32",
+            Elements::Bf16(_) => "bfloat16",
+            Elements::F16(_) => "float16",
+            Elements::Nf4(_) => "nf4",
+        }
+    }
+
     /// Without the first numbers; nothing is left where there are fewer.
     pub fn skip(self, count: usize) -> Elements<'a> {
         match self {

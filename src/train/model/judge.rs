@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use super::activations::Activations;
 use super::batch::Batch;
+use super::config::ModelConfig;
 use super::folder::{self, ModelFolder};
 use super::transformer::Transformer;
 use crate::train::data::pack::{IGNORE, Row};
@@ -98,6 +99,17 @@ impl Judge {
     /// Whether a prompt of safety is judged otherwise than another.
     pub fn is_gate(&self) -> bool {
         self.safe.is_some()
+    }
+
+    /// The shape of the only model, or of both of a gate.
+    pub fn configs(&self) -> Vec<&ModelConfig> {
+        let scorers = [Some(&self.helpful), self.safe.as_ref().map(|(safe, _)| safe)];
+        scorers.into_iter().flatten().map(|scorer| &scorer.model.config).collect()
+    }
+
+    /// How the matrices of the first are stored.
+    pub fn dtype(&self) -> &'static str {
+        self.helpful.model.dtype()
     }
 
     /// The longest text that can be scored, in tokens.
