@@ -182,7 +182,7 @@ impl Exam {
             tasks: tasks.iter().map(|task| identity(format!("{task:?}"))).collect(),
         };
         let models = models.iter().map(place).collect();
-        Params { models, tasks, identities, limit: None, seed: 5 }
+        Params { models, tasks, identities, limit: None, seed: 5, references: Vec::new() }
     }
 
     fn refused(&self, models: &[&str], tasks: Vec<Task>) -> String {

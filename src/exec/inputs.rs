@@ -181,6 +181,15 @@ impl<'j> Fields<'j> {
         }
     }
 
+    /// A list of numbers with gaps.
+    pub fn optional_numbers(&self, name: &str) -> Result<Vec<Option<f64>>> {
+        let number = |value: Value| match value {
+            Value::None => Ok(None),
+            other => self.number_of(name, &other).map(Some),
+        };
+        self.list(name)?.into_iter().map(number).collect()
+    }
+
     pub fn texts(&self, name: &str) -> Result<Vec<String>> {
         let text = |value| match value {
             Value::Text(text) => Ok(text),

@@ -15,6 +15,7 @@ const FILES: &[(&str, &str)] = &[
     ("std/hub.recipe", include_str!("../../stdlib/hub.recipe")),
     ("std/llama2.recipe", include_str!("../../stdlib/llama2.recipe")),
     ("std/model.recipe", include_str!("../../stdlib/model.recipe")),
+    ("std/papers.recipe", include_str!("../../stdlib/papers.recipe")),
     (PRELUDE, include_str!("../../stdlib/prelude.recipe")),
     ("std/samples.recipe", include_str!("../../stdlib/samples.recipe")),
     ("std/shapes.recipe", include_str!("../../stdlib/shapes.recipe")),

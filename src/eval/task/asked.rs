@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::choice::{OneOf, Options};
 use super::posing::{Examples, Pool, Posing, Question};
 use super::written::Written;
+use crate::eval::about::About;
 use crate::eval::examinee::Examinee;
 use crate::eval::finding::{Breakdown, Figure, Finding, Group};
 use crate::eval::metric::statistics::mean;
@@ -123,16 +124,16 @@ impl Asked {
     }
 
     /// What a reader of the report should know of it.
-    pub fn about(&self) -> String {
-        let Posing { shots, chat, .. } = self.posing;
-        let examples = match shots {
-            0 => "no examples".to_string(),
-            1 => "1 example".to_string(),
-            more => format!("{more} examples"),
+    pub fn about(&self) -> About {
+        let (output_type, drawing) = match &self.score {
+            Score::Choice(_) => ("multiple_choice", None),
+            Score::Written(written) => {
+                ("generate_until", Some((written.temperature, written.samples)))
+            }
         };
-        let turn = if chat { ", asked in the chat template" } else { "" };
-        let source = if self.source.is_empty() { "" } else { "; " };
-        format!("Version {}, {examples}{turn}{source}{}.", self.version, self.source)
+        let (version, source) = (self.version, self.source.clone());
+        let shots = self.posing.shots;
+        About { kind: "task", output_type, version, shots, drawing, source }
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use anyhow::{Result, bail};
 
 use crate::eval::cells::Identities;
+use crate::eval::reference::{Published, Reference};
 use crate::eval::run::{Params, Task};
 use crate::eval::task::answers::{Answers, Score};
 use crate::eval::task::kept::Kept;
@@ -24,6 +25,21 @@ pub fn eval_of(fields: &Fields<'_>) -> Result<Params> {
         tasks: fields.each("tasks", task_of)?,
         limit: fields.optional("limit", Fields::count)?,
         seed: fields.seed("seed")?,
+        references: fields.each("references", |_, fields| reference_of(fields))?,
+    })
+}
+
+fn reference_of(fields: &Fields<'_>) -> Result<Reference> {
+    Ok(Reference {
+        source: fields.text("source")?,
+        setup: fields.text("setup")?,
+        columns: fields.texts("columns")?,
+        rows: fields.each("rows", |_, fields| {
+            Ok(Published {
+                model: fields.text("model")?,
+                figures: fields.optional_numbers("figures")?,
+            })
+        })?,
     })
 }
 

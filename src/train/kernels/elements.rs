@@ -6,7 +6,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use super::device::Isa;
-use super::ggml::Ggml;
+use super::ggml::{Format, Ggml};
 use super::nf4::Nf4;
 
 /// Borrowed numbers; those of 16 bits are little-endian and need no alignment.
@@ -33,6 +33,21 @@ impl<'a> Elements<'a> {
     /// Whether there are none.
     pub fn is_empty(self) -> bool {
         self.len() == 0
+    }
+
+    /// How each is stored, as PyTorch, bitsandbytes and llama.cpp call it.
+    pub fn dtype(self) -> &'static str {
+        match self {
+            Elements::F32(_) => "float32",
+            Elements::Bf16(_) => "bfloat16",
+            Elements::F16(_) => "float16",
+            Elements::Nf4(_) => "nf4",
+            Elements::Ggml(blocks) => match blocks.format() {
+                Format::Q8_0 => "q8_0",
+                Format::Q4_0 => "q4_0",
+                Format::Q4K => "q4_K",
+            },
+        }
     }
 
     /// Without the first numbers; nothing is left where there are fewer.
