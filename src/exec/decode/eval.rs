@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, bail};
 
+use super::task::asked_of;
 use crate::eval::cells::Identities;
 use crate::eval::reference::{Published, Reference};
 use crate::eval::run::{Params, Task};
@@ -55,6 +56,7 @@ fn task_of(record: &str, fields: &Fields<'_>) -> Result<Task> {
             data: fields.artifact("data")?,
         }),
         "rewards" => Task::Rewards(rewards_of(fields)?),
+        "task" => Task::Asked(Box::new(asked_of(fields)?)),
         other => bail!("`{other}` is no task"),
     })
 }
