@@ -18,7 +18,9 @@ use super::{adapted, course, device, fits};
 /// by the stage's name.
 pub fn demand(action: &Action, memory: &BTreeMap<String, u64>) -> Demand {
     let threads = match action.kind.as_str() {
-        "context_distill" | "ghost_attention" | "rejection_sampling" => usize::MAX,
+        "contamination" | "context_distill" | "ghost_attention" | "rejection_sampling" => {
+            usize::MAX
+        }
         "lora" | "lora_dpo" | "lora_reward" | "pretrain" | "sft" | "reward_model" | "dpo"
         | "grpo" | "ppo" => usize::MAX,
         "eval" | "export" | "generate" | "merge" | "quantize" | "train_tokenizer" => usize::MAX,

@@ -16,7 +16,8 @@ pub mod device;
 pub mod ledger;
 pub mod needs;
 
-// Whether what is evaluated fits, and what is learned from.
+// Whether what is evaluated fits, what is learned from, and whether that is asked again.
+pub mod exams;
 pub mod fits;
 pub mod inspect;
 

@@ -58,6 +58,7 @@ const fn trains(name: &'static str, version: u32) -> Kind {
 pub const KINDS: &[Kind] = &[
     kind("combine", 1),
     kind("command", 1),
+    Kind { name: "contamination", version: 1, keyed: Keyed { outside: &[], input_names: true } },
     kind("context_distill", 1),
     trains("dpo", 1),
     Kind { name: "eval", version: 2, keyed: Keyed { outside: &[], input_names: true } },
@@ -105,6 +106,7 @@ pub const KINDS: &[Kind] = &[
 pub enum Work {
     Combine(Combine),
     Command(Command),
+    Contamination(eval::overlap::run::Params),
     ContextDistill(ContextDistill),
     Dpo(Dpo),
     Eval(eval::run::Params),
@@ -152,6 +154,7 @@ impl Work {
         let work = match job.action.kind.as_str() {
             "combine" => Work::Combine(adapters::combine_of(&fields)?),
             "command" => Work::Command(data::command_of(&fields)?),
+            "contamination" => Work::Contamination(examination::contamination_of(&fields)?),
             "context_distill" => Work::ContextDistill(sampling::context_distill_of(&fields)?),
             "dpo" => Work::Dpo(align::dpo_of(&fields)?),
             "eval" => Work::Eval(examination::eval_of(&fields)?),
@@ -209,6 +212,7 @@ impl Work {
         match self {
             Work::Combine(params) => combine::run(params, context),
             Work::Command(params) => command::run(params, search_path, context),
+            Work::Contamination(params) => eval::overlap::run::run(params, context),
             Work::ContextDistill(params) => context_distill::run(params, context),
             Work::Dpo(params) => dpo::run(params, context),
             Work::Eval(params) => eval::run::run(params, context),
