@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 
 use llamake::eval::metric::bleu::{self, Bleu, Smoothing};
 use llamake::eval::metric::chrf::{self, Chrf};
+use llamake::eval::metric::measure::{Measure, Rouge, Units};
 use llamake::eval::metric::porter;
 use llamake::eval::metric::rouge::{Score, Summary};
 use llamake::eval::metric::tokens::Tokens;
+use llamake::eval::task::likened;
+use llamake::eval::task::written::Known;
 use serde_json::Value;
 
 fn close(got: f64, want: &Value, what: &str) {
@@ -168,6 +171,35 @@ fn words_lose_their_endings_as_in_nltk() {
     for pair in stems {
         let [word, stem] = [&pair[0], &pair[1]].map(|text| text.as_str().unwrap());
         assert_eq!(porter::stem(word), stem, "{word}");
+    }
+}
+
+#[test]
+fn answers_lean_as_in_the_harness() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/metrics/truthful.json");
+    let bleu = Measure::Bleu(Bleu { tokens: Tokens::International, ..BLEU });
+    let rouge = |of: Units| {
+        Measure::Rouge(Rouge { of, stemmed: false, sentences: Some(" . ".into()) })
+    };
+    let measures = [
+        ("bleu", bleu),
+        ("rouge1", rouge(Units::Words(1))),
+        ("rouge2", rouge(Units::Words(2))),
+        ("rougeL", rouge(Units::Sentences)),
+    ];
+    for case in list(&json(&path)) {
+        let texts = |name: &str| {
+            list(&case[name]).iter().map(|text| text.as_str().unwrap().to_string()).collect()
+        };
+        let known = [Known { right: texts("right"), wrong: Some(texts("wrong")) }];
+        let answer = case["answer"].as_str().unwrap();
+        for (name, measure) in &measures {
+            let marked = likened::marked(measure, &known, &[answer], 1).unwrap();
+            for (end, marked) in ["acc", "max", "diff"].iter().zip(marked) {
+                let want = &case["figures"][format!("{name}_{end}")];
+                close(marked.figure.value.unwrap(), want, &format!("{name}_{end} of {answer:?}"));
+            }
+        }
     }
 }
 

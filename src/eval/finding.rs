@@ -218,7 +218,8 @@ impl Finding {
         let change = before.and_then(|before| statistics::change(&before.rows, &self.rows));
         let mean = change.map(|change: Change| change.mean);
         let error = change.and_then(|change| change.standard_error);
-        let chance = before.and_then(|before| resample::p_value_of_means(&before.rows, &self.rows, seed));
+        let chance =
+            before.and_then(|before| resample::p_value_of_means(&before.rows, &self.rows, seed));
         let figures = [
             Figure { signed: true, ..Figure::new("change", mean) },
             Figure::new("change_se", error),
