@@ -124,7 +124,7 @@ impl Exam {
         Rewards {
             name: name.into(),
             prompts: self.at("asked"),
-            judge: self.at(judge),
+            judge: self.at(judge).into(),
             reference: Some(self.at("chat/out")),
             samples: 3,
             temperature: 1.0,
@@ -287,7 +287,7 @@ fn pairs_are_judged_as_whole_dialogues() {
     let exam = Exam::new();
     let (json, _) = report(&exam.params(&["one", "gate"], vec![Task::Pairs(exam.pairs())]), 2);
     for name in ["one", "gate"] {
-        let critic = Critic::open(&exam.at(name), Threads::new(1)).unwrap();
+        let critic = Critic::open(&exam.at(name).into(), Threads::new(1)).unwrap();
         let score = |question: &str, answer: &str, safety| {
             let turns = [Message::new("user", question)];
             let tokens = critic.wording.reply(1, &turns, answer).unwrap();

@@ -11,6 +11,7 @@ use super::{Exit, args, build, project};
 use crate::build::lockfile::Lock;
 use crate::build::reproduce::{Reproduction, StageVerdict, reproduce};
 use crate::build::store::Store;
+use crate::exec::{Local, ledger};
 
 /// Rebuilds everything a lockfile describes and compares.
 pub fn run(args: &args::Reproduce) -> Result<Exit> {
@@ -29,7 +30,9 @@ pub fn run(args: &args::Reproduce) -> Result<Exit> {
     let cancel = cancel_flag()?;
     let events = build::events(args.json, lock.stages.len());
     let pool = pool(args.jobs);
-    let done = reproduce(&lock, &store, &executor()?, pool, &cancel, events.as_ref());
+    let memory = lock.module().map(|module| ledger::memory(&module)).unwrap_or_default();
+    let executor = Local { memory, ..executor()? };
+    let done = reproduce(&lock, &store, &executor, pool, &cancel, events.as_ref());
     drop(store);
     drop(kept);
     match done {

@@ -1,14 +1,14 @@
 //! A reward model that reads answers in words: the judge, and how turns become its tokens. Knows
 //! prompts and answers; does not know what the scores are for.
 
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::finding::Card;
 use super::notes::Notes;
 use super::wording::Wording;
 use crate::train::kernels::Threads;
-use crate::train::model::judge::{GATE, Judge, Judged, MEMBERS, Verdict};
+use crate::train::model::ModelPath;
+use crate::train::model::judge::{GATE, Judge, Judged, Verdict, members};
 use crate::train::progress::{Failure, Progress};
 use crate::train::stage::ledger::parameters;
 
@@ -22,9 +22,14 @@ pub struct Critic {
 
 impl Critic {
     /// Opens a reward model, or a gate of two, whose members must read the same tokens.
-    pub fn open(folder: &Path, threads: Threads) -> Result<Critic, Failure> {
-        let judge = Judge::open(folder, threads)?;
-        let mut wordings = members(folder).into_iter().map(|member| Wording::open(&member));
+    pub fn open(path: &ModelPath, threads: Threads) -> Result<Critic, Failure> {
+        let judge = Judge::open(path, threads)?;
+        let folder = &path.base;
+        let all = match folder.join(GATE).is_file() {
+            true => members(folder).to_vec(),
+            false => vec![path.clone()],
+        };
+        let mut wordings = all.iter().map(|member| Wording::open(member.dress()));
         let wording = wordings.next().expect("a judge has a member")?;
         for other in wordings {
             if !wording.same_tokens(&other?) {
@@ -76,12 +81,4 @@ fn numbers(verdict: Verdict) -> Vec<f32> {
 fn verdict(numbers: &[f32]) -> Verdict {
     let (helpful, combined) = (numbers[0], numbers[1]);
     Verdict { helpful, safe: numbers.get(2).copied(), combined }
-}
-
-/// The folders of the models that judge.
-fn members(folder: &Path) -> Vec<PathBuf> {
-    match folder.join(GATE).is_file() {
-        true => MEMBERS.map(|name| folder.join(name)).to_vec(),
-        false => vec![folder.to_path_buf()],
-    }
 }

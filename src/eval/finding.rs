@@ -44,14 +44,14 @@ pub struct Finding {
     /// What a reader must know before believing the figures.
     pub remarks: Vec<String>,
     /// Rows that were asked.
-    pub asked: Asked,
+    pub asked: RowsAsked,
     /// What the model is, whatever it is called.
     pub card: Card,
 }
 
 /// How many rows of a task were asked, of how many that there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Asked {
+pub struct RowsAsked {
     pub rows: usize,
     pub of: usize,
 }

@@ -106,7 +106,7 @@ fn directions(finding: &Finding) -> Value {
 }
 
 fn config(task: &TaskReport) -> Value {
-    let about = task.about;
+    let about = &task.about;
     let mut config = json!({
         "task": task.name,
         "kind": about.kind,

@@ -3,6 +3,9 @@
 //!
 //! In reading order; each part uses only those before it.
 
+// How rows become words, and what is found in words.
+pub mod prompt;
+
 // How one answer or one text is measured.
 pub mod metric;
 
@@ -30,6 +33,9 @@ pub mod examinee;
 
 // A reward model that reads answers in words.
 pub mod critic;
+
+// Where programs that a model wrote are run.
+pub mod sandbox;
 
 // One file a kind of task.
 pub mod task;

@@ -46,20 +46,25 @@ impl Notes {
         Some(self.folder.as_ref()?.join(format!("{}-{taken}", self.cell.borrow())))
     }
 
-    /// Continuations of each prompt, prompt by prompt.
+    /// Continuations of each prompt, prompt by prompt; each may be `over` before it ends.
     pub fn answers(
         &self,
         model: &LoadedModel,
         prompts: &[Vec<u32>],
         options: &GenerateOptions,
+        over: &dyn Fn(&[u32]) -> bool,
         progress: &mut dyn Progress,
     ) -> Result<Vec<Generated>, Failure> {
-        let Some(path) = self.next() else { return model.generate(prompts, options, progress) };
+        let Some(path) = self.next() else {
+            let none = vec![None; prompts.len() * options.samples];
+            let hear = &mut |_, _: &Generated, _: &mut dyn Progress| {};
+            return model.generate_until(prompts, options, over, none, hear, progress);
+        };
         let (mut answers, made) = Answers::open(&path, prompts, options, progress);
         let hear = &mut |at: usize, made: &Generated, progress: &mut dyn Progress| {
             answers.add(at, made, progress);
         };
-        model.generate_rest(prompts, options, made, hear, progress)
+        model.generate_until(prompts, options, over, made, hear, progress)
     }
 
     /// What `work` finds of each text, in order; it is given a range of them at a time. Where a
@@ -68,6 +73,17 @@ impl Notes {
         &self,
         kind: &'static str,
         texts: &[Vec<u32>],
+        progress: &mut dyn Progress,
+        work: &mut dyn FnMut(Range<usize>, &mut dyn Progress) -> Scores,
+    ) -> Scores {
+        self.scores_in(kind, (texts, &|start| at_once(texts, start).end), progress, work)
+    }
+
+    /// The same, where it is told at which text the range that begins at another ends.
+    pub fn scores_in(
+        &self,
+        kind: &'static str,
+        (texts, end): (&[Vec<u32>], &dyn Fn(usize) -> usize),
         progress: &mut dyn Progress,
         work: &mut dyn FnMut(Range<usize>, &mut dyn Progress) -> Scores,
     ) -> Scores {
@@ -80,7 +96,7 @@ impl Notes {
             progress.notice(&format!("goes on after {} of {} texts", scores.len(), texts.len()));
         }
         while scores.len() < texts.len() {
-            let range = at_once(texts, scores.len());
+            let range = scores.len()..end(scores.len());
             for found in work(range, &mut Quiet(progress))? {
                 if let Some((journal, _)) = &mut kept {
                     let words = found.iter().map(|score| score.to_bits()).collect::<Vec<_>>();

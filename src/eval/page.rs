@@ -86,13 +86,15 @@ fn cards(out: &mut String, report: &Report) {
 }
 
 fn one_task(out: &mut String, task: &TaskReport) {
-    let about = task.about;
+    let about = &task.about;
     let asked = task.cells.first().map(|cell| cell.finding.asked).unwrap_or_default();
     let of = if asked.of > asked.rows { format!(" of {}", asked.of) } else { String::new() };
     let shots = if about.shots > 0 { format!(", {} shots", about.shots) } else { String::new() };
     writeln!(out, "<h2>{}</h2>", escaped(&task.name)).unwrap();
-    let note = format!("{} version {}, {}{of} rows{shots}", about.kind, about.version, asked.rows);
-    writeln!(out, "<p class=\"note\">{note}</p>").unwrap();
+    let source = if about.source.is_empty() { "" } else { "; " };
+    let note =
+        format!("{} version {}, {}{of} rows{shots}{source}", about.kind, about.version, asked.rows);
+    writeln!(out, "<p class=\"note\">{note}{}</p>", escaped(&about.source)).unwrap();
     plot(out, task);
     figures(out, task);
     for at in 0..task.cells.first().map_or(0, |cell| cell.finding.breakdowns.len()) {

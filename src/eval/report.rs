@@ -107,6 +107,7 @@ impl Report {
         let mut out = format!("# Scores\n\n{}", self.summary());
         for task in &self.tasks {
             write!(out, "\n## {}\n\n", task.name).unwrap();
+            task.about.line().iter().for_each(|line| write!(out, "{line}\n\n").unwrap());
             out.push_str(&task.table());
             for at in 0..task.cells.first().map_or(0, |cell| cell.finding.breakdowns.len()) {
                 out.push_str(&task.breakdown(at));
@@ -161,11 +162,12 @@ impl TaskReport {
         let models = models.collect::<Map<_, _>>();
         let baselines = self.baselines.iter().map(|base| (base.name.clone(), json!(base.right)));
         let baselines = baselines.collect::<Map<_, _>>();
-        let About { kind, version, shots, .. } = self.about;
+        let About { kind, version, shots, source, .. } = &self.about;
         json!({
             "kind": kind,
             "version": version,
             "shots": shots,
+            "source": source,
             "models": models,
             "baselines": baselines,
         })

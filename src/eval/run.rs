@@ -9,13 +9,14 @@ use super::about::About;
 use super::cells::{self, Identities, Setting};
 use super::critic::Critic;
 use super::examinee::Examinee;
-use super::finding::{Asked, Card, Finding};
+use super::finding::{Card, Finding, RowsAsked};
 use super::notes::Notes;
 use super::publish;
 use super::reference::Reference;
 use super::report::{self, Baseline, Report, TaskReport};
 use super::roster::{self, Audience, Candidate, Kind};
 use super::task::answers::{Answers, Question};
+use super::task::asked::{Asked, Exam, Score};
 use super::task::kept::{Dialogue, Kept};
 use super::task::pairs::Pairs;
 use super::task::perplexity::{self, Perplexity};
@@ -44,6 +45,7 @@ pub struct Params {
 #[derive(Clone, Debug)]
 pub enum Task {
     Answers(Answers),
+    Asked(Box<Asked>),
     Kept(Kept),
     Pairs(Pairs),
     Perplexity(Perplexity),
@@ -53,6 +55,7 @@ pub enum Task {
 /// A task with its rows read, before any model is asked.
 enum Paper<'a> {
     Answers(&'a Answers, Vec<Question>, Vec<Baseline>),
+    Asked(&'a Asked, Exam),
     Kept(&'a Kept, Vec<Dialogue>),
     Pairs(&'a Pairs, Vec<Preference>),
     Perplexity(Vec<String>),
@@ -78,6 +81,7 @@ impl Task {
     fn name(&self) -> &str {
         match self {
             Task::Answers(task) => &task.name,
+            Task::Asked(task) => &task.name,
             Task::Kept(task) => &task.name,
             Task::Pairs(task) => &task.name,
             Task::Perplexity(task) => &task.name,
@@ -88,12 +92,20 @@ impl Task {
     fn about(&self) -> About {
         let (kind, output_type) = match self {
             Task::Answers(_) => ("answers", "generate_until"),
+            Task::Asked(task) => return task.about(),
             Task::Kept(_) => ("kept", "generate_until"),
             Task::Pairs(_) => ("pairs", "scores"),
             Task::Perplexity(_) => ("perplexity", "loglikelihood_rolling"),
             Task::Rewards(_) => ("rewards", "generate_until"),
         };
-        About { kind, output_type, version: 1, shots: 0, drawing: self.drawing() }
+        About {
+            kind,
+            output_type,
+            version: 1,
+            shots: 0,
+            drawing: self.drawing(),
+            source: String::new(),
+        }
     }
 
     fn audience(&self) -> Audience {
@@ -110,6 +122,10 @@ impl Task {
         match self {
             Task::Answers(task) => Some((task.temperature, task.samples)),
             Task::Rewards(task) => Some((task.temperature, task.samples)),
+            Task::Asked(task) => match &task.score {
+                Score::Written(written) => Some((written.temperature, written.samples)),
+                Score::Choice(_) => None,
+            },
             Task::Kept(_) | Task::Pairs(_) | Task::Perplexity(_) => None,
         }
     }
@@ -151,7 +167,7 @@ pub fn run(params: &Params, context: &mut Context<'_>) -> Result<Metrics, Failur
 /// A task ready to be asked.
 struct Opened<'a> {
     paper: Paper<'a>,
-    asked: Asked,
+    asked: RowsAsked,
 }
 
 impl<'a> Opened<'a> {
@@ -287,6 +303,10 @@ fn paper<'a>(
             let baselines = named.map(|(name, right)| Baseline { name, right }).collect();
             Paper::Answers(task, questions, baselines)
         }
+        Task::Asked(task) => {
+            let rows = (1..).zip(read_rows(&task.data)?).collect();
+            Paper::Asked(task, task.exam(&drawn(rows, params), params.seed)?)
+        }
         Task::Kept(task) => {
             Paper::Kept(task, drawn(task.dialogues(&read_rows(&task.data)?)?, params))
         }
@@ -317,7 +337,8 @@ fn seat(
 ) -> Result<Sitter, Failure> {
     let ModelPath { base, adapter } = &candidate.path;
     if candidate.kind == Kind::Reward {
-        return Ok(Sitter::Reward(Box::new(Critic::open(base, context.kernels())?.noting(notes))));
+        let critic = Critic::open(&candidate.path, context.kernels())?;
+        return Ok(Sitter::Reward(Box::new(critic.noting(notes))));
     }
     let mut examinee = match before {
         Some((other, Sitter::Language(examinee))) if other.path.base == *base => examinee,
@@ -337,6 +358,9 @@ fn examine(
     match (paper, sitter) {
         (Paper::Answers(task, questions, _), Sitter::Language(examinee)) => {
             task.examine(questions, examinee, seed, progress)
+        }
+        (Paper::Asked(task, exam), Sitter::Language(examinee)) => {
+            task.examine(exam, examinee, (seed, threads), progress)
         }
         (Paper::Kept(task, dialogues), Sitter::Language(examinee)) => {
             task.examine(dialogues, examinee, seed, progress)
@@ -384,13 +408,13 @@ struct Draw {
     limit: Option<u64>,
     seed: u64,
     /// How many they were, once they are drawn.
-    asked: Cell<Asked>,
+    asked: Cell<RowsAsked>,
 }
 
 /// The rows that are asked, in their order: all, or `limit` of them drawn by the seed.
 fn drawn<T>(rows: Vec<T>, params: &Draw) -> Vec<T> {
     let limit = params.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-    params.asked.set(Asked { rows: rows.len().min(limit), of: rows.len() });
+    params.asked.set(RowsAsked { rows: rows.len().min(limit), of: rows.len() });
     if rows.len() <= limit {
         return rows;
     }

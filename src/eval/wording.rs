@@ -5,8 +5,10 @@ use std::path::Path;
 
 use super::finding::Card;
 use crate::train::data::chat::{ChatFormat, Template};
+use crate::train::data::jinja::is_blank;
 use crate::train::data::rows::Message;
 use crate::train::data::tokenizer::{Special, Tokenizer};
+use crate::train::model::endings::Ending;
 use crate::train::model::folder;
 use crate::train::progress::Failure;
 
@@ -66,9 +68,52 @@ impl Wording {
         if self.is_chat() {
             return self.prompt(row, &[Message::new("user", question)]);
         }
+        Ok(self.plain(question))
+    }
+
+    /// Plain text, begun with `bos`.
+    pub fn plain(&self, text: &str) -> Vec<u32> {
         let mut ids = vec![self.tokenizer.bos().id];
-        ids.extend(self.tokenizer.encode(question));
-        Ok(ids)
+        self.tokenizer.encoder().encode(text, &mut ids);
+        ids
+    }
+
+    /// A turn of the user that waits for an answer.
+    pub fn turn(&self, row: usize, text: &str) -> Result<Vec<u32>, Failure> {
+        self.prompt(row, &[Message::new("user", text)])
+    }
+
+    /// A prompt with each of some continuations. In plain text both are encoded together and parted
+    /// where the prompt alone ends; blanks at its end belong to the continuation. In a template the
+    /// continuation is the answer as the model learnt to write it, without `eos`.
+    pub fn endings(
+        &self,
+        row: usize,
+        prompt: &str,
+        continuations: &[String],
+        chat: bool,
+    ) -> Result<Vec<Ending>, Failure> {
+        let nothing = |text: &str| {
+            Failure::input(format!("row {row}: `{text}` adds no token to its prompt"))
+                .remedy("write prompt and choices so that a choice begins with a token of its own")
+        };
+        if chat {
+            let turns = [Message::new("user", prompt)];
+            let ending = |text: &String| {
+                let mut example = self.format()?.reply(&self.tokenizer, row, &turns, text)?;
+                example.tokens.pop();
+                let from = example.learned.iter().position(|learned| *learned);
+                let from = from.filter(|from| (1..example.tokens.len()).contains(from));
+                Ok(Ending { from: from.ok_or_else(|| nothing(text))?, tokens: example.tokens })
+            };
+            return continuations.iter().map(ending).collect();
+        }
+        let from = self.plain(prompt.trim_end_matches(is_blank)).len();
+        let ending = |text: &String| {
+            let tokens = self.plain(&format!("{prompt}{text}"));
+            if tokens.len() <= from { Err(nothing(text)) } else { Ok(Ending { tokens, from }) }
+        };
+        continuations.iter().map(ending).collect()
     }
 
     /// Turns that wait for an answer.

@@ -111,6 +111,11 @@ impl<'j> Fields<'j> {
         self.number_of(name, &value)
     }
 
+    /// A list of numbers.
+    pub fn numbers(&self, name: &str) -> Result<Vec<f64>> {
+        self.list(name)?.iter().map(|value| self.number_of(name, value)).collect()
+    }
+
     fn number_of(&self, name: &str, value: &Value) -> Result<f64> {
         match value {
             Value::Float(number) => Ok(*number),

@@ -149,6 +149,9 @@ pub fn look(
     let found = match &work {
         Work::Dpo(params) => inspect::dpo(params, progress),
         Work::Grpo(params) => inspect::grpo(params, subject.positions, progress),
+        Work::Lora(params) => inspect::sft(&params.tuning, progress),
+        Work::LoraDpo(params) => inspect::dpo(&params.tuning, progress),
+        Work::LoraReward(params) => inspect::reward_model(&params.tuning, progress),
         Work::Ppo(params) => inspect::ppo(params, subject.positions, progress),
         Work::Pretrain(params) => inspect::pretrain(params, progress),
         Work::RewardModel(params) => inspect::reward_model(params, progress),

@@ -1,6 +1,7 @@
 //! The executor that runs stages in this process, on its CPU. Knows how a failure of the trainer
 //! becomes a failure of an action; does not know how any stage works.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use crate::build::executor::{self, Demand, Executor, Job, JobSink, Keyed, Outcom
 use crate::build::store;
 use crate::train::data::hub::Hub;
 use crate::train::kernels::Isa;
-use crate::train::progress::{self, Attempt, Context};
+use crate::train::progress::{self, Attempt, Context, Launcher};
 
 /// Runs stages here.
 pub struct Local {
@@ -25,6 +26,10 @@ pub struct Local {
     pub checkpoint_every: Duration,
     /// Where models and data sets are downloaded from.
     pub hub: Hub,
+    /// What runs programs that a model wrote, if they may run.
+    pub untrusted: Option<Launcher>,
+    /// Bytes that stages will need, by their names; of others nothing is known.
+    pub memory: BTreeMap<String, u64>,
 }
 
 /// A stage kind by its name in the library.
@@ -42,7 +47,7 @@ impl Executor for Local {
     }
 
     fn demand(&self, action: &Action) -> Demand {
-        ledger::demand(action)
+        ledger::demand(action, &self.memory)
     }
 
     fn run(&self, job: &Job<'_>, sink: &dyn JobSink) -> Result<Outcome, executor::Failure> {
@@ -60,6 +65,7 @@ impl Executor for Local {
             attempt: Some(attempt),
             pieces: pieces.as_ref().map(|shelf| shelf as &dyn progress::Pieces),
             hub: self.hub.clone(),
+            untrusted: self.untrusted.clone(),
             out,
             progress: &mut progress,
         };

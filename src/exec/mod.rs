@@ -10,9 +10,11 @@ pub mod decode;
 pub mod work;
 
 // What an action costs, and what of it can be proved before it runs.
-mod aligning;
+mod adapted;
+mod course;
 pub mod device;
 pub mod ledger;
+pub mod needs;
 
 // Whether what is evaluated fits, and what is learned from.
 pub mod fits;

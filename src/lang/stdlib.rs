@@ -7,6 +7,7 @@ use super::source::{Source, Sources};
 pub const PRELUDE: &str = "std/prelude.recipe";
 
 const FILES: &[(&str, &str)] = &[
+    ("std/adapted.recipe", include_str!("../../stdlib/adapted.recipe")),
     ("std/adapters.recipe", include_str!("../../stdlib/adapters.recipe")),
     ("std/align.recipe", include_str!("../../stdlib/align.recipe")),
     ("std/data.recipe", include_str!("../../stdlib/data.recipe")),

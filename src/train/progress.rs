@@ -1,6 +1,7 @@
 //! How training code speaks while it works, and how it fails. Knows neither terminals nor stages
 //! of a build.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -61,6 +62,8 @@ pub struct Context<'a> {
     /// Parts of results, if they are shared with others.
     pub pieces: Option<&'a dyn Pieces>,
     pub hub: Hub,
+    /// What runs programs that a model wrote; nothing does unless the user allowed it.
+    pub untrusted: Option<Launcher>,
     /// An empty folder; result `port` is made at `out/port`.
     pub out: PathBuf,
     pub progress: &'a mut dyn Progress,
@@ -75,12 +78,22 @@ pub struct Attempt {
     pub every: Duration,
 }
 
+/// What starts a program in a sandbox.
+#[derive(Clone, Debug)]
+pub struct Launcher {
+    /// llamake itself.
+    pub program: PathBuf,
+    /// The `PATH` that its interpreter is found by.
+    pub search_path: OsString,
+}
+
 impl<'a> Context<'a> {
     /// The fastest instruction set there is; unfinished work is not kept, nothing is shared, no hub
-    /// is asked.
+    /// is asked, no program of a model runs.
     pub fn new(threads: usize, out: PathBuf, progress: &'a mut dyn Progress) -> Context<'a> {
         let (isa, hub) = (Isa::detect(), Hub::none());
-        Context { threads, isa, attempt: None, pieces: None, hub, out, progress }
+        let (attempt, pieces, untrusted) = (None, None, None);
+        Context { threads, isa, attempt, pieces, hub, untrusted, out, progress }
     }
 
     /// Threads for the kernels.

@@ -1,5 +1,7 @@
 //! The bridge: the library's signatures and what is decoded from them list the same fields.
 
+mod memory;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -13,6 +15,7 @@ use llamake::build::plan::{Plan, plan};
 use llamake::exec::Local;
 use llamake::exec::inspect::subjects;
 use llamake::exec::ledger::{Cost, cost};
+use llamake::exec::needs::Shapes;
 use llamake::exec::work::{KINDS, Work};
 use llamake::lang::compile;
 use llamake::lang::source::{Source, Sources};
@@ -24,7 +27,15 @@ use llamake::train::stage::ledger::MemoryLedger;
 /// An executor that nothing is asked to run on.
 pub fn local() -> Local {
     let (isa, checkpoint_every) = (Isa::Portable, Duration::ZERO);
-    Local { search_path: "".into(), isa, checkpoint_every, hub: Hub::none() }
+    let memory = BTreeMap::new();
+    Local {
+        search_path: "".into(),
+        isa,
+        checkpoint_every,
+        hub: Hub::none(),
+        untrusted: None,
+        memory,
+    }
 }
 
 pub fn planned(text: &str) -> Plan {
@@ -115,8 +126,8 @@ fn every_field_of_every_kind_is_read_once() {
     assert_eq!(tried, known);
 }
 
-/// Functions of the library that make plain values.
-const FUNCTIONS: [&str; 2] = ["is_rated", "swiglu_width"];
+/// Functions of the library that make plain values, or stages of other kinds.
+const FUNCTIONS: [&str; 3] = ["is_rated", "qlora", "swiglu_width"];
 
 #[test]
 fn every_signature_of_the_library_can_be_run() {
@@ -157,7 +168,7 @@ fn cost_of(name: &str) -> Cost {
     let (module, faults) = compile(&mut sources, root, &[]);
     assert!(faults.is_empty(), "{faults:?}");
     let stage = module.stages.iter().find(|stage| stage.name == name).unwrap();
-    cost(&module, stage).unwrap()
+    cost(&Shapes::of(&module), stage).unwrap()
 }
 
 /// A pair is a row of two texts, and the head of a reward model one number.

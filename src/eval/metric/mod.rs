@@ -5,6 +5,7 @@ pub mod answer;
 pub mod blanks;
 pub mod bleu;
 pub mod chrf;
+pub mod extract;
 pub mod grams;
 pub mod likeness;
 pub mod perplexity;

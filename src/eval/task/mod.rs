@@ -2,7 +2,11 @@
 //! it is handed; does not know which models there are.
 
 pub mod answers;
+pub mod asked;
+pub mod choice;
 pub mod kept;
 pub mod pairs;
 pub mod perplexity;
+pub mod posing;
 pub mod rewards;
+pub mod written;

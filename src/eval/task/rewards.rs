@@ -20,6 +20,7 @@ use crate::eval::finding::{self, Answered, Figure, Finding, Record, Said, Sample
 use crate::eval::metric::statistics::{mean, means_of, sigmoid, standard_error};
 use crate::eval::wording::Wording;
 use crate::train::data::rows::{Benchmark, Prompt};
+use crate::train::model::ModelPath;
 use crate::train::model::judge::{Judged, Verdict};
 use crate::train::model::sample::Generated;
 use crate::train::progress::{Failure, Progress};
@@ -29,7 +30,7 @@ use crate::train::progress::{Failure, Progress};
 pub struct Rewards {
     pub name: String,
     pub prompts: PathBuf,
-    pub judge: PathBuf,
+    pub judge: ModelPath,
     pub reference: Option<PathBuf>,
     /// Answers a prompt.
     pub samples: usize,

@@ -128,7 +128,7 @@ fn rewards_of(fields: &Fields<'_>) -> Result<Rewards> {
     Ok(Rewards {
         name: fields.text("name")?,
         prompts: fields.artifact("prompts")?,
-        judge: fields.artifact("judge")?,
+        judge: fields.model("judge")?,
         reference: fields.optional("reference", Fields::artifact)?,
         samples: fields.size("samples")?,
         temperature: fields.number("temperature")?,

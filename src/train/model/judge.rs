@@ -14,8 +14,8 @@
 //!
 //! ```text
 //! gate.json    { "below": 0.15 }
-//! helpful/     a reward model
-//! safe/        a reward model
+//! helpful/     a reward model, or an adapter that makes one of the model in `helpful/base/`
+//! safe/        the same
 //! ```
 
 use std::path::Path;
@@ -23,9 +23,11 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::activations::Activations;
+use super::anywhere::ModelPath;
 use super::batch::Batch;
 use super::config::ModelConfig;
 use super::folder::{self, ModelFolder};
+use super::peft;
 use super::transformer::Transformer;
 use crate::train::data::pack::{IGNORE, Row};
 use crate::train::kernels::Threads;
@@ -37,6 +39,8 @@ use crate::train::progress::{Failure, Progress};
 pub const GATE: &str = "gate.json";
 /// The two models of a gate.
 pub const MEMBERS: [&str; 2] = ["helpful", "safe"];
+/// The base of a member that is an adapter, in its folder.
+pub const BASE: &str = "base";
 
 /// Tokens that are scored at once, unless one text is longer.
 const TOKENS_AT_ONCE: usize = 4096;
@@ -84,15 +88,15 @@ struct Scorer {
 
 impl Judge {
     /// Opens a reward model, or a gate of two.
-    pub fn open(folder: &Path, threads: Threads) -> Result<Judge, Failure> {
-        let path = folder.join(GATE);
+    pub fn open(judge: &ModelPath, threads: Threads) -> Result<Judge, Failure> {
+        let path = judge.base.join(GATE);
         if !path.is_file() {
-            return Ok(Judge { helpful: Scorer::open(folder)?, safe: None, threads });
+            return Ok(Judge { helpful: Scorer::open(judge, &threads)?, safe: None, threads });
         }
         let text = std::fs::read_to_string(&path).map_err(Failure::io(&path))?;
         let gate: Gate = serde_json::from_str(&text)
             .map_err(|error| Failure::input(format!("`{}`: {error}", path.display())))?;
-        let [helpful, safe] = MEMBERS.map(|name| Scorer::open(&folder.join(name)));
+        let [helpful, safe] = members(&judge.base).map(|member| Scorer::open(&member, &threads));
         Ok(Judge { helpful: helpful?, safe: Some((safe?, gate)), threads })
     }
 
@@ -146,6 +150,17 @@ impl Judge {
     }
 }
 
+/// The two models of a gate.
+pub fn members(gate: &Path) -> [ModelPath; 2] {
+    MEMBERS.map(|name| {
+        let member = gate.join(name);
+        match member.join(peft::CONFIG).is_file() {
+            true => ModelPath { base: member.join(BASE), adapter: Some(member) },
+            false => member.into(),
+        }
+    })
+}
+
 impl Gate {
     /// Whether the safety model decides, whose score this is.
     pub fn picks_safe(self, safety_prompt: bool, safe: f32) -> bool {
@@ -154,10 +169,21 @@ impl Gate {
 }
 
 impl Scorer {
-    fn open(folder: &Path) -> Result<Scorer, Failure> {
-        let ModelFolder { config, weights, .. } = folder::open_scorer(folder)?;
+    fn open(path: &ModelPath, t: &Threads) -> Result<Scorer, Failure> {
+        let (folder, adapter) = match &path.adapter {
+            None => (folder::open_scorer(&path.base)?, None),
+            Some(adapter) => {
+                let base = folder::open(&path.base)?;
+                let (adapter, score_d) = peft::read_scorer(adapter, &base.config)?;
+                (base.scoring(score_d), Some(adapter))
+            }
+        };
+        let ModelFolder { config, weights, .. } = folder;
         let positions = config.context;
-        Ok(Scorer { model: Transformer::new(config, weights, positions) })
+        let mut model = Transformer::new(config, weights, positions);
+        model.adapter = adapter;
+        model.settle(t);
+        Ok(Scorer { model })
     }
 
     fn score(

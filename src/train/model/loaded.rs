@@ -6,9 +6,10 @@ use std::path::Path;
 use super::activations::Activations;
 use super::batch::Batch;
 use super::config::{ModelConfig, SpecialTokens};
+use super::endings::{self, Ending, Likelihood};
 use super::folder::{self, ModelFolder};
 use super::peft;
-use super::sample::{GenerateOptions, Generated, Hear, generate, generate_rest};
+use super::sample::{self, GenerateOptions, Generated, Hear, generate, generate_rest};
 use super::tensor::Stored;
 use super::transformer::Transformer;
 use crate::train::data::pack::{IGNORE, Row};
@@ -134,6 +135,29 @@ impl LoadedModel {
         progress: &mut dyn Progress,
     ) -> Result<Vec<Generated>, Failure> {
         generate(&self.threads, &self.model, prompts, options, progress)
+    }
+
+    /// How likely the end of each text is; what texts begin with alike is read once.
+    pub fn score_endings(
+        &self,
+        endings: &[Ending],
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<Likelihood>, Failure> {
+        endings::score_endings(&self.threads, &self.model, endings, progress)
+    }
+
+    /// The continuations that `made` lacks; each may be `over` before the ending token comes.
+    pub fn generate_until(
+        &self,
+        prompts: &[Vec<u32>],
+        options: &GenerateOptions,
+        over: &dyn Fn(&[u32]) -> bool,
+        made: Vec<Option<Generated>>,
+        hear: Hear<'_>,
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<Generated>, Failure> {
+        let speaker = sample::Speaker { t: &self.threads, model: &self.model, over };
+        sample::generate_until(&speaker, prompts, options, made, hear, progress)
     }
 
     /// The continuations that `made` lacks; with them it is whole.

@@ -37,10 +37,12 @@ pub mod rejection_sampling;
 pub mod samples;
 
 // Models.
+pub mod combine;
 pub mod dpo;
 pub mod export;
 pub mod group;
 pub mod grpo;
+pub mod learner;
 pub mod lora;
 pub mod merge;
 pub mod policy;
@@ -51,7 +53,9 @@ pub mod read_model;
 pub mod reward_model;
 pub mod safety_gate;
 pub mod sft;
+pub mod worth;
 
+pub use combine::Combine;
 pub use context_distill::ContextDistill;
 pub use dpo::Dpo;
 pub use export::Export;
