@@ -16,7 +16,7 @@ use super::reference::Reference;
 use super::report::{self, Baseline, Report, TaskReport};
 use super::roster::{self, Audience, Candidate, Kind};
 use super::task::answers::{Answers, Question};
-use super::task::asked::{Asked, Exam, Score};
+use super::task::asked::{Asked, Exam};
 use super::task::kept::{Dialogue, Kept};
 use super::task::pairs::Pairs;
 use super::task::perplexity::{self, Perplexity};
@@ -122,10 +122,7 @@ impl Task {
         match self {
             Task::Answers(task) => Some((task.temperature, task.samples)),
             Task::Rewards(task) => Some((task.temperature, task.samples)),
-            Task::Asked(task) => match &task.score {
-                Score::Written(written) => Some((written.temperature, written.samples)),
-                Score::Choice(_) => None,
-            },
+            Task::Asked(task) => task.drawing(),
             Task::Kept(_) | Task::Pairs(_) | Task::Perplexity(_) => None,
         }
     }
@@ -305,7 +302,8 @@ fn paper<'a>(
         }
         Task::Asked(task) => {
             let rows = (1..).zip(read_rows(&task.data)?).collect();
-            Paper::Asked(task, task.exam(&drawn(rows, params), params.seed)?)
+            let untrusted = context.untrusted.as_ref();
+            Paper::Asked(task, task.exam(&drawn(rows, params), params.seed, untrusted)?)
         }
         Task::Kept(task) => {
             Paper::Kept(task, drawn(task.dialogues(&read_rows(&task.data)?)?, params))

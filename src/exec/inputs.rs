@@ -42,6 +42,11 @@ impl<'j> Fields<'j> {
         value.with_context(|| format!("`{}` has no field `{name}`", self.owner))
     }
 
+    /// A field that is not taken yet.
+    pub fn peek(&self, name: &str) -> Option<Value> {
+        self.left.borrow().get(name).cloned()
+    }
+
     /// Ends the reading: no field may be left.
     pub fn finish(self) -> Result<()> {
         let left = self.left.into_inner();

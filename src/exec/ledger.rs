@@ -114,7 +114,9 @@ pub fn prove(sources: &Sources, module: &Module) -> Vec<Diagnostic> {
         let unfit = fits::unfit(sources, module, stage);
         let adapter = adapted::unfit(sources, module, stage);
         let broken = device::broken_promise(sources, &shapes, stage);
-        [even_heads(sources, stage), blocks_in_gguf(sources, stage), unfit, adapter, broken]
+        let unrunnable = fits::unrunnable(sources, stage);
+        let whole = [even_heads(sources, stage), blocks_in_gguf(sources, stage)];
+        whole.into_iter().chain([unfit, adapter, broken, unrunnable])
     };
     module.stages.iter().flat_map(of_stage).flatten().collect()
 }

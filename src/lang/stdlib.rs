@@ -17,6 +17,7 @@ const FILES: &[(&str, &str)] = &[
     ("std/model.recipe", include_str!("../../stdlib/model.recipe")),
     ("std/papers.recipe", include_str!("../../stdlib/papers.recipe")),
     (PRELUDE, include_str!("../../stdlib/prelude.recipe")),
+    ("std/questions.recipe", include_str!("../../stdlib/questions.recipe")),
     ("std/samples.recipe", include_str!("../../stdlib/samples.recipe")),
     ("std/shapes.recipe", include_str!("../../stdlib/shapes.recipe")),
     ("std/smallworld.recipe", include_str!("../../stdlib/smallworld.recipe")),

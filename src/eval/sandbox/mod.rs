@@ -51,4 +51,4 @@ pub mod inside;
 mod outside;
 
 pub use outside::{Ran, Sandbox, Verdict};
-pub use protocol::Limits;
+pub use protocol::{Limits, Request};

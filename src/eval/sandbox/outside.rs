@@ -73,15 +73,20 @@ impl Sandbox {
         format!("Python {} at {}", self.interpreter.version, self.interpreter.path.display())
     }
 
-    /// Runs one program to its end.
-    pub fn run(&self, program: &str, limits: Limits) -> Result<Ran, Failure> {
-        let request = Request {
+    /// What the process inside is asked for.
+    pub fn request(&self, program: &str, limits: Limits) -> Request {
+        Request {
             program: program.into(),
             interpreter: self.interpreter.path.clone(),
             readable: self.interpreter.readable.clone(),
             hidden: self.interpreter.hidden.clone(),
             limits,
-        };
+        }
+    }
+
+    /// Runs one program to its end.
+    pub fn run(&self, program: &str, limits: Limits) -> Result<Ran, Failure> {
+        let request = self.request(program, limits);
         let place = &self.launcher.program;
         let started = Command::new(place)
             .arg("sandboxed")

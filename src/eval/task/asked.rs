@@ -5,14 +5,16 @@ use std::path::PathBuf;
 
 use super::choice::{OneOf, Options};
 use super::posing::{Examples, Pool, Posing, Question};
+use super::programs::Programs;
 use super::written::Written;
 use crate::eval::about::About;
 use crate::eval::examinee::Examinee;
 use crate::eval::finding::{Breakdown, Figure, Finding, Group};
 use crate::eval::metric::statistics::mean;
 use crate::eval::prompt::{Pen, Sheet};
+use crate::eval::sandbox::Sandbox;
 use crate::train::data::rows::{Benchmark, read_rows};
-use crate::train::progress::{Failure, Progress};
+use crate::train::progress::{Failure, Launcher, Progress};
 
 /// What the recipe says of it.
 #[derive(Clone, Debug)]
@@ -30,6 +32,7 @@ pub struct Asked {
 #[derive(Clone, Debug)]
 pub enum Score {
     Choice(OneOf),
+    Programs(Programs),
     Written(Written),
 }
 
@@ -44,15 +47,24 @@ pub struct Exam {
 #[derive(Debug)]
 enum Gold {
     Choice(Vec<Options>),
+    /// The row's own tests, where they are run.
+    Tests(Box<Sandbox>),
     Written(Vec<Vec<String>>),
 }
 
 impl Asked {
     /// Writes the prompts of numbered rows, with errors that name row and column.
-    pub fn exam(&self, rows: &[(usize, Benchmark)], seed: u64) -> Result<Exam, Failure> {
+    /// Programs are run by `untrusted`, which is tried first.
+    pub fn exam(
+        &self,
+        rows: &[(usize, Benchmark)],
+        seed: u64,
+        untrusted: Option<&Launcher>,
+    ) -> Result<Exam, Failure> {
         let Asked { posing, score, .. } = self;
         let answer = |pen: &Pen, sheet: &Sheet| match score {
             Score::Choice(one_of) => one_of.answer(posing, pen, sheet),
+            Score::Programs(programs) => programs.answer(posing, pen, sheet),
             Score::Written(written) => written.answer(posing, pen, sheet),
         };
         let questions = posing.questions(rows, &self.pool()?, &answer, seed)?;
@@ -62,6 +74,7 @@ impl Asked {
                 let options = |one: &Question| one_of.options(posing, &pen, &one.sheet);
                 Gold::Choice(each(&questions, options)?)
             }
+            Score::Programs(programs) => Gold::Tests(Box::new(programs.sandbox(untrusted)?)),
             Score::Written(written) => {
                 let accepted = |one: &Question| written.accepted(posing, &pen, &one.sheet);
                 Gold::Written(each(&questions, accepted)?)
@@ -91,6 +104,10 @@ impl Asked {
         let mut finding = match (&self.score, &exam.gold) {
             (Score::Choice(one_of), Gold::Choice(options)) => {
                 one_of.examine(&self.posing, (questions, options), examinee, threads, progress)?
+            }
+            (Score::Programs(programs), Gold::Tests(sandbox)) => {
+                let given = (questions, &**sandbox);
+                programs.examine(&self.posing, given, examinee, (seed, threads), progress)?
             }
             (Score::Written(written), Gold::Written(accepted)) => {
                 written.examine(&self.posing, (questions, accepted), examinee, seed, progress)?
@@ -123,14 +140,22 @@ impl Asked {
         self.posing.groups.iter().enumerate().map(by).collect()
     }
 
+    /// How freely answers are drawn, and how many to a row.
+    pub fn drawing(&self) -> Option<(f64, usize)> {
+        match &self.score {
+            Score::Choice(_) => None,
+            Score::Programs(programs) => Some((programs.temperature, programs.samples)),
+            Score::Written(written) => Some((written.temperature, written.samples)),
+        }
+    }
+
     /// What a reader of the report should know of it.
     pub fn about(&self) -> About {
-        let (output_type, drawing) = match &self.score {
-            Score::Choice(_) => ("multiple_choice", None),
-            Score::Written(written) => {
-                ("generate_until", Some((written.temperature, written.samples)))
-            }
+        let output_type = match &self.score {
+            Score::Choice(_) => "multiple_choice",
+            Score::Programs(_) | Score::Written(_) => "generate_until",
         };
+        let drawing = self.drawing();
         let (version, source) = (self.version, self.source.clone());
         let shots = self.posing.shots;
         About { kind: "task", output_type, version, shots, drawing, source }

@@ -8,5 +8,6 @@ pub mod kept;
 pub mod pairs;
 pub mod perplexity;
 pub mod posing;
+pub mod programs;
 pub mod rewards;
 pub mod written;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
+use super::task::asked_of;
 use crate::eval::cells::Identities;
 use crate::eval::compare::{Compare, Point};
 use crate::eval::expect::Expect;
@@ -94,6 +95,7 @@ fn task_of(record: &str, fields: &Fields<'_>) -> Result<Task> {
             data: fields.artifact("data")?,
         }),
         "rewards" => Task::Rewards(rewards_of(fields)?),
+        "task" => Task::Asked(Box::new(asked_of(fields)?)),
         other => bail!("`{other}` is no task"),
     })
 }
