@@ -178,9 +178,8 @@ fn words_lose_their_endings_as_in_nltk() {
 fn answers_lean_as_in_the_harness() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/metrics/truthful.json");
     let bleu = Measure::Bleu(Bleu { tokens: Tokens::International, ..BLEU });
-    let rouge = |of: Units| {
-        Measure::Rouge(Rouge { of, stemmed: false, sentences: Some(" . ".into()) })
-    };
+    let rouge =
+        |of: Units| Measure::Rouge(Rouge { of, stemmed: false, sentences: Some(" . ".into()) });
     let measures = [
         ("bleu", bleu),
         ("rouge1", rouge(Units::Words(1))),

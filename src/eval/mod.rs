@@ -63,3 +63,9 @@ pub mod publish;
 
 // Every model on every task that fits it.
 pub mod run;
+
+// A report read back, what is demanded of it, and several side by side.
+pub mod reading;
+
+pub mod compare;
+pub mod expect;

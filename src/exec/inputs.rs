@@ -224,6 +224,19 @@ impl<'j> Fields<'j> {
         self.list(name)?.into_iter().map(named).collect()
     }
 
+    /// An input artifact with the name of the stage that made it.
+    pub fn named(&self, name: &str) -> Result<(String, PathBuf)> {
+        let value = self.take(name)?;
+        Ok((self.maker(&value), self.artifact_of(name, &value)?))
+    }
+
+    /// What a report calls a model; an adapter counts, not its base.
+    pub fn name_of_model(&self, name: &str) -> Result<String> {
+        let value = self.take(name)?;
+        self.model_of(name, &value)?;
+        Ok(self.maker(adapter_in(&value).map_or(&value, |[adapter, _]| adapter)))
+    }
+
     /// Where a model lies; with an adapter comes its base.
     pub fn model(&self, name: &str) -> Result<ModelPath> {
         let value = self.take(name)?;
