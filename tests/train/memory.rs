@@ -1,4 +1,5 @@
-//! What is held while training, beside what the ledger said of it: byte for byte, whatever is learnt.
+//! What is held while training, beside what the ledger said of it: byte for byte, whatever is
+//! learnt.
 
 use llamake::train::kernels::Threads;
 use llamake::train::kernels::nf4::Scales;
