@@ -1,7 +1,9 @@
 //! The training step of a small Llama: time, memory, and what the ledger said of it.
 //!
-//! `cargo bench --bench step -- STEPS THREADS [checkpointing]` prints one line; `benches/step.py`
-//! sets it beside PyTorch. Random tokens: what is measured does not depend on them.
+//! `cargo bench --bench step -- STEPS THREADS [checkpointing] [q,v|all-linear]` prints one line; with
+//! the names of layers an adapter of rank 8 on them is learnt instead of the weights.
+//! `benches/step.py` and `benches/lora.py` set it beside PyTorch and PEFT. Random tokens: what is
+//! measured does not depend on them.
 
 use std::path::Path;
 use std::time::Instant;
@@ -12,6 +14,8 @@ use llamake::train::data::pack::Row;
 use llamake::train::kernels::Threads;
 use llamake::train::kernels::rng::Stream;
 use llamake::train::model::activations::Keep;
+use llamake::train::model::lora::{Adapter, LoraSettings};
+use llamake::train::model::projection::Which;
 use llamake::train::model::{Head, ModelConfig, Transformer, init};
 use llamake::train::objective::next_token::NextToken;
 use llamake::train::optim::{AdamW, AdamWState, Bits, clip};
@@ -28,8 +32,8 @@ fn main() {
         arguments.get(at).map_or(default, |word| word.parse().expect("a number"))
     };
     let (steps, threads) = (number(0, 12), number(1, 2));
-    let checkpointing = arguments.get(2).is_some_and(|word| word == "checkpointing");
-    let keep = if checkpointing { Keep::Residuals } else { Keep::Activations };
+    let has = |word: &str| arguments.iter().any(|argument| argument == word);
+    let keep = if has("checkpointing") { Keep::Residuals } else { Keep::Activations };
     let config = ModelConfig {
         dim: 256,
         layers: 6,
@@ -46,6 +50,17 @@ fn main() {
     };
     let t = Threads::new(threads);
     let mut model = Transformer::new(config.clone(), init::untrained(&config, 0), CONTEXT);
+    model.adapter = targets(&has).map(|targets| {
+        let settings = LoraSettings {
+            rank: 8,
+            alpha: 16.0,
+            dropout: 0.0,
+            targets,
+            rslora: false,
+            dora: false,
+        };
+        Adapter::untrained(&t, &config, &model.weights, &settings, 0)
+    });
     let settings = AdamW {
         beta1: 0.9,
         beta2: 0.999,
@@ -91,6 +106,13 @@ fn main() {
          peak_rss_bytes={peak} ledger_bytes={ledger}",
         (ROWS * CONTEXT) as f64 / median
     );
+}
+
+/// The layers that have adapters.
+fn targets(has: &dyn Fn(&str) -> bool) -> Option<Vec<Which>> {
+    has("all-linear")
+        .then(|| Which::ALL.to_vec())
+        .or_else(|| has("q,v").then(|| vec![Which::Q, Which::V]))
 }
 
 /// The most memory this process ever held.

@@ -31,6 +31,8 @@
 //! - Only the doors (`cli`) print, read the environment or look at the terminal.
 //! - Only `train/data/http` opens a connection, and only for stages whose kind says so (`fetch`,
 //!   `hub_…`); what comes is checked against the digest that the recipe or the hub states.
+//! - No program that a model wrote runs but in `eval/sandbox`, and only where the recipe and the
+//!   user both allow it.
 //! - No number in a stranger's file is believed before the file's own length bears it out.
 //!
 //! # Invariants

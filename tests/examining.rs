@@ -1,8 +1,13 @@
 //! Evaluation: every kind of task on small models, against what is computed here by hand, and the
 //! same whatever the threads.
 
-use std::path::PathBuf;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use llamake::eval::cells::Identities;
 use llamake::eval::critic::Critic;
 use llamake::eval::examinee::{Answer, Examinee, Manner, tempered};
 use llamake::eval::run::{Params, Task, run};
@@ -17,11 +22,11 @@ use llamake::train::model::folder::{self, ModelFolder};
 use llamake::train::model::judge::{GATE, Judged, MEMBERS};
 use llamake::train::model::sample::Generated;
 use llamake::train::model::{Head, ModelConfig, SpecialTokens};
-use llamake::train::progress::Failure;
+use llamake::train::progress::{Attempt, Context, Failure, Pieces};
 use llamake::train::stage::{Sft, pretrain, sft};
 use serde_json::{Value, json};
 
-use crate::train::fixtures::{Heard, lively, message};
+use crate::train::fixtures::{End, Heard, lively, message};
 use crate::train::pipeline::World;
 use crate::train::run_stage;
 
@@ -119,7 +124,7 @@ impl Exam {
         Rewards {
             name: name.into(),
             prompts: self.at("asked"),
-            judge: self.at(judge),
+            judge: self.at(judge).into(),
             reference: Some(self.at("chat/out")),
             samples: 3,
             temperature: 1.0,
@@ -171,7 +176,13 @@ impl Exam {
             let path = if trained.is_dir() { trained } else { self.at(name) };
             (name.to_string(), path.into())
         };
-        Params { models: models.iter().map(place).collect(), tasks, limit: None, seed: 5 }
+        let identity = |text: String| *blake3::hash(text.as_bytes()).as_bytes();
+        let identities = Identities {
+            models: models.iter().map(|name| identity(name.to_string())).collect(),
+            tasks: tasks.iter().map(|task| identity(format!("{task:?}"))).collect(),
+        };
+        let models = models.iter().map(place).collect();
+        Params { models, tasks, identities, limit: None, seed: 5, references: Vec::new() }
     }
 
     fn refused(&self, models: &[&str], tasks: Vec<Task>) -> String {
@@ -276,7 +287,7 @@ fn pairs_are_judged_as_whole_dialogues() {
     let exam = Exam::new();
     let (json, _) = report(&exam.params(&["one", "gate"], vec![Task::Pairs(exam.pairs())]), 2);
     for name in ["one", "gate"] {
-        let critic = Critic::open(&exam.at(name), Threads::new(1)).unwrap();
+        let critic = Critic::open(&exam.at(name).into(), Threads::new(1)).unwrap();
         let score = |question: &str, answer: &str, safety| {
             let turns = [Message::new("user", question)];
             let tokens = critic.wording.reply(1, &turns, answer).unwrap();
@@ -382,4 +393,121 @@ fn a_judge_that_reads_other_tokens_is_refused() {
     let Err(Failure::Input { message, remedy }) = failed else { panic!("{failed:?}") };
     assert_eq!(message, "task `reward`: model `chat`: its tokenizer is not that of the judge");
     assert!(remedy.unwrap().contains("trained with the tokenizer of the model"));
+}
+
+/// Pieces in memory.
+#[derive(Default)]
+struct Shelf(RefCell<BTreeMap<[u8; 32], Vec<u8>>>);
+
+impl Pieces for Shelf {
+    fn get(&self, key: &[u8; 32]) -> Option<Vec<u8>> {
+        self.0.borrow().get(key).cloned()
+    }
+
+    fn put(&self, key: &[u8; 32], bytes: &[u8]) -> std::io::Result<()> {
+        self.0.borrow_mut().insert(*key, bytes.to_vec());
+        Ok(())
+    }
+}
+
+/// Every file of the result, by name.
+type Files = BTreeMap<String, Vec<u8>>;
+
+/// Runs an evaluation, unless it is killed; its files, and what it said.
+fn examined(
+    params: &Params,
+    pieces: Option<&dyn Pieces>,
+    attempt: Option<&Path>,
+    end: Option<End>,
+) -> (Option<Files>, Vec<String>) {
+    let out = tempfile::tempdir().unwrap();
+    let mut heard = Heard { end, ..Heard::default() };
+    let attempt = attempt.map(|folder| Attempt { folder: folder.into(), every: Duration::ZERO });
+    let context = Context::new(2, out.path().into(), &mut heard);
+    let mut context = Context { pieces, attempt, ..context };
+    let done = catch_unwind(AssertUnwindSafe(|| run(params, &mut context)));
+    let whole = matches!(done, Ok(Ok(_)));
+    let files = || {
+        let entries = std::fs::read_dir(out.path().join("out")).unwrap().map(Result::unwrap);
+        let read = |entry: std::fs::DirEntry| {
+            (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap())
+        };
+        entries.map(read).collect()
+    };
+    (whole.then(files), heard.said)
+}
+
+fn asked(said: &[String]) -> Vec<&str> {
+    let tasks = said.iter().filter_map(|line| line.strip_prefix("task "));
+    tasks.filter(|line| !line.ends_with(": known")).collect()
+}
+
+#[test]
+fn only_new_cells_are_asked() {
+    let exam = Exam::new();
+    let shelf = Shelf::default();
+    let with = |models: &[&str], tasks: &[&str]| {
+        let whole = exam.whole().tasks;
+        let named = |task: &Task| tasks.iter().any(|name| format!("{task:?}").contains(name));
+        exam.params(models, whole.into_iter().filter(named).collect())
+    };
+    let run = |params: &Params| {
+        let (files, said) = examined(params, Some(&shelf), None, None);
+        let never = examined(params, None, None, None).0;
+        assert!(files.is_some() && files == never, "{said:?}");
+        said
+    };
+    let (quiz, text, reward) = (r#"name: "quiz""#, r#"name: "text""#, r#"name: "reward""#);
+    let said = run(&with(&["base", "chat"], &[quiz]));
+    assert_eq!(asked(&said), ["quiz to base", "quiz to chat"]);
+    let said = run(&with(&["base", "brief", "chat"], &[quiz, text]));
+    let new = ["text to base", "text to brief", "quiz to brief", "text to chat"];
+    assert_eq!(asked(&said), new);
+    assert!(said.contains(&"task quiz to chat: known".to_string()), "{said:?}");
+    let all = with(&["base", "brief", "chat"], &[quiz, text, reward]);
+    assert_eq!(asked(&run(&all)), ["reward to brief", "reward to chat"]);
+    assert!(asked(&run(&all)).is_empty());
+
+    // Another model under the same name, another limit and another seed are other cells.
+    let mut other = all.clone();
+    other.identities.models[2] = [9; 32];
+    assert_eq!(asked(&run(&other)), ["text to chat", "quiz to chat", "reward to chat"]);
+    let limited = Params { limit: Some(2), ..all.clone() };
+    assert_eq!(asked(&run(&limited)).len(), 8);
+    assert_eq!(asked(&run(&Params { seed: 6, ..all.clone() })).len(), 8);
+
+    // What cannot be read is not known.
+    for bytes in shelf.0.borrow_mut().values_mut() {
+        bytes.truncate(bytes.len() / 2);
+    }
+    assert_eq!(asked(&run(&all)).len(), 8);
+}
+
+#[test]
+fn an_evaluation_killed_anywhere_ends_with_the_bytes_of_one_never_killed() {
+    let exam = Exam::new();
+    let params = exam.whole();
+    let (never, said) = examined(&params, None, None, None);
+    assert!(never.is_some(), "{said:?}");
+    let root = tempfile::tempdir().unwrap();
+    for (at, pieces) in [None, Some(Shelf::default())].into_iter().enumerate() {
+        let folder = root.path().join(at.to_string());
+        let pieces = pieces.as_ref().map(|shelf| shelf as &dyn Pieces);
+        for after in [1, 3, 7, 20, 5] {
+            let (files, _) = examined(&params, pieces, Some(&folder), Some(End::Kill(after)));
+            assert!(files.is_none(), "{after} reports are not before the end");
+        }
+        let (files, said) = examined(&params, pieces, Some(&folder), None);
+        assert!(files == never);
+        assert!(said.iter().any(|line| line.starts_with("goes on after ")), "{said:?}");
+        // Torn and damaged notes cost time, never a bit.
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let mut bytes = std::fs::read(&path).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            std::fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
+        }
+        assert!(examined(&params, None, Some(&folder), None).0 == never);
+    }
 }

@@ -15,6 +15,8 @@ mod golden_nf4;
 mod lang;
 mod ngram;
 mod real_preferences;
+#[cfg(target_os = "linux")]
+mod sandbox;
 mod snapshot;
 mod tidy;
 mod tiny;

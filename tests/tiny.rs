@@ -5,9 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use llamake::eval::examinee::{Examinee, Manner, tempered};
 use llamake::train::data::mixture::Mix;
-use llamake::train::data::rows::{Text, read_rows};
+use llamake::train::data::rows::{Benchmark, Text, read_rows};
 use llamake::train::data::tokenizer::Tokenizer;
+use llamake::train::kernels::Threads;
 use llamake::train::model::activations::Keep;
 use llamake::train::model::{Head, ModelConfig};
 use llamake::train::optim::{Schedule, WarmUp};
@@ -26,8 +28,9 @@ fn built() -> PathBuf {
     let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/llama2_tiny.recipe");
     fs::copy(recipe, folder.join("llama2_tiny.recipe")).unwrap();
     let stages = ["world", "tokenizer", "base", "chat", "attentive", "scores"];
+    let adapted = ["attention", "aligned", "pirate", "merged", "manners"];
     let mut command = Command::new(env!("CARGO_BIN_EXE_llamake"));
-    command.current_dir(&folder).args(["build", "llama2_tiny.recipe"]).args(stages);
+    command.current_dir(&folder).args(["build", "llama2_tiny.recipe"]).args(stages).args(adapted);
     let done = command.output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     folder.join("build/llama2_tiny")
@@ -94,6 +97,11 @@ fn five_grams(built: &Path, tokenizer: &Tokenizer) -> NGrams {
     grams
 }
 
+fn report_of(built: &Path, stage: &str) -> serde_json::Value {
+    let report = fs::read_to_string(built.join(stage).join("report.json")).unwrap();
+    serde_json::from_str(&report).unwrap()
+}
+
 fn score(report: &serde_json::Value, task: &str, model: &str, score: &str) -> f64 {
     report["tasks"][task]["models"][model][score].as_f64().unwrap()
 }
@@ -106,8 +114,7 @@ fn the_main_job_reaches_its_goals() {
     let published = fs::read_to_string(published).unwrap();
     let meant = "if the change is meant, publish target/tmp/llama2_tiny/llama2_tiny.lock";
     assert!(lock == published, "the published run does not give back the same bits; {meant}");
-    let report = fs::read_to_string(built.join("scores/report.json")).unwrap();
-    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let report = report_of(&built, "scores");
 
     let tokenizer = Tokenizer::load(&built.join("tokenizer")).unwrap();
     let held_out = read_rows::<Text>(&built.join("world/held_out")).unwrap();
@@ -131,6 +138,10 @@ fn the_main_job_reaches_its_goals() {
         assert!(baseline.max(base) < 0.25, "`{name}` reaches {baseline}, base {base}");
     }
     alignment_does_its_work(&report);
+
+    attention_is_kept(&report_of(&built, "attention"));
+    adapters_do_the_work_of_the_whole(&report_of(&built, "manners"));
+    a_merged_adapter_says_what_it_said_when_worn(&built);
 }
 
 /// What reward models, rejection sampling, PPO and Ghost Attention must reach.
@@ -166,6 +177,50 @@ fn alignment_does_its_work(report: &serde_json::Value) {
     assert!(falls("arithmetic", "exact_match") <= 0.10);
     // One standard error of 160 sampled answers.
     assert!(falls("harmless answered", "well_formed") <= 0.04);
+}
+
+/// Ghost Attention holds an instruction to the sixth turn.
+fn attention_is_kept(report: &serde_json::Value) {
     let kept = |model: &str| score(report, "instruction kept", model, "turn 6");
     assert!(kept("aligned") < 0.05 && kept("attentive") >= 0.5, "{}", kept("attentive"));
+}
+
+/// A style is learnt by few numbers as by all of them, over a base in four bits too.
+fn adapters_do_the_work_of_the_whole(style: &serde_json::Value) {
+    let right = |model: &str| score(style, "in style", model, "exact_match");
+    let whole = right("styled");
+    println!("in style: {whole:.3}, by adapters {:.3}, {:.3}", right("pirate"), right("pirate4"));
+    assert!(whole >= 0.6 && right("aligned") < 0.05 && right("small") < 0.05);
+    for adapter in ["pirate", "pirate4"] {
+        assert!(right(adapter) >= whole - 0.03, "{adapter}: {}, all of it {whole}", right(adapter));
+    }
+}
+
+/// And a base whose adapter is taken off says to the bit what it said before.
+fn a_merged_adapter_says_what_it_said_when_worn(built: &Path) {
+    let mut silent = Silent::default();
+    let open = |stage: &str| Examinee::open(&built.join(stage), Threads::new(2)).unwrap();
+    let (mut base, merged) = (open("aligned"), open("merged"));
+    let held_out = read_rows::<Text>(&built.join("world/held_out")).unwrap();
+    let texts = held_out.into_iter().take(200).map(|row| row.text).collect::<Vec<_>>();
+    let questions = read_rows::<Benchmark>(&built.join("world/styled")).unwrap();
+    let questions = questions.iter().map(|row| row["question"].as_str().unwrap().to_string());
+    let questions = questions.collect::<Vec<_>>();
+    let manner = Manner { samples: 1, max_answer: 64, sampling: tempered(0.0), seed: 1 };
+    let mut shown = |model: &Examinee| {
+        let losses = model.losses(&texts, 2, &mut silent).unwrap().concat();
+        (losses, model.ask(&questions, manner, &mut silent).unwrap())
+    };
+    let before = shown(&base);
+    base.wear(Some(&built.join("pirate"))).unwrap();
+    let worn = shown(&base);
+    base.wear(None).unwrap();
+    assert!(shown(&base) == before, "an adapter leaves something behind");
+
+    let (losses, answers) = shown(&merged);
+    assert!(answers == worn.1 && answers != before.1);
+    let apart = losses.iter().zip(&worn.0).map(|(merged, worn)| (merged - worn).abs());
+    let apart = apart.fold(0.0, f32::max);
+    println!("merged, log-probabilities are at most {apart:e} apart");
+    assert!(apart <= 1e-4, "log-probabilities are {apart} apart");
 }

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use super::action::Action;
+use super::key::Contents;
+use super::store::Pieces;
 use crate::lang::value::{Artifact, PathValue};
 
 /// Runs actions. `exec` implements it for real, the tests with fakes.
@@ -46,6 +48,10 @@ pub struct Job<'a> {
     pub artifacts: &'a BTreeMap<(String, String), PathBuf>,
     /// The files that each path parameter stands for, sorted; keyed by what was written.
     pub files: &'a BTreeMap<(String, String), Vec<PathBuf>>,
+    /// What those artifacts and files hold.
+    pub contents: &'a Contents,
+    /// Parts of results that actions share; none where nothing is run.
+    pub pieces: Option<&'a Pieces>,
     /// An empty folder; port `p` is made at `out/p`, as a file or a folder.
     pub out: &'a Path,
     /// Where the action may keep unfinished work under its key, for the next time it is started.

@@ -35,6 +35,8 @@ use crate::lang::value::{Artifact, PathValue, StageId, Unit, Value};
 
 /// Names this encoding: another encoding is another domain, so their keys never meet.
 const DOMAIN: &str = "llamake 2026 action key, encoding 1";
+/// The same for a part of an action.
+const PART_DOMAIN: &str = "llamake 2026 part of an action, encoding 1";
 
 /// The identity of a piece of work: equal keys promise equal bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -119,8 +121,17 @@ pub struct Part {
 
 /// The key of an action whose inputs are known.
 pub fn action_key(action: &Action, keyed: Keyed, contents: &Contents) -> ActionKey {
-    let mut hasher = KeyHasher::new();
+    let mut hasher = KeyHasher::new(DOMAIN);
     write_key(action, keyed, contents, &mut hasher);
+    ActionKey(hasher.finish())
+}
+
+/// The identity of what an action does with one value alone, whatever its other parameters are: the
+/// kind, its version and the value, by the same walk. Names of inputs are left out.
+pub fn part_key(action: &Action, value: &Value, contents: &Contents) -> Digest {
+    let mut hasher = KeyHasher::new(PART_DOMAIN);
+    write_kind(action, &mut hasher);
+    Walk { action, input_names: false, contents }.value(value, &mut hasher);
     hasher.finish()
 }
 
@@ -133,14 +144,18 @@ pub fn explain_key(action: &Action, keyed: Keyed, contents: &Contents) -> Vec<Pa
 
 /// Walks every fact of an action in canonical order.
 pub fn write_key(action: &Action, keyed: Keyed, contents: &Contents, writer: &mut dyn KeyWriter) {
-    let kind = format!("{}@{}", action.kind, action.version);
-    writer.fact(Tag::Kind, kind.as_bytes(), &|| Fact::Kind(kind.clone()));
+    write_kind(action, writer);
     let walk = Walk { action, input_names: keyed.input_names, contents };
     for (name, value) in &action.params {
         if !keyed.outside.contains(&name.as_str()) {
             walk.field(name, value, writer);
         }
     }
+}
+
+fn write_kind(action: &Action, writer: &mut dyn KeyWriter) {
+    let kind = format!("{}@{}", action.kind, action.version);
+    writer.fact(Tag::Kind, kind.as_bytes(), &|| Fact::Kind(kind.clone()));
 }
 
 struct Walk<'a> {
@@ -234,8 +249,8 @@ pub struct KeyHasher {
 }
 
 impl KeyHasher {
-    fn new() -> KeyHasher {
-        KeyHasher { hasher: blake3::Hasher::new_derive_key(DOMAIN) }
+    fn new(domain: &str) -> KeyHasher {
+        KeyHasher { hasher: blake3::Hasher::new_derive_key(domain) }
     }
 
     fn write(&mut self, tag: Tag, bytes: &[u8]) {
@@ -244,8 +259,8 @@ impl KeyHasher {
         self.hasher.update(bytes);
     }
 
-    fn finish(self) -> ActionKey {
-        ActionKey(Digest::of_hasher(&self.hasher))
+    fn finish(self) -> Digest {
+        Digest::of_hasher(&self.hasher)
     }
 }
 

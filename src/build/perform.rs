@@ -13,7 +13,8 @@ use super::digest::{Digest, Manifest};
 use super::examine::BoundSource;
 use super::executor::{Executor, Failure, Job, JobSink, Outcome};
 use super::failures::io_failure;
-use super::store::{Blobs, FileStat};
+use super::key::Contents;
+use super::store::{Blobs, FileStat, Pieces};
 
 /// An input artifact of an action.
 pub struct Input {
@@ -30,7 +31,10 @@ pub struct Work<'a> {
     pub executor: &'a dyn Executor,
     pub inputs: Vec<Input>,
     pub sources: Vec<BoundSource>,
+    /// What inputs and sources hold.
+    pub contents: Contents,
     pub blobs: Blobs,
+    pub pieces: Pieces,
     /// An empty folder for inputs and results, removed by whoever made it.
     pub folder: PathBuf,
     /// Where its unfinished work is kept, between processes too.
@@ -90,6 +94,8 @@ fn attempt(work: &Work<'_>, sink: &dyn JobSink) -> Result<Made, Failure> {
         action: work.action,
         artifacts: &artifacts,
         files: &files,
+        contents: &work.contents,
+        pieces: Some(&work.pieces),
         out: &out,
         attempt: &work.attempt,
         threads: work.threads,

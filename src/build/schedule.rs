@@ -367,15 +367,18 @@ impl<'a> Build<'a> {
     }
 
     fn work(&self, id: ActionId, grant: Pool) -> Result<Work<'a>, Failure> {
-        let action = self.plan.action(id);
+        let (action, bound) = (self.plan.action(id), &self.ready[&id]);
+        let folder = self.store.work_folder()?;
         Ok(Work {
             action,
             executor: self.executor,
             inputs: self.inputs(action),
-            sources: self.ready[&id].sources.clone(),
+            sources: bound.sources.clone(),
+            contents: bound.contents.clone(),
             blobs: self.store.blobs().clone(),
-            folder: self.store.work_folder()?,
-            attempt: self.store.attempt(self.ready[&id].key),
+            pieces: self.store.pieces(&folder),
+            folder,
+            attempt: self.store.attempt(bound.key),
             threads: grant.threads,
             cancel: self.options.cancel,
         })

@@ -45,6 +45,11 @@ pub enum Command {
     Fmt(Fmt),
     /// Start a project: a folder with a recipe that builds
     New(New),
+    /// Say what this machine offers, and whether programs of a model can be confined here
+    Doctor,
+    /// Run one program of a model; started by llamake itself
+    #[command(hide = true)]
+    Sandboxed,
 }
 
 /// Which recipe, and with which parameters: common to most commands.
@@ -77,6 +82,9 @@ pub struct Build {
     /// After a failure, still build what does not need the failed stage
     #[arg(short = 'k', long)]
     pub keep_going: bool,
+    /// Let programs that a model wrote run, in a sandbox, where the recipe allows it too
+    #[arg(long)]
+    pub allow_code_execution: bool,
     /// Print events as JSON, one object a line
     #[arg(long)]
     pub json: bool,
@@ -149,6 +157,9 @@ pub struct Reproduce {
     /// Keep the rebuilt results here instead of in a temporary folder
     #[arg(long, value_name = "DIR")]
     pub into: Option<PathBuf>,
+    /// Let programs that a model wrote run, in a sandbox, where the recipe allows it too
+    #[arg(long)]
+    pub allow_code_execution: bool,
     #[arg(short = 'j', long = "jobs", value_name = "N")]
     pub jobs: Option<std::num::NonZeroUsize>,
     #[arg(long)]
@@ -214,7 +225,7 @@ pub struct Export {
     pub stage: Vec<String>,
     #[arg(long = "to", value_enum, default_value_t = Format::Hf)]
     pub format: Format,
-    /// How numbers are written; q8_0 and q4_0 only in GGUF
+    /// How numbers are written; q8_0, q4_0 and q4_K only in GGUF
     #[arg(long, value_enum, default_value_t = Dtype::F32)]
     pub dtype: Dtype,
     #[arg(short = 'j', long = "jobs", value_name = "N")]
@@ -242,6 +253,8 @@ pub enum Dtype {
     Q8_0,
     #[value(name = "q4_0")]
     Q4_0,
+    #[value(name = "q4_K")]
+    Q4K,
 }
 
 #[derive(Debug, Args)]

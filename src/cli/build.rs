@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Result;
 
 use super::exit::{fail, tell};
-use super::machine::{cancel_flag, executor, pool};
+use super::machine::{cancel_flag, executor_allowing, pool};
 use super::project::{self, Compiled};
 use super::screen::{Json, Live, Plain};
 use super::terminal::{clock, figure, is_live, note, out};
@@ -18,7 +18,7 @@ use crate::build::plan::{Plan, plan};
 use crate::build::report::{BuildState, Events, RunReport};
 use crate::build::schedule::{BuildOptions, build};
 use crate::build::store::Store;
-use crate::exec::{Local, ledger};
+use crate::exec::{Local, fits, ledger};
 
 /// Builds the outputs or targets of a recipe.
 pub fn run(args: &args::Build) -> Result<Exit> {
@@ -29,7 +29,8 @@ pub fn run(args: &args::Build) -> Result<Exit> {
         Ok(ready) => ready,
         Err(exit) => return Ok(exit),
     };
-    let executor = Local { memory: ledger::memory(&compiled.module), ..executor()? };
+    let memory = ledger::memory(&compiled.module);
+    let executor = Local { memory, ..executor_allowing(args.allow_code_execution)? };
     let plan = match plan(&compiled.module, &targets, &executor) {
         Ok(plan) => plan,
         Err(failures) => {
@@ -37,6 +38,9 @@ pub fn run(args: &args::Build) -> Result<Exit> {
             return Ok(Exit::Usage);
         }
     };
+    if let Some(refusal) = forbidden(&plan, args.allow_code_execution) {
+        return Ok(refusal);
+    }
     let lock = lock_path(&compiled.recipe);
     let locked = match args.locked.then(|| Lock::read(&lock)).transpose() {
         Ok(locked) => locked,
@@ -71,6 +75,13 @@ pub fn run(args: &args::Build) -> Result<Exit> {
         made(&compiled, &plan, &report, &store);
     }
     Ok(exit_of(&report))
+}
+
+/// How a command ends whose plan would run programs of a model, if that is not allowed; says why.
+pub fn forbidden(plan: &Plan, allowed: bool) -> Option<Exit> {
+    let refusal = fits::not_allowed(plan).filter(|_| !allowed)?;
+    tell(&refusal);
+    Some(Exit::Usage)
 }
 
 /// Builds stages for a command that goes on with them: their blocks of the lockfile are written,

@@ -56,7 +56,7 @@ fn verify(store: &Store) -> Result<Exit, Failure> {
     }
     match faults.len() {
         0 => note("every blob is as it was written"),
-        faults => note(&format!("{faults} blobs damaged; the next build makes them anew")),
+        faults => note(&format!("{faults} damaged; the next build makes them anew")),
     }
     Ok(if faults.is_empty() { Exit::Done } else { Exit::StageFailed })
 }

@@ -12,6 +12,7 @@ use super::exit::Exit;
 use crate::build::resources::Pool;
 use crate::exec::Local;
 use crate::train::kernels::Isa;
+use crate::train::progress::Launcher;
 
 /// The least time between two checkpoints of a training stage, unless `LLAMAKE_CHECKPOINT` says
 /// another number of seconds.
@@ -29,8 +30,20 @@ pub fn executor() -> Result<Local> {
             })?,
         },
         hub: super::hub::hub()?,
+        untrusted: None,
         memory: BTreeMap::new(),
     })
+}
+
+/// The same, and it runs programs of a model if that is allowed.
+pub fn executor_allowing(untrusted: bool) -> Result<Local> {
+    Ok(Local { untrusted: untrusted.then(launcher), ..executor()? })
+}
+
+/// This very program, even where its file was replaced since it started.
+pub fn launcher() -> Launcher {
+    let search_path = std::env::var_os("PATH").unwrap_or_default();
+    Launcher { program: "/proc/self/exe".into(), search_path }
 }
 
 /// The instruction set of the kernels: the fastest there is, or a narrower one that `LLAMAKE_ISA`

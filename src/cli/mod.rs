@@ -19,6 +19,7 @@ mod cache;
 mod check;
 mod check_data;
 mod doc;
+mod doctor;
 mod export;
 mod fmt;
 mod generate;

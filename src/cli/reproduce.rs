@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use super::exit::{fail, tell};
-use super::machine::{cancel_flag, executor, pool};
+use super::machine::{cancel_flag, executor_allowing, pool};
 use super::terminal::{note, out};
 use super::{Exit, args, build, project};
 use crate::build::lockfile::Lock;
-use crate::build::reproduce::{Reproduction, StageVerdict, reproduce};
+use crate::build::reproduce::{Reproduction, StageVerdict, plan_of, reproduce};
 use crate::build::store::Store;
 use crate::exec::{Local, ledger};
 
@@ -22,6 +22,13 @@ pub fn run(args: &args::Reproduce) -> Result<Exit> {
             return Ok(Exit::LockMismatch);
         }
     };
+    let memory = lock.module().map(|module| ledger::memory(&module)).unwrap_or_default();
+    let executor = Local { memory, ..executor_allowing(args.allow_code_execution)? };
+    // What is wrong with the plan itself is said below.
+    let refusal = |plan| build::forbidden(&plan, args.allow_code_execution);
+    if let Some(refusal) = plan_of(&lock, &executor).ok().and_then(refusal) {
+        return Ok(refusal);
+    }
     let (folder, kept) = empty_cache(args)?;
     let store = match Store::open(&folder) {
         Ok(store) => store,
@@ -30,8 +37,6 @@ pub fn run(args: &args::Reproduce) -> Result<Exit> {
     let cancel = cancel_flag()?;
     let events = build::events(args.json, lock.stages.len());
     let pool = pool(args.jobs);
-    let memory = lock.module().map(|module| ledger::memory(&module)).unwrap_or_default();
-    let executor = Local { memory, ..executor()? };
     let done = reproduce(&lock, &store, &executor, pool, &cancel, events.as_ref());
     drop(store);
     drop(kept);

@@ -7,7 +7,8 @@ use clap::Parser;
 use super::args::{Cli, Command};
 use super::exit::Exit;
 use super::terminal::note;
-use super::{build, cache, check, doc, export, fmt, generate, log, new, plan, reproduce};
+use super::{build, cache, check, doc, doctor, export, fmt, generate, log, new, plan, reproduce};
+use crate::eval::sandbox;
 
 /// The whole program.
 pub fn main() -> ExitCode {
@@ -19,6 +20,9 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if asked { 0 } else { Exit::Usage as u8 });
         }
     };
+    if let Command::Sandboxed = cli.command {
+        return sandbox::inside::main();
+    }
     let exit = run(cli.command).unwrap_or_else(|error| {
         note(&format!("error: {error:#}"));
         Exit::Usage
@@ -42,5 +46,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Doc(args) => doc::run(args.name.as_deref()),
         Command::Fmt(args) => fmt::run(&args.files, args.check),
         Command::New(args) => new::run(&args.folder).map(|()| Exit::Done),
+        Command::Doctor => doctor::run(),
+        Command::Sandboxed => unreachable!("it has no exit of a command"),
     }
 }

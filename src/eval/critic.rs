@@ -1,24 +1,35 @@
 //! A reward model that reads answers in words: the judge, and how turns become its tokens. Knows
 //! prompts and answers; does not know what the scores are for.
 
-use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
+use super::finding::Card;
+use super::notes::Notes;
 use super::wording::Wording;
 use crate::train::kernels::Threads;
-use crate::train::model::judge::{GATE, Judge, Judged, MEMBERS, Verdict};
+use crate::train::model::ModelPath;
+use crate::train::model::judge::{GATE, Judge, Judged, Verdict, members};
 use crate::train::progress::{Failure, Progress};
+use crate::train::stage::ledger::parameters;
 
 /// A judge ready to read.
 pub struct Critic {
     pub wording: Wording,
     judge: Judge,
+    /// Where its scores are kept.
+    notes: Rc<Notes>,
 }
 
 impl Critic {
     /// Opens a reward model, or a gate of two, whose members must read the same tokens.
-    pub fn open(folder: &Path, threads: Threads) -> Result<Critic, Failure> {
-        let judge = Judge::open(folder, threads)?;
-        let mut wordings = members(folder).into_iter().map(|member| Wording::open(&member));
+    pub fn open(path: &ModelPath, threads: Threads) -> Result<Critic, Failure> {
+        let judge = Judge::open(path, threads)?;
+        let folder = &path.base;
+        let all = match folder.join(GATE).is_file() {
+            true => members(folder).to_vec(),
+            false => vec![path.clone()],
+        };
+        let mut wordings = all.iter().map(|member| Wording::open(member.dress()));
         let wording = wordings.next().expect("a judge has a member")?;
         for other in wordings {
             if !wording.same_tokens(&other?) {
@@ -28,7 +39,22 @@ impl Critic {
                     .remedy("train both from models with the same tokenizer"));
             }
         }
-        Ok(Critic { wording, judge })
+        Ok(Critic { wording, judge, notes: Rc::default() })
+    }
+
+    /// The same, with its scores kept in these notes.
+    pub fn noting(self, notes: &Rc<Notes>) -> Critic {
+        Critic { notes: notes.clone(), ..self }
+    }
+
+    /// What tells a reader which model it is.
+    pub fn card(&self) -> Card {
+        Card {
+            parameters: self.judge.configs().into_iter().map(parameters).sum(),
+            dtype: self.judge.dtype().into(),
+            context: self.judge.context(),
+            ..self.wording.card()
+        }
     }
 
     /// What each text is worth, in order.
@@ -37,14 +63,22 @@ impl Critic {
         texts: &[Judged],
         progress: &mut dyn Progress,
     ) -> Result<Vec<Verdict>, Failure> {
-        self.judge.score(texts, progress)
+        self.judge.check(texts)?;
+        let tokens = texts.iter().map(|text| text.tokens.clone()).collect::<Vec<_>>();
+        let scores = self.notes.scores("verdicts", &tokens, progress, &mut |range, progress| {
+            let verdicts = self.judge.score(&texts[range], progress)?;
+            Ok(verdicts.into_iter().map(numbers).collect())
+        })?;
+        Ok(scores.iter().map(|numbers| verdict(numbers)).collect())
     }
 }
 
-/// The folders of the models that judge.
-fn members(folder: &Path) -> Vec<PathBuf> {
-    match folder.join(GATE).is_file() {
-        true => MEMBERS.map(|name| folder.join(name)).to_vec(),
-        false => vec![folder.to_path_buf()],
-    }
+fn numbers(verdict: Verdict) -> Vec<f32> {
+    let Verdict { helpful, safe, combined } = verdict;
+    [helpful, combined].into_iter().chain(safe).collect()
+}
+
+fn verdict(numbers: &[f32]) -> Verdict {
+    let (helpful, combined) = (numbers[0], numbers[1]);
+    Verdict { helpful, safe: numbers.get(2).copied(), combined }
 }

@@ -1,14 +1,26 @@
 //! A model that can be asked in words: weights, and how turns become its tokens. Does not know what
 //! the answers are worth.
 
+use std::ops::Range;
 use std::path::Path;
+use std::rc::Rc;
 
+use rayon::prelude::*;
+
+use super::finding::Card;
+use super::notes::Notes;
 use super::wording::Wording;
+use crate::train::data::tokenizer::in_threads;
 use crate::train::kernels::Threads;
 use crate::train::kernels::sample::Sampling;
+use crate::train::model::endings::{Ending, Likelihood, parts};
 use crate::train::model::sample::{GenerateOptions, Generated, as_row};
 use crate::train::model::{Anywhere, LoadedModel, folder};
 use crate::train::progress::{Failure, Progress};
+use crate::train::stage::ledger::parameters;
+
+/// Tokens of endings that are scored before what was found is noted.
+const TOKENS_AT_ONCE: usize = 32768;
 
 /// A model ready to be asked.
 pub struct Examinee {
@@ -16,6 +28,10 @@ pub struct Examinee {
     model: LoadedModel,
     /// The template that the model carries without an adapter.
     chat_template: Option<String>,
+    /// Whether it is asked under an adapter.
+    adapted: bool,
+    /// Where what it says is kept.
+    notes: Rc<Notes>,
 }
 
 /// What it said, and whether it ended by itself.
@@ -45,7 +61,13 @@ impl Examinee {
     pub fn open(path: &Path, threads: Threads) -> Result<Examinee, Failure> {
         let Anywhere { model, tokenizer, chat_template } = Anywhere::open(path)?;
         let wording = Wording::new(tokenizer, chat_template.clone())?;
-        Ok(Examinee { wording, model: LoadedModel::of(model, threads), chat_template })
+        let (model, notes) = (LoadedModel::of(model, threads), Rc::default());
+        Ok(Examinee { wording, model, chat_template, adapted: false, notes })
+    }
+
+    /// The same, with what it says kept in these notes.
+    pub fn noting(self, notes: &Rc<Notes>) -> Examinee {
+        Examinee { notes: notes.clone(), ..self }
     }
 
     /// From here on it is asked under this adapter, in the template that carries, or as it is.
@@ -53,7 +75,19 @@ impl Examinee {
         let carried = adapter.map(folder::read_chat_template).transpose()?.flatten();
         let template = carried.or_else(|| self.chat_template.clone());
         self.wording = Wording::new(self.wording.tokenizer.clone(), template)?;
+        self.adapted = adapter.is_some();
         self.model.wear(adapter)
+    }
+
+    /// What tells a reader which model it is.
+    pub fn card(&self) -> Card {
+        Card {
+            parameters: parameters(self.model.config()),
+            dtype: self.model.dtype().into(),
+            adapter: self.adapted,
+            context: self.context(),
+            ..self.wording.card()
+        }
     }
 
     /// The most tokens that a prompt and its answer hold.
@@ -84,7 +118,134 @@ impl Examinee {
         let Manner { samples, max_answer, sampling, seed } = manner;
         let eos = self.wording.tokenizer.eos().id;
         let options = GenerateOptions { samples, max_answer, sampling, seed, eos };
-        self.model.generate(prompts, &options, progress)
+        self.notes.answers(&self.model, prompts, &options, &|_| false, progress)
+    }
+
+    /// The same, where a continuation is over as soon as it holds one of `stops`.
+    pub fn generate_until(
+        &self,
+        prompts: &[Vec<u32>],
+        manner: Manner,
+        stops: &[String],
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<Generated>, Failure> {
+        let Manner { samples, max_answer, sampling, seed } = manner;
+        let tokenizer = &self.wording.tokenizer;
+        let options =
+            GenerateOptions { samples, max_answer, sampling, seed, eos: tokenizer.eos().id };
+        // A stop that ends at the last token lies within so many: none stands for less than a byte
+        // but special ones. If it did not, only time would be lost: the text is cut again, whole.
+        let reach = 2 * stops.iter().map(String::len).max().unwrap_or(0) + 8;
+        let over = |tokens: &[u32]| {
+            if stops.is_empty() {
+                return false;
+            }
+            let text = tokenizer.decode(&tokens[tokens.len().saturating_sub(reach)..]);
+            stops.iter().any(|stop| text.contains(stop.as_str()))
+        };
+        self.notes.answers(&self.model, prompts, &options, &over, progress)
+    }
+
+    /// Numbered prompts in tokens, with room for an answer; and how many lost their beginning.
+    pub fn prompts(
+        &self,
+        prompts: &[(usize, &str)],
+        chat: bool,
+        max_answer: usize,
+    ) -> Result<(Vec<Vec<u32>>, usize), Failure> {
+        let room = self.context().saturating_sub(max_answer);
+        if room == 0 {
+            let context = self.context();
+            return Err(Failure::input(format!(
+                "`max_answer` of {max_answer} leaves no room for a prompt in a context of {context}"
+            ))
+            .remedy(format!("set `max_answer` below {context} tokens")));
+        }
+        let mut cut = 0;
+        let one = |(row, prompt): &(usize, &str)| {
+            let mut tokens = match chat {
+                true => self.wording.turn(*row, prompt)?,
+                false => self.wording.plain(prompt),
+            };
+            let surplus = tokens.len().saturating_sub(room);
+            cut += usize::from(surplus > 0);
+            tokens.drain(..surplus);
+            Ok(tokens)
+        };
+        let prompts = prompts.iter().map(one).collect::<Result<_, Failure>>()?;
+        Ok((prompts, cut))
+    }
+
+    /// Every continuation of every numbered prompt in tokens, prompt by prompt; and how many prompts
+    /// lost their beginning, because the context does not hold them.
+    pub fn endings(
+        &self,
+        prompts: &[(usize, &str, &[String])],
+        chat: bool,
+        threads: usize,
+    ) -> Result<(Vec<Ending>, usize), Failure> {
+        let (wording, most) = (&self.wording, self.context() + 1);
+        let of_prompt = |(row, prompt, ends): &(usize, &str, &[String])| {
+            let endings = wording.endings(*row, prompt, ends, chat)?;
+            let is_long = endings.iter().any(|ending| ending.tokens.len() > most);
+            let within = endings.into_iter().map(|ending| within(ending, most, *row));
+            Ok((within.collect::<Result<Vec<_>, Failure>>()?, is_long))
+        };
+        let all = in_threads(threads, || {
+            prompts.par_iter().map(of_prompt).collect::<Result<Vec<_>, Failure>>()
+        })?;
+        let cut = all.iter().filter(|(_, is_long)| *is_long).count();
+        Ok((all.into_iter().flat_map(|(endings, _)| endings).collect(), cut))
+    }
+
+    /// How likely the end of each text is.
+    pub fn score_endings(
+        &self,
+        endings: &[Ending],
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<Likelihood>, Failure> {
+        let (order, parts) = parts(endings, TOKENS_AT_ONCE);
+        let sorted = order.iter().map(|at| endings[*at].clone()).collect::<Vec<_>>();
+        let texts = sorted.iter().map(|ending| {
+            let from = ending.from as u32;
+            std::iter::once(from).chain(ending.tokens.iter().copied()).collect()
+        });
+        let texts = texts.collect::<Vec<Vec<u32>>>();
+        let end = |start: usize| parts[parts.partition_point(|part| part.end <= start)].end;
+        let work = &mut |range: Range<usize>, progress: &mut dyn Progress| {
+            let found = self.model.score_endings(&sorted[range], progress)?;
+            let as_scores = |Likelihood { mut losses, greedy }: Likelihood| {
+                losses.push(f32::from(u8::from(greedy)));
+                losses
+            };
+            Ok(found.into_iter().map(as_scores).collect())
+        };
+        let found = self.notes.scores_in("endings", (&texts, &end), progress, work)?;
+        let mut likelihoods = vec![Likelihood::default(); endings.len()];
+        for (at, mut losses) in order.into_iter().zip(found) {
+            let greedy = losses.pop() == Some(1.0);
+            likelihoods[at] = Likelihood { losses, greedy };
+        }
+        Ok(likelihoods)
+    }
+
+    /// A prompt as records show it.
+    pub fn shown(&self, row: usize, prompt: &str, chat: bool) -> Result<String, Failure> {
+        match chat {
+            true => self.wording.question_text(row, prompt),
+            false => Ok(prompt.to_string()),
+        }
+    }
+
+    /// What a reader must know if prompts lost their beginning.
+    pub fn remark(&self, cut: usize, prompts: usize) -> Option<String> {
+        let context = self.context();
+        (cut > 0).then(|| {
+            format!(
+                "was shown only the end of {cut} of {prompts} prompts, whose beginnings its context \
+                 of {context} tokens does not hold."
+            )
+        })
     }
 
     /// A continuation in words.
@@ -101,7 +262,12 @@ impl Examinee {
     ) -> Result<Vec<f64>, Failure> {
         let eos = self.wording.tokenizer.eos().id;
         let rows = replies.iter().map(|(prompt, made)| as_row(prompt, made, eos));
-        let losses = self.model.score(&rows.collect::<Vec<_>>(), progress)?;
+        let rows = rows.collect::<Vec<_>>();
+        self.model.check_rows(&rows)?;
+        let texts = rows.iter().map(|row| row.tokens.clone()).collect::<Vec<_>>();
+        let losses = self.notes.scores("replies", &texts, progress, &mut |range, progress| {
+            self.model.score(&rows[range], progress)
+        })?;
         let whole = |losses: Vec<f32>| -losses.into_iter().map(f64::from).sum::<f64>();
         Ok(losses.into_iter().map(whole).collect())
     }
@@ -115,6 +281,23 @@ impl Examinee {
         progress: &mut dyn Progress,
     ) -> Result<Vec<Vec<f32>>, Failure> {
         let documents = self.wording.tokenizer.encode_documents(texts, threads);
-        self.model.document_losses(&documents, progress)
+        self.notes.scores("documents", &documents, progress, &mut |range, progress| {
+            self.model.document_losses(&documents[range], progress)
+        })
     }
+}
+
+/// An ending of at most so many tokens: a longer one loses its beginning, but nothing that is asked.
+fn within(mut ending: Ending, most: usize, row: usize) -> Result<Ending, Failure> {
+    let surplus = ending.tokens.len().saturating_sub(most);
+    if surplus >= ending.from {
+        return Err(Failure::input(format!(
+            "row {row}: a choice is {} tokens long, and the model's context {}",
+            ending.tokens.len() - ending.from,
+            most - 1
+        )));
+    }
+    ending.tokens.drain(..surplus);
+    ending.from -= surplus;
+    Ok(ending)
 }

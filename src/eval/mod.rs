@@ -3,14 +3,27 @@
 //!
 //! In reading order; each part uses only those before it.
 
+// How rows become words, and what is found in words.
+pub mod prompt;
+
 // How one answer or one text is measured.
 pub mod metric;
 
 // What a model would have to beat.
 pub mod baseline;
 
-// What one model shows on one task.
+// What a reader should know of a task.
+pub mod about;
+
+// What one model shows on one task, to the bit.
+mod exact;
 pub mod finding;
+
+// What other evaluations have found.
+pub mod cells;
+
+// What an unfinished evaluation knows already.
+pub mod notes;
 
 // How turns become the tokens of one model.
 pub mod wording;
@@ -21,14 +34,29 @@ pub mod examinee;
 // A reward model that reads answers in words.
 pub mod critic;
 
+// Where programs that a model wrote are run.
+pub mod sandbox;
+
 // One file a kind of task.
 pub mod task;
 
 // Which models there are, and which tasks fit them.
 pub mod roster;
 
+// What others have published.
+pub mod reference;
+
 // What is written down in the end.
 pub mod report;
+
+// The same in the shape of lm-evaluation-harness.
+pub mod harness;
+
+// The same as a page.
+pub mod page;
+
+// All of it in a folder.
+pub mod publish;
 
 // Every model on every task that fits it.
 pub mod run;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::train::model::anywhere::is_gguf;
 use crate::train::model::judge::GATE;
-use crate::train::model::{Anywhere, Head, ModelPath, folder};
+use crate::train::model::{Anywhere, Head, ModelPath, folder, peft};
 use crate::train::progress::Failure;
 
 /// What a model can be asked.
@@ -39,7 +39,7 @@ impl Audience {
     /// Whom a kind of task is for, by the name of its record in the library.
     pub fn of_task(kind: &str) -> Option<Audience> {
         match kind {
-            "answers" | "perplexity" => Some(Audience::Language),
+            "answers" | "perplexity" | "task" => Some(Audience::Language),
             "kept" | "rewards" => Some(Audience::Chat),
             "pairs" => Some(Audience::Reward),
             _ => None,
@@ -76,6 +76,7 @@ impl Kind {
     /// What lies at this path.
     fn of(path: &ModelPath) -> Result<Kind, Failure> {
         let carries = match &path.adapter {
+            Some(adapter) if peft::scores(adapter)? => return Ok(Kind::Reward),
             Some(adapter) => folder::read_chat_template(adapter)?,
             None => None,
         };

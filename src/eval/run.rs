@@ -1,12 +1,22 @@
 //! Every model on every task that fits it, one report. Each model is opened once. Knows tasks and
 //! models by name; does not know how an answer is measured.
 
+use std::cell::Cell;
+use std::path::Path;
+use std::rc::Rc;
+
+use super::about::About;
+use super::cells::{self, Identities, Setting};
 use super::critic::Critic;
 use super::examinee::Examinee;
-use super::finding::Finding;
-use super::report::{Baseline, Cell, Report, TaskReport};
+use super::finding::{Card, Finding, RowsAsked};
+use super::notes::Notes;
+use super::publish;
+use super::reference::Reference;
+use super::report::{self, Baseline, Report, TaskReport};
 use super::roster::{self, Audience, Candidate, Kind};
 use super::task::answers::{Answers, Question};
+use super::task::asked::{Asked, Exam};
 use super::task::kept::{Dialogue, Kept};
 use super::task::pairs::Pairs;
 use super::task::perplexity::{self, Perplexity};
@@ -22,15 +32,20 @@ pub struct Params {
     /// Name in the recipe and place of each model.
     pub models: Vec<(String, ModelPath)>,
     pub tasks: Vec<Task>,
+    /// What models and tasks are by their contents.
+    pub identities: Identities,
     /// Rows of each task that are asked; all of them without it.
     pub limit: Option<u64>,
     pub seed: u64,
+    /// Figures published elsewhere that the report shows beside its own.
+    pub references: Vec<Reference>,
 }
 
 /// What is asked of every model that it fits.
 #[derive(Clone, Debug)]
 pub enum Task {
     Answers(Answers),
+    Asked(Box<Asked>),
     Kept(Kept),
     Pairs(Pairs),
     Perplexity(Perplexity),
@@ -40,6 +55,7 @@ pub enum Task {
 /// A task with its rows read, before any model is asked.
 enum Paper<'a> {
     Answers(&'a Answers, Vec<Question>, Vec<Baseline>),
+    Asked(&'a Asked, Exam),
     Kept(&'a Kept, Vec<Dialogue>),
     Pairs(&'a Pairs, Vec<Preference>),
     Perplexity(Vec<String>),
@@ -52,10 +68,20 @@ enum Sitter {
     Reward(Box<Critic>),
 }
 
+impl Sitter {
+    fn card(&self) -> Card {
+        match self {
+            Sitter::Language(examinee) => examinee.card(),
+            Sitter::Reward(critic) => critic.card(),
+        }
+    }
+}
+
 impl Task {
     fn name(&self) -> &str {
         match self {
             Task::Answers(task) => &task.name,
+            Task::Asked(task) => &task.name,
             Task::Kept(task) => &task.name,
             Task::Pairs(task) => &task.name,
             Task::Perplexity(task) => &task.name,
@@ -63,15 +89,32 @@ impl Task {
         }
     }
 
-    fn audience(&self) -> Audience {
-        let kind = match self {
-            Task::Answers(_) => "answers",
-            Task::Kept(_) => "kept",
-            Task::Pairs(_) => "pairs",
-            Task::Perplexity(_) => "perplexity",
-            Task::Rewards(_) => "rewards",
+    fn about(&self) -> About {
+        let (kind, output_type) = match self {
+            Task::Answers(_) => ("answers", "generate_until"),
+            Task::Asked(task) => return task.about(),
+            Task::Kept(_) => ("kept", "generate_until"),
+            Task::Pairs(_) => ("pairs", "scores"),
+            Task::Perplexity(_) => ("perplexity", "loglikelihood_rolling"),
+            Task::Rewards(_) => ("rewards", "generate_until"),
         };
-        Audience::of_task(kind).expect("every kind of task is for someone")
+        About {
+            kind,
+            output_type,
+            version: 1,
+            shots: 0,
+            drawing: self.drawing(),
+            source: String::new(),
+        }
+    }
+
+    fn audience(&self) -> Audience {
+        Audience::of_task(self.about().kind).expect("every kind of task is for someone")
+    }
+
+    /// Whether the report has figures for it that come of no model.
+    fn has_baselines(&self) -> bool {
+        matches!(self, Task::Answers(task) if task.training.is_some())
     }
 
     /// How freely answers are drawn, and how many to a row.
@@ -79,42 +122,128 @@ impl Task {
         match self {
             Task::Answers(task) => Some((task.temperature, task.samples)),
             Task::Rewards(task) => Some((task.temperature, task.samples)),
+            Task::Asked(task) => task.drawing(),
             Task::Kept(_) | Task::Pairs(_) | Task::Perplexity(_) => None,
         }
     }
 }
 
-/// Asks everything and writes the report to `out/out`.
+/// Asks what is not known yet, and writes the report to `out/out`.
 pub fn run(params: &Params, context: &mut Context<'_>) -> Result<Metrics, Failure> {
     check_tasks(&params.tasks)?;
+    if let Some(fault) = params.references.iter().find_map(Reference::fault) {
+        return Err(Failure::input(fault).remedy("give each row one figure a column, or `none`"));
+    }
     let candidates = roster::candidates(&params.models)?;
     check_fit(&candidates, &params.tasks)?;
-    let papers = params.tasks.iter().map(|task| paper(task, params, context).map_err(of(task)));
-    let mut papers = papers.collect::<Result<Vec<_>, _>>()?;
-    let mut cells = params.tasks.iter().map(|_| Vec::new()).collect::<Vec<Vec<Cell>>>();
-    let mut before: Option<(&Candidate, Sitter)> = None;
-    for candidate in &candidates {
-        let sitter = seat(candidate, before.take(), context);
-        let sitter = sitter.map_err(|failure| failure.of(&candidate.named()))?;
-        for (at, task) in params.tasks.iter().enumerate() {
-            if task.audience().holds(candidate.kind) {
-                context.progress.log(&format!("task {} to {}", task.name(), candidate.name));
-                let finding = examine(&papers[at], &sitter, params.seed, context);
-                let finding = finding.map_err(|failure| failure.of(&candidate.named()));
-                let cell = |finding| Cell { model: candidate.name.clone(), finding };
-                cells[at].push(finding.map(cell).map_err(of(task))?);
-            }
-        }
-        before = Some((candidate, sitter));
-    }
-    let tasks = params.tasks.iter().zip(cells).zip(&mut papers);
-    let tasks = tasks.map(|((task, cells), paper)| task_report(task, cells, paper)).collect();
-    let report = Report { seed: params.seed, limit: params.limit, tasks };
-    report.write(&context.out.join("out"))?;
+    let notes = Notes::of(context.attempt.as_ref());
+    let mut cells = known(params, &candidates, context);
+    let papers = params.tasks.iter().zip(&cells).map(|(task, cells)| {
+        let is_asked = cells.iter().any(|cell| cell.finding.is_none());
+        (is_asked || task.has_baselines())
+            .then(|| Opened::of(task, params, &notes, context).map_err(of(task)))
+    });
+    let papers = papers.map(Option::transpose).collect::<Result<Vec<_>, _>>()?;
+    fill(&mut cells, &papers, &candidates, params, &notes, context)?;
+    let tasks = params.tasks.iter().zip(cells).zip(papers);
+    let seed = params.seed;
+    let tasks = tasks.map(|((task, cells), paper)| task_report(task, cells, paper, seed));
+    let report = Report {
+        seed,
+        limit: params.limit,
+        tasks: tasks.collect(),
+        references: params.references.clone(),
+    };
+    publish::write(&report, &context.out.join("out"))?;
     for line in report.text().lines() {
         context.progress.log(line);
     }
     Ok(report.headlines())
+}
+
+/// A task ready to be asked.
+struct Opened<'a> {
+    paper: Paper<'a>,
+    asked: RowsAsked,
+}
+
+impl<'a> Opened<'a> {
+    fn of(
+        task: &'a Task,
+        params: &Params,
+        notes: &Rc<Notes>,
+        context: &Context<'_>,
+    ) -> Result<Opened<'a>, Failure> {
+        let draw = Draw { limit: params.limit, seed: params.seed, asked: Cell::default() };
+        let paper = paper(task, &draw, notes, context)?;
+        Ok(Opened { paper, asked: draw.asked.get() })
+    }
+}
+
+/// One model on one task, asked or not.
+struct Sheet<'a> {
+    candidate: &'a Candidate,
+    key: [u8; 32],
+    finding: Option<Finding>,
+}
+
+/// The cells of each task, in the order of the models; those that other evaluations have found are
+/// there already.
+fn known<'a>(
+    params: &Params,
+    candidates: &'a [Candidate],
+    context: &Context<'_>,
+) -> Vec<Vec<Sheet<'a>>> {
+    let setting = Setting { limit: params.limit, seed: params.seed };
+    let of_task = |(at, task): (usize, &Task)| {
+        let fit = candidates.iter().enumerate();
+        let fit = fit.filter(|(_, candidate)| task.audience().holds(candidate.kind));
+        let sheet = |(model, candidate): (usize, &'a Candidate)| {
+            let key = params.identities.key(model, at, setting);
+            Sheet { candidate, key, finding: cells::recall(&key, context) }
+        };
+        fit.map(sheet).collect()
+    };
+    params.tasks.iter().enumerate().map(of_task).collect()
+}
+
+/// Asks what is missing, model by model: each is opened once, and only if it is asked.
+fn fill(
+    cells: &mut [Vec<Sheet<'_>>],
+    papers: &[Option<Opened<'_>>],
+    candidates: &[Candidate],
+    params: &Params,
+    notes: &Rc<Notes>,
+    context: &mut Context<'_>,
+) -> Result<(), Failure> {
+    let mut seated: Option<(&Candidate, Sitter)> = None;
+    for candidate in candidates {
+        for ((task, cells), paper) in params.tasks.iter().zip(&mut *cells).zip(papers) {
+            let mut sheets =
+                cells.iter_mut().filter(|sheet| std::ptr::eq(sheet.candidate, candidate));
+            let Some(sheet) = sheets.next() else { continue };
+            let line = format!("task {} to {}", task.name(), candidate.name);
+            if sheet.finding.is_some() {
+                context.progress.log(&format!("{line}: known"));
+                continue;
+            }
+            if seated.as_ref().is_none_or(|(other, _)| !std::ptr::eq(*other, candidate)) {
+                let sitter = seat(candidate, seated.take(), notes, context);
+                seated = Some((candidate, sitter.map_err(|why| why.of(&candidate.named()))?));
+            }
+            context.progress.log(&line);
+            let (_, sitter) = seated.as_ref().expect("it was seated above");
+            let Opened { paper, asked } = paper.as_ref().expect("rows are read to be asked");
+            notes.begin(&sheet.key);
+            let finding = examine(paper, sitter, params.seed, context);
+            let finding = finding.map_err(|failure| failure.of(&candidate.named()));
+            let finding = finding.map_err(of(task))?;
+            let finding = Finding { asked: *asked, card: sitter.card(), ..finding };
+            cells::keep(&sheet.key, &finding, context);
+            sheet.finding = Some(finding);
+        }
+    }
+    Ok(())
 }
 
 impl Candidate {
@@ -156,7 +285,12 @@ fn check_tasks(tasks: &[Task]) -> Result<(), Failure> {
 }
 
 /// Reads the rows of a task.
-fn paper<'a>(task: &'a Task, params: &Params, context: &Context<'_>) -> Result<Paper<'a>, Failure> {
+fn paper<'a>(
+    task: &'a Task,
+    params: &Draw,
+    notes: &Rc<Notes>,
+    context: &Context<'_>,
+) -> Result<Paper<'a>, Failure> {
     Ok(match task {
         Task::Answers(task) => {
             let questions = task.questions(&drawn(read_rows(&task.data)?, params))?;
@@ -165,6 +299,11 @@ fn paper<'a>(task: &'a Task, params: &Params, context: &Context<'_>) -> Result<P
             let named = baselines.into_iter().flatten();
             let baselines = named.map(|(name, right)| Baseline { name, right }).collect();
             Paper::Answers(task, questions, baselines)
+        }
+        Task::Asked(task) => {
+            let rows = (1..).zip(read_rows(&task.data)?).collect();
+            let untrusted = context.untrusted.as_ref();
+            Paper::Asked(task, task.exam(&drawn(rows, params), params.seed, untrusted)?)
         }
         Task::Kept(task) => {
             Paper::Kept(task, drawn(task.dialogues(&read_rows(&task.data)?)?, params))
@@ -176,10 +315,12 @@ fn paper<'a>(task: &'a Task, params: &Params, context: &Context<'_>) -> Result<P
         }
         Task::Rewards(task) => {
             let prompts = drawn(read_rows(&task.prompts)?, params);
-            let critic = Critic::open(&task.judge, context.kernels())?;
-            let reference = task.reference.as_deref();
-            let reference = reference.map(|path| Examinee::open(path, context.kernels()));
-            let readers = Readers { critic, reference: reference.transpose()? };
+            let critic = Critic::open(&task.judge, context.kernels())?.noting(notes);
+            let open = |path: &Path| {
+                Ok::<_, Failure>(Examinee::open(path, context.kernels())?.noting(notes))
+            };
+            let reference = task.reference.as_deref().map(open).transpose()?;
+            let readers = Readers { critic, reference };
             Paper::Rewards(task, prompts, Box::new(readers))
         }
     })
@@ -189,15 +330,17 @@ fn paper<'a>(task: &'a Task, params: &Params, context: &Context<'_>) -> Result<P
 fn seat(
     candidate: &Candidate,
     before: Option<(&Candidate, Sitter)>,
+    notes: &Rc<Notes>,
     context: &Context<'_>,
 ) -> Result<Sitter, Failure> {
     let ModelPath { base, adapter } = &candidate.path;
     if candidate.kind == Kind::Reward {
-        return Ok(Sitter::Reward(Box::new(Critic::open(base, context.kernels())?)));
+        let critic = Critic::open(&candidate.path, context.kernels())?;
+        return Ok(Sitter::Reward(Box::new(critic.noting(notes))));
     }
     let mut examinee = match before {
         Some((other, Sitter::Language(examinee))) if other.path.base == *base => examinee,
-        _ => Box::new(Examinee::open(base, context.kernels())?),
+        _ => Box::new(Examinee::open(base, context.kernels())?.noting(notes)),
     };
     examinee.wear(adapter.as_deref())?;
     Ok(Sitter::Language(examinee))
@@ -213,6 +356,9 @@ fn examine(
     match (paper, sitter) {
         (Paper::Answers(task, questions, _), Sitter::Language(examinee)) => {
             task.examine(questions, examinee, seed, progress)
+        }
+        (Paper::Asked(task, exam), Sitter::Language(examinee)) => {
+            task.examine(exam, examinee, (seed, threads), progress)
         }
         (Paper::Kept(task, dialogues), Sitter::Language(examinee)) => {
             task.examine(dialogues, examinee, seed, progress)
@@ -233,21 +379,40 @@ fn examine(
 }
 
 /// The cells of a task, each compared with the one before it.
-fn task_report(task: &Task, mut cells: Vec<Cell>, paper: &mut Paper<'_>) -> TaskReport {
+fn task_report(
+    task: &Task,
+    sheets: Vec<Sheet<'_>>,
+    opened: Option<Opened<'_>>,
+    seed: u64,
+) -> TaskReport {
+    let cell = |sheet: Sheet<'_>| report::Cell {
+        model: sheet.candidate.name.clone(),
+        finding: sheet.finding.expect("every cell is known by now"),
+    };
+    let mut cells = sheets.into_iter().map(cell).collect::<Vec<_>>();
     for at in (0..cells.len()).rev() {
         let (before, rest) = cells.split_at_mut(at);
-        rest[0].finding.compare(before.last().map(|cell| &cell.finding));
+        rest[0].finding.compare(before.last().map(|cell| &cell.finding), seed);
     }
-    let baselines = match paper {
-        Paper::Answers(_, _, baselines) => std::mem::take(baselines),
+    let baselines = match opened.map(|opened| opened.paper) {
+        Some(Paper::Answers(_, _, baselines)) => baselines,
         _ => Vec::new(),
     };
-    TaskReport { name: task.name().into(), cells, baselines }
+    TaskReport { name: task.name().into(), about: task.about(), cells, baselines }
+}
+
+/// Which rows of a task are asked.
+struct Draw {
+    limit: Option<u64>,
+    seed: u64,
+    /// How many they were, once they are drawn.
+    asked: Cell<RowsAsked>,
 }
 
 /// The rows that are asked, in their order: all, or `limit` of them drawn by the seed.
-fn drawn<T>(rows: Vec<T>, params: &Params) -> Vec<T> {
+fn drawn<T>(rows: Vec<T>, params: &Draw) -> Vec<T> {
     let limit = params.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    params.asked.set(RowsAsked { rows: rows.len().min(limit), of: rows.len() });
     if rows.len() <= limit {
         return rows;
     }

@@ -1,9 +1,15 @@
-//! Whether the tasks and the models of an `eval` fit each other, found before anything is trained.
-//! Knows values and types of the recipe; what fits what is the evaluation's to say.
+//! Whether the tasks and the models of an `eval` fit each other, and whether programs that a model
+//! writes may run, found before anything is trained. Knows values and types of the recipe; what fits
+//! what is the evaluation's to say.
+
+use std::collections::BTreeMap;
 
 use super::inputs::adapter_in;
 use super::ledger::line_of;
+use crate::build::executor::Failure;
+use crate::build::plan::Plan;
 use crate::eval::roster::{self, Audience};
+use crate::eval::task::programs;
 use crate::lang::diagnostic::Diagnostic;
 use crate::lang::source::Sources;
 use crate::lang::types::{Kind, Type};
@@ -25,6 +31,60 @@ pub fn unfit(sources: &Sources, module: &Module, stage: &Stage) -> Option<Diagno
             .label(line, "it is named here")
             .note(misfit.remedy),
     )
+}
+
+/// A task whose programs the recipe does not allow to run, or that asks more of them than there are.
+pub fn unrunnable(sources: &Sources, stage: &Stage) -> Option<Diagnostic> {
+    let (fact, remedy, task) = running(&stage.params).find_map(|(task, fields)| {
+        if fields.get("allow_code_execution") != Some(&Value::Bool(true)) {
+            return Some((programs::NOT_IN_RECIPE.into(), programs::ALLOW_IN_RECIPE, task));
+        }
+        let fact = programs::beyond(&sizes(fields, "k")?, size(fields.get("samples")?)?)?;
+        Some((fact, "set `samples` to the largest `k`", task))
+    })?;
+    Some(
+        Diagnostic::error("programs", format!("task `{task}`: {fact}"))
+            .label(line_of(sources, stage, "tasks")?, "it is one of these")
+            .note(remedy),
+    )
+}
+
+/// The first stage of a plan that would run programs of a model, refused.
+pub fn not_allowed(plan: &Plan) -> Option<Failure> {
+    let found = plan.actions.iter().find_map(|action| {
+        let (task, _) = running(&action.params).next()?;
+        Some(format!("stage `{}`, task `{task}`: {}", action.name, programs::NOT_ALLOWED))
+    });
+    Some(Failure::new(found?).remedy(programs::ALLOW))
+}
+
+/// The tasks of an `eval` that run programs, by name, with the fields of their `programs`.
+fn running(
+    params: &BTreeMap<String, Value>,
+) -> impl Iterator<Item = (&str, &BTreeMap<String, Value>)> {
+    let tasks = match params.get("tasks") {
+        Some(Value::List(tasks)) => tasks.as_slice(),
+        _ => &[],
+    };
+    tasks.iter().filter_map(|task| {
+        let Value::Record { fields, .. } = task else { return None };
+        let (Value::Text(name), Value::Record { name: Some(score), fields }) =
+            (fields.get("name")?, fields.get("score")?)
+        else {
+            return None;
+        };
+        (score == "programs").then_some((name.as_str(), fields))
+    })
+}
+
+fn sizes(fields: &BTreeMap<String, Value>, name: &str) -> Option<Vec<usize>> {
+    let Value::List(values) = fields.get(name)? else { return None };
+    values.iter().map(size).collect()
+}
+
+fn size(value: &Value) -> Option<usize> {
+    let Value::Int(number) = value else { return None };
+    usize::try_from(*number).ok()
 }
 
 fn listed<'a>(stage: &'a Stage, parameter: &str) -> &'a [Value] {

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 
 use crate::build::executor::Job;
+use crate::build::key::part_key;
 use crate::lang::value::{Quantity, SINGLE_PORT, Unit, Value, WITH_BASE};
 use crate::train::data::mixture::Mix;
 use crate::train::model::ModelPath;
@@ -39,6 +40,11 @@ impl<'j> Fields<'j> {
     pub fn take(&self, name: &str) -> Result<Value> {
         let value = self.left.borrow_mut().remove(name);
         value.with_context(|| format!("`{}` has no field `{name}`", self.owner))
+    }
+
+    /// A field that is not taken yet.
+    pub fn peek(&self, name: &str) -> Option<Value> {
+        self.left.borrow().get(name).cloned()
     }
 
     /// Ends the reading: no field may be left.
@@ -110,6 +116,11 @@ impl<'j> Fields<'j> {
         self.number_of(name, &value)
     }
 
+    /// A list of numbers.
+    pub fn numbers(&self, name: &str) -> Result<Vec<f64>> {
+        self.list(name)?.iter().map(|value| self.number_of(name, value)).collect()
+    }
+
     fn number_of(&self, name: &str, value: &Value) -> Result<f64> {
         match value {
             Value::Float(number) => Ok(*number),
@@ -175,6 +186,15 @@ impl<'j> Fields<'j> {
         }
     }
 
+    /// A list of numbers with gaps.
+    pub fn optional_numbers(&self, name: &str) -> Result<Vec<Option<f64>>> {
+        let number = |value: Value| match value {
+            Value::None => Ok(None),
+            other => self.number_of(name, &other).map(Some),
+        };
+        self.list(name)?.into_iter().map(number).collect()
+    }
+
     pub fn texts(&self, name: &str) -> Result<Vec<String>> {
         let text = |value| match value {
             Value::Text(text) => Ok(text),
@@ -226,6 +246,16 @@ impl<'j> Fields<'j> {
             Ok((self.maker(made), path))
         };
         self.list(name)?.into_iter().map(named).collect()
+    }
+
+    /// What each element of a list is by its contents, whatever it is called; takes nothing.
+    pub fn identities(&self, name: &str) -> Result<Vec<[u8; 32]>> {
+        let left = self.left.borrow();
+        let Some(Value::List(values)) = left.get(name) else {
+            bail!("`{name}` of `{}` is no list", self.owner)
+        };
+        let identity = |value| *part_key(self.job.action, value, self.job.contents).as_bytes();
+        Ok(values.iter().map(identity).collect())
     }
 
     /// `base`, or `parts.train`: how the recipe calls an artifact.

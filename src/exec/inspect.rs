@@ -15,6 +15,7 @@ use super::local::{find, translated};
 use super::work::Work;
 use crate::build::action::{Action, ActionId};
 use crate::build::executor::{Failure, Job};
+use crate::build::key::Contents;
 use crate::build::plan::Plan;
 use crate::build::sources::visit;
 use crate::lang::value::{Artifact, SINGLE_PORT, Value};
@@ -148,6 +149,9 @@ pub fn look(
     let found = match &work {
         Work::Dpo(params) => inspect::dpo(params, progress),
         Work::Grpo(params) => inspect::grpo(params, subject.positions, progress),
+        Work::Lora(params) => inspect::sft(&params.tuning, progress),
+        Work::LoraDpo(params) => inspect::dpo(&params.tuning, progress),
+        Work::LoraReward(params) => inspect::reward_model(&params.tuning, progress),
         Work::Ppo(params) => inspect::ppo(params, subject.positions, progress),
         Work::Pretrain(params) => inspect::pretrain(params, progress),
         Work::RewardModel(params) => inspect::reward_model(params, progress),
@@ -195,6 +199,17 @@ fn job<'a>(
     files: &'a BTreeMap<(String, String), Vec<PathBuf>>,
 ) -> Job<'a> {
     static NEVER: AtomicBool = AtomicBool::new(false);
+    static UNKNOWN: Contents = Contents { artifacts: BTreeMap::new(), paths: BTreeMap::new() };
     let nowhere = Path::new("");
-    Job { action, artifacts, files, out: nowhere, attempt: nowhere, threads: 1, cancel: &NEVER }
+    Job {
+        action,
+        artifacts,
+        files,
+        contents: &UNKNOWN,
+        pieces: None,
+        out: nowhere,
+        attempt: nowhere,
+        threads: 1,
+        cancel: &NEVER,
+    }
 }

@@ -12,14 +12,15 @@ use crate::train::model::{Head, ModelConfig};
 use crate::train::stage::ledger::{MemoryLedger, parameters, training_flops_per_token};
 
 use super::needs::{Needs, Shapes};
-use super::{course, device, fits};
+use super::{adapted, course, device, fits};
 
 /// The most threads that a stage kind uses well, and the memory it will need where `memory` says it
 /// by the stage's name.
 pub fn demand(action: &Action, memory: &BTreeMap<String, u64>) -> Demand {
     let threads = match action.kind.as_str() {
         "context_distill" | "ghost_attention" | "rejection_sampling" => usize::MAX,
-        "lora" | "pretrain" | "sft" | "reward_model" | "dpo" | "grpo" | "ppo" => usize::MAX,
+        "lora" | "lora_dpo" | "lora_reward" | "pretrain" | "sft" | "reward_model" | "dpo"
+        | "grpo" | "ppo" => usize::MAX,
         "eval" | "export" | "generate" | "merge" | "quantize" | "train_tokenizer" => usize::MAX,
         _ => 1,
     };
@@ -111,8 +112,11 @@ pub fn prove(sources: &Sources, module: &Module) -> Vec<Diagnostic> {
     let shapes = Shapes::of(module);
     let of_stage = |stage| {
         let unfit = fits::unfit(sources, module, stage);
+        let adapter = adapted::unfit(sources, module, stage);
         let broken = device::broken_promise(sources, &shapes, stage);
-        [even_heads(sources, stage), blocks_in_gguf(sources, stage), unfit, broken]
+        let unrunnable = fits::unrunnable(sources, stage);
+        let whole = [even_heads(sources, stage), blocks_in_gguf(sources, stage)];
+        whole.into_iter().chain([unfit, adapter, broken, unrunnable])
     };
     module.stages.iter().flat_map(of_stage).flatten().collect()
 }
@@ -124,7 +128,7 @@ fn blocks_in_gguf(sources: &Sources, stage: &Stage) -> Option<Diagnostic> {
         _ => None,
     };
     let dtype = text("dtype").filter(|dtype| matches!(*dtype, "q8_0" | "q4_0"))?;
-    if stage.kind != "export" || text("to") == Some("gguf") {
+    if stage.kind != "export" || matches!(text("to"), Some("gguf" | "peft")) {
         return None;
     }
     let name = &stage.name;

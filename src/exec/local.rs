@@ -9,10 +9,12 @@ use std::time::Duration;
 use super::ledger;
 use super::work::{KINDS, Kind, Work};
 use crate::build::action::Action;
+use crate::build::digest::Digest;
 use crate::build::executor::{self, Demand, Executor, Job, JobSink, Keyed, Outcome};
+use crate::build::store;
 use crate::train::data::hub::Hub;
 use crate::train::kernels::Isa;
-use crate::train::progress::{self, Attempt, Context};
+use crate::train::progress::{self, Attempt, Context, Launcher};
 
 /// Runs stages here.
 pub struct Local {
@@ -24,6 +26,8 @@ pub struct Local {
     pub checkpoint_every: Duration,
     /// Where models and data sets are downloaded from.
     pub hub: Hub,
+    /// What runs programs that a model wrote, if they may run.
+    pub untrusted: Option<Launcher>,
     /// Bytes that stages will need, by their names; of others nothing is known.
     pub memory: BTreeMap<String, u64>,
 }
@@ -54,11 +58,14 @@ impl Executor for Local {
         let mut progress = Forward { job, sink };
         let out = job.out.to_path_buf();
         let attempt = Attempt { folder: job.attempt.to_path_buf(), every: self.checkpoint_every };
+        let pieces = job.pieces.map(Shelf);
         let mut context = Context {
             threads: job.threads,
             isa: self.isa,
             attempt: Some(attempt),
+            pieces: pieces.as_ref().map(|shelf| shelf as &dyn progress::Pieces),
             hub: self.hub.clone(),
+            untrusted: self.untrusted.clone(),
             out,
             progress: &mut progress,
         };
@@ -91,6 +98,19 @@ impl progress::Progress for Forward<'_> {
 
     fn cancelled(&self) -> bool {
         self.job.cancel.load(Ordering::Relaxed)
+    }
+}
+
+/// The parts of results that the store keeps, for the trainer.
+struct Shelf<'a>(&'a store::Pieces);
+
+impl progress::Pieces for Shelf<'_> {
+    fn get(&self, key: &[u8; 32]) -> Option<Vec<u8>> {
+        self.0.get(Digest::from_bytes(*key))
+    }
+
+    fn put(&self, key: &[u8; 32], bytes: &[u8]) -> std::io::Result<()> {
+        self.0.put(Digest::from_bytes(*key), bytes)
     }
 }
 

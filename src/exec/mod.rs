@@ -10,6 +10,7 @@ pub mod decode;
 pub mod work;
 
 // What an action costs, and what of it can be proved before it runs.
+mod adapted;
 mod course;
 pub mod device;
 pub mod ledger;

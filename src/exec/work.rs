@@ -25,10 +25,12 @@ use crate::train::stage::read_tokenizer::{self, ReadTokenizer};
 use crate::train::stage::smallworld::{self, Smallworld};
 use crate::train::stage::split::{self, Split};
 use crate::train::stage::train_tokenizer::{self, TrainTokenizer};
-use crate::train::stage::{ContextDistill, GhostAttention, PromptsOf, RejectionSampling};
+use crate::train::stage::{Combine, ContextDistill, GhostAttention, PromptsOf, RejectionSampling};
 use crate::train::stage::{Dpo, Grpo, Ppo, RewardModel, SafetyGate};
 use crate::train::stage::{Export, Generate, Lora, Pretrain, Quantize, Sft};
-use crate::train::stage::{context_distill, ghost_attention, prompts_of, rejection_sampling};
+use crate::train::stage::{
+    combine, context_distill, ghost_attention, prompts_of, rejection_sampling,
+};
 use crate::train::stage::{dpo, grpo, ppo, reward_model, safety_gate};
 use crate::train::stage::{export, generate, lora, pretrain, quantize, sft};
 
@@ -54,11 +56,12 @@ const fn trains(name: &'static str, version: u32) -> Kind {
 
 /// Every stage kind that can be run here.
 pub const KINDS: &[Kind] = &[
+    kind("combine", 1),
     kind("command", 1),
     kind("context_distill", 1),
     trains("dpo", 1),
     Kind { name: "eval", version: 2, keyed: Keyed { outside: &[], input_names: true } },
-    kind("export", 1),
+    kind("export", 2),
     kind("fetch", 1),
     kind("generate", 2),
     kind("ghost_attention", 1),
@@ -72,6 +75,8 @@ pub const KINDS: &[Kind] = &[
     kind("hub_text", 1),
     kind("hub_tokenizer", 1),
     trains("lora", 1),
+    trains("lora_dpo", 1),
+    trains("lora_reward", 1),
     kind("merge", 1),
     trains("ppo", 1),
     trains("pretrain", 1),
@@ -98,6 +103,7 @@ pub const KINDS: &[Kind] = &[
 /// The parameters of one action, decoded.
 #[derive(Debug)]
 pub enum Work {
+    Combine(Combine),
     Command(Command),
     ContextDistill(ContextDistill),
     Dpo(Dpo),
@@ -114,7 +120,9 @@ pub enum Work {
     HubPrompts(Rows<ReadPrompts>),
     HubText(Rows<ReadText>),
     HubTokenizer(HubTokenizer),
-    Lora(Lora),
+    Lora(Lora<Sft>),
+    LoraDpo(Lora<Dpo>),
+    LoraReward(Lora<RewardModel>),
     Merge(Merge),
     Ppo(Ppo),
     Pretrain(Pretrain),
@@ -142,6 +150,7 @@ impl Work {
     pub fn decode(job: &Job<'_>) -> Result<Work> {
         let fields = Fields::of(job);
         let work = match job.action.kind.as_str() {
+            "combine" => Work::Combine(adapters::combine_of(&fields)?),
             "command" => Work::Command(data::command_of(&fields)?),
             "context_distill" => Work::ContextDistill(sampling::context_distill_of(&fields)?),
             "dpo" => Work::Dpo(align::dpo_of(&fields)?),
@@ -164,6 +173,8 @@ impl Work {
             "hub_text" => Work::HubText(repositories::rows_of(&fields, data::text_of)?),
             "hub_tokenizer" => Work::HubTokenizer(repositories::hub_tokenizer_of(&fields)?),
             "lora" => Work::Lora(adapters::lora_of(&fields)?),
+            "lora_dpo" => Work::LoraDpo(adapters::lora_dpo_of(&fields)?),
+            "lora_reward" => Work::LoraReward(adapters::lora_reward_of(&fields)?),
             "merge" => Work::Merge(adapters::merge_of(&fields)?),
             "ppo" => Work::Ppo(align::ppo_of(&fields)?),
             "pretrain" => Work::Pretrain(training::pretrain_of(&fields)?),
@@ -196,6 +207,7 @@ impl Work {
     /// Does the work. `search_path` is the `PATH` that external programs see.
     pub fn run(&self, search_path: &OsStr, context: &mut Context<'_>) -> Result<Metrics, Failure> {
         match self {
+            Work::Combine(params) => combine::run(params, context),
             Work::Command(params) => command::run(params, search_path, context),
             Work::ContextDistill(params) => context_distill::run(params, context),
             Work::Dpo(params) => dpo::run(params, context),
@@ -213,6 +225,8 @@ impl Work {
             Work::HubText(params) => hub::text(params, context),
             Work::HubTokenizer(params) => hub::tokenizer(params, context),
             Work::Lora(params) => lora::run(params, context),
+            Work::LoraDpo(params) => lora::run_dpo(params, context),
+            Work::LoraReward(params) => lora::run_reward(params, context),
             Work::Merge(params) => merge::run(params, context),
             Work::Ppo(params) => ppo::run(params, context),
             Work::Pretrain(params) => pretrain::run(params, context),

@@ -7,6 +7,7 @@ use super::source::{Source, Sources};
 pub const PRELUDE: &str = "std/prelude.recipe";
 
 const FILES: &[(&str, &str)] = &[
+    ("std/adapted.recipe", include_str!("../../stdlib/adapted.recipe")),
     ("std/adapters.recipe", include_str!("../../stdlib/adapters.recipe")),
     ("std/align.recipe", include_str!("../../stdlib/align.recipe")),
     ("std/data.recipe", include_str!("../../stdlib/data.recipe")),
@@ -14,7 +15,9 @@ const FILES: &[(&str, &str)] = &[
     ("std/hub.recipe", include_str!("../../stdlib/hub.recipe")),
     ("std/llama2.recipe", include_str!("../../stdlib/llama2.recipe")),
     ("std/model.recipe", include_str!("../../stdlib/model.recipe")),
+    ("std/papers.recipe", include_str!("../../stdlib/papers.recipe")),
     (PRELUDE, include_str!("../../stdlib/prelude.recipe")),
+    ("std/questions.recipe", include_str!("../../stdlib/questions.recipe")),
     ("std/samples.recipe", include_str!("../../stdlib/samples.recipe")),
     ("std/shapes.recipe", include_str!("../../stdlib/shapes.recipe")),
     ("std/smallworld.recipe", include_str!("../../stdlib/smallworld.recipe")),

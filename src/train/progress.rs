@@ -1,6 +1,7 @@
 //! How training code speaks while it works, and how it fails. Knows neither terminals nor stages
 //! of a build.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -41,6 +42,16 @@ impl Progress for Quiet<'_> {
     }
 }
 
+/// Parts of results that other results may share, each under a key that says all that decides on its
+/// bits: a part that is there need not be made again.
+pub trait Pieces {
+    /// What was put there, whole; a damaged piece is none.
+    fn get(&self, key: &[u8; 32]) -> Option<Vec<u8>>;
+
+    /// Keeps a piece.
+    fn put(&self, key: &[u8; 32], bytes: &[u8]) -> std::io::Result<()>;
+}
+
 /// Where work happens: what it may compute with, and the folders it may write to.
 pub struct Context<'a> {
     pub threads: usize,
@@ -48,7 +59,11 @@ pub struct Context<'a> {
     pub isa: Isa,
     /// Where unfinished work is kept, if it is to survive its process.
     pub attempt: Option<Attempt>,
+    /// Parts of results, if they are shared with others.
+    pub pieces: Option<&'a dyn Pieces>,
     pub hub: Hub,
+    /// What runs programs that a model wrote; nothing does unless the user allowed it.
+    pub untrusted: Option<Launcher>,
     /// An empty folder; result `port` is made at `out/port`.
     pub out: PathBuf,
     pub progress: &'a mut dyn Progress,
@@ -63,10 +78,22 @@ pub struct Attempt {
     pub every: Duration,
 }
 
+/// What starts a program in a sandbox.
+#[derive(Clone, Debug)]
+pub struct Launcher {
+    /// llamake itself.
+    pub program: PathBuf,
+    /// The `PATH` that its interpreter is found by.
+    pub search_path: OsString,
+}
+
 impl<'a> Context<'a> {
-    /// The fastest instruction set there is; unfinished work is not kept, no hub is asked.
+    /// The fastest instruction set there is; unfinished work is not kept, nothing is shared, no hub
+    /// is asked, no program of a model runs.
     pub fn new(threads: usize, out: PathBuf, progress: &'a mut dyn Progress) -> Context<'a> {
-        Context { threads, isa: Isa::detect(), attempt: None, hub: Hub::none(), out, progress }
+        let (isa, hub) = (Isa::detect(), Hub::none());
+        let (attempt, pieces, untrusted) = (None, None, None);
+        Context { threads, isa, attempt, pieces, hub, untrusted, out, progress }
     }
 
     /// Threads for the kernels.

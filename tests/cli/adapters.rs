@@ -59,3 +59,122 @@ fn an_adapter_answers_with_its_base_and_comes_back_from_peft() {
     let told = project.run("build c.recipe again").ended(3);
     told.told(&["its rank is 2, declared is 4"]);
 }
+
+const PAIRS: &str = r#"
+let lessons = { base: chat, length: 3 steps, rank: 2, lr: 1e-2 }
+let talks   = { ..lessons, data: desk, batch: 2 sequences }
+let pairs   = { ..lessons, data: world.helpful, batch: 2 pairs }
+
+stage leaning[beta in [0.1, 0.5]] = lora_dpo { ..pairs, beta }
+
+stage taste = lora_reward { ..pairs, seed: 3 }
+stage small = qlora { ..talks, optimizer: adamw {} }
+stage other = quantize { model: chat }
+stage plain = lora { ..talks, base: other, targets: "all-linear", micro_batch: 1 sequence }
+stage both  = combine { base: chat, adapters: leaning, weights: [0.7, 0.3] }
+
+stage kept = rejection_sampling {
+    policy:     chat
+    judge:      taste
+    prompts:    world.asked
+    samples:    2
+    max_answer: 4 tokens
+}
+stage sat = eval {
+    models: [chat, ..leaning, small, both, taste]
+    tasks:  [
+        perplexity { data: world.held_out }
+        pairs { name: "pairs", data: world.safe }
+        rewards { name: "liked", prompts: world.asked, judge: taste, max_answer: 4 tokens }
+    ]
+    limit:  5 rows
+}
+
+output chat, scores, sat, kept, small, plain
+"#;
+
+fn project_of_pairs() -> Project {
+    let project = Project::micro();
+    project.edit("a.recipe", "context: 128 tokens", "context: 256 tokens");
+    project.edit("a.recipe", "output chat, scores", PAIRS);
+    project
+}
+
+#[test]
+fn adapters_of_pairs_and_over_nf4_run_anew_where_what_they_stand_on_changed() {
+    let project = project_of_pairs();
+    project.run("build").ended(0);
+    assert_eq!(project.run("build").ended(0).built(), [""; 0]);
+    // QLoRA is LoRA over a quantised base, to the bit, whatever optimizer keeps the moments.
+    let bytes = |stage: &str| {
+        std::fs::read(project.path(&format!("build/a/{stage}/adapter_model.safetensors"))).unwrap()
+    };
+    assert_eq!(bytes("small"), bytes("plain"));
+    let report = project.read("build/a/sat/report.json");
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let asked = |task: &str| -> Vec<String> {
+        report["tasks"][task]["models"].as_object().unwrap().keys().cloned().collect()
+    };
+    assert_eq!(asked("pairs"), ["taste"]);
+    assert_eq!(asked("liked").len(), 5);
+
+    project.edit("a.recipe", "leaning[beta in [0.1, 0.5]]", "leaning[beta in [0.1, 0.4]]");
+    let built = project.run("build").ended(0);
+    assert_eq!(built.built(), ["both", "leaning[beta:", "sat"], "{}", built.err);
+    project.edit("a.recipe", "small = qlora { ..talks,", "small = qlora { ..talks, rank: 3,");
+    let built = project.run("build").ended(0);
+    assert_eq!(built.built(), ["sat", "small/adapter"], "{}", built.err);
+
+    project.edit("a.recipe", "length:   4 steps", "length:   5 steps");
+    for stage in ["leaning", "taste", "small"] {
+        let why = project.run(&format!("why a.recipe {stage}")).ended(0);
+        assert!((why.out + &why.err).contains("`chat`"), "{stage}");
+    }
+    let built = project.run("build").ended(0).built().join(" ");
+    for stage in ["leaning[beta:", "taste", "small/nf4", "small/adapter", "both", "kept", "plain"] {
+        assert!(built.contains(stage), "{stage}: {built}");
+    }
+}
+
+#[test]
+fn what_no_adapter_can_be_is_found_before_anything_runs() {
+    let project = project_of_pairs();
+    let recipe = project.read("a.recipe");
+    let checked = |stage: &str| {
+        project.write("b.recipe", format!("{recipe}\nstage odd = {stage}\noutput odd\n"));
+        project.run("check b.recipe").ended(1)
+    };
+    for (stage, told) in [
+        ("export { model: small, to: \"hf\" }", "writes an adapter as hf"),
+        ("export { model: both, to: \"gguf\", dtype: \"bf16\" }", "`merge` the adapter first"),
+        ("export { model: small, to: \"bnb4\" }", "which only holds whole models"),
+        ("export { model: small, to: \"peft\", dtype: \"bf16\" }", "adapters are written in f32"),
+        ("export { model: chat, to: \"peft\" }", "which only holds adapters"),
+        ("lora { ..talks, targets: [] }", "adapts no projection"),
+        ("lora_dpo { ..pairs, targets: [] }", "adapts no projection"),
+        ("combine { base: chat, adapters: leaning, weights: [1] }", "2 adapters by 1 weights"),
+        ("combine { base: chat, adapters: [], weights: [] }", "0 adapters by 0 weights"),
+        ("combine { base: chat, adapters: [small], weights: [1] }", "trained on `small/nf4`"),
+        (
+            "combine { base: other, adapters: [plain, ..leaning], weights: [1, 2, 3] }",
+            "`leaning[beta: 0.1]` was trained on `chat`",
+        ),
+        ("merge { adapter: taste }", "Reward"),
+        ("merge { adapter: small, into: chat }", "trained on `small/nf4`"),
+        ("eval { models: [taste], tasks: world.tasks }", "no task fits `taste`"),
+        (
+            "eval { models: [both], tasks: [pairs { name: \"p\", data: world.safe }] }",
+            "no task fits `both`",
+        ),
+        (
+            "eval { models: [taste], tasks: [pairs { name: \"p\", data: world.helpful }] }",
+            "held-out",
+        ),
+    ] {
+        checked(stage).told(&[told]);
+    }
+    let dora = "stage bold = lora { ..talks, dora: true }\n\
+                stage sum = combine { base: chat, adapters: [bold], weights: [1] }\noutput sum\n";
+    project.write("b.recipe", recipe + dora);
+    project.run("check b.recipe").ended(1).told(&["combine-dora", "`bold` is DoRA"]);
+}

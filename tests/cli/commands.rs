@@ -123,6 +123,17 @@ fn models_that_no_task_fits_are_found_before_anything_runs() {
 }
 
 #[test]
+fn a_doctor_says_whether_programs_can_be_confined() {
+    let told = Project::new().run("doctor");
+    let found = match told.code {
+        Some(0) => "sandbox   holds, with Python 3",
+        _ => "sandbox   missing",
+    };
+    assert!(told.out.contains(found), "{}{}", told.out, told.err);
+    assert_eq!(told.code == Some(0), told.err.is_empty(), "{}", told.err);
+}
+
+#[test]
 fn a_new_project_builds() {
     let project = Project::new();
     project.run("new garden").ended(0);

@@ -8,6 +8,7 @@ mod commands;
 #[cfg(feature = "hub")]
 mod hub;
 mod interrupted;
+mod programs;
 mod qlora;
 mod rounds;
 

@@ -8,7 +8,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use llamake::build::action::Action;
+use llamake::build::digest::Digest;
 use llamake::build::executor::{Executor, Job};
+use llamake::build::key::Contents;
 use llamake::build::plan::{Plan, plan};
 use llamake::exec::Local;
 use llamake::exec::inspect::subjects;
@@ -26,7 +28,14 @@ use llamake::train::stage::ledger::MemoryLedger;
 pub fn local() -> Local {
     let (isa, checkpoint_every) = (Isa::Portable, Duration::ZERO);
     let memory = BTreeMap::new();
-    Local { search_path: "".into(), isa, checkpoint_every, hub: Hub::none(), memory }
+    Local {
+        search_path: "".into(),
+        isa,
+        checkpoint_every,
+        hub: Hub::none(),
+        untrusted: None,
+        memory,
+    }
 }
 
 pub fn planned(text: &str) -> Plan {
@@ -51,6 +60,23 @@ fn inputs<'a>(value: &'a Value, artifacts: &mut Vec<&'a Artifact>, paths: &mut V
     }
 }
 
+/// Every artifact and path holds something else.
+fn contents(params: &BTreeMap<String, Value>) -> Contents {
+    let (mut artifacts, mut paths) = (Vec::new(), Vec::new());
+    params.values().for_each(|value| inputs(value, &mut artifacts, &mut paths));
+    let artifacts = artifacts.into_iter().map(|artifact| {
+        let place = (artifact.stage, artifact.port.clone());
+        let digest = Digest::of_bytes(format!("{place:?}").as_bytes());
+        (place, digest)
+    });
+    let paths = paths.into_iter().map(|path| {
+        let place = (path.folder.clone(), path.written.clone());
+        let digest = Digest::of_bytes(path.written.as_bytes());
+        (place, digest)
+    });
+    Contents { artifacts: artifacts.collect(), paths: paths.collect() }
+}
+
 fn decoded(action: &Action) -> anyhow::Result<Work> {
     let (mut artifacts, mut paths) = (Vec::new(), Vec::new());
     action.params.values().for_each(|value| inputs(value, &mut artifacts, &mut paths));
@@ -65,11 +91,14 @@ fn decoded(action: &Action) -> anyhow::Result<Work> {
         (key, vec![PathBuf::from(&path.written)])
     };
     let files = paths.iter().map(place).collect::<BTreeMap<_, _>>();
+    let contents = contents(&action.params);
     let cancel = AtomicBool::new(false);
     Work::decode(&Job {
         action,
         artifacts: &artifacts,
         files: &files,
+        contents: &contents,
+        pieces: None,
         out: folder,
         attempt: folder,
         threads: 1,
@@ -97,8 +126,8 @@ fn every_field_of_every_kind_is_read_once() {
     assert_eq!(tried, known);
 }
 
-/// Functions of the library that make plain values.
-const FUNCTIONS: [&str; 2] = ["is_rated", "swiglu_width"];
+/// Functions of the library that make plain values, or stages of other kinds.
+const FUNCTIONS: [&str; 3] = ["is_rated", "qlora", "swiglu_width"];
 
 #[test]
 fn every_signature_of_the_library_can_be_run() {

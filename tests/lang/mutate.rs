@@ -109,8 +109,9 @@ fn shape(item: &Item) -> String {
         }
         rest = kept + &rest;
     }
-    for (one, many) in [("token\"", "tokens\""), ("row\"", "rows\""), ("pair\"", "pairs\"")] {
-        rest = rest.replace(many, one);
+    for one in ["token\"", "row\"", "pair\"", "prompt\""] {
+        let many = one.replace('"', "s\"");
+        rest = rest.replace(&many, one);
     }
     rest.replace("epochs\"", "epoch\"").replace("steps\"", "step\"").replace("ences\"", "ence\"")
 }

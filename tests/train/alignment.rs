@@ -9,6 +9,7 @@ use llamake::train::data::mixture::Mix;
 use llamake::train::data::rows::{Message, Preference};
 use llamake::train::kernels::rng::{Stream, Walk};
 use llamake::train::model::judge::Gate;
+use llamake::train::model::{ModelPath, peft};
 use llamake::train::objective::ranking::Margins;
 use llamake::train::optim::{Schedule, WarmUp};
 use llamake::train::progress::{Attempt, Context, Failure, Metrics};
@@ -20,9 +21,11 @@ use super::fixtures::{End, Heard, message, training};
 use super::pipeline::World;
 use super::samplers::world;
 
-/// The bytes of a result's weights.
+/// The bytes of a result's weights: a model's, or an adapter's.
 fn weights(out: &Path) -> blake3::Hash {
-    blake3::hash(&std::fs::read(out.join("out/model.safetensors")).unwrap())
+    let file = ["model.safetensors", peft::WEIGHTS].map(|name| out.join("out").join(name));
+    let file = file.iter().find(|file| file.is_file()).unwrap();
+    blake3::hash(&std::fs::read(file).unwrap())
 }
 
 pub fn metric(metrics: &Metrics, name: &str) -> f64 {
@@ -107,10 +110,10 @@ fn pairs_that_teach_nothing_are_told_by_row() {
 #[test]
 fn a_gate_holds_two_reward_models_and_no_gate() {
     let world = world();
-    let judge = world.at("judge");
+    let judge = ModelPath::from(world.at("judge"));
     let gate = SafetyGate { helpful: judge.clone(), safe: judge, gate: Gate { below: 0.15 } };
     world.run("gate", 1, |context| safety_gate::run(&gate, context)).unwrap();
-    let nested = SafetyGate { safe: world.at("gate/out"), ..gate };
+    let nested = SafetyGate { safe: world.at("gate/out").into(), ..gate };
     let told = message(world.run("nested", 1, |context| safety_gate::run(&nested, context)));
     assert!(told.ends_with("is a gate already"), "{told}");
 }
@@ -119,7 +122,7 @@ fn policy(iterations: u64, beta: f64, lr: f64) -> Ppo {
     let world = world();
     Ppo {
         policy: world.at("chat/out"),
-        judge: world.at("judge"),
+        judge: world.at("judge").into(),
         prompts: Mix::Joined(vec![world.at("questions")]),
         held_out: None,
         check_every: 2,

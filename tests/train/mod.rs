@@ -1,9 +1,11 @@
 //! The trainer: against references, against itself cut in other ways, and against broken files.
 
+mod adapted;
 mod adapters;
 mod alignment;
 mod chat;
 mod chat_renders;
+mod combining;
 mod command;
 mod encoding;
 pub mod export;
@@ -18,6 +20,7 @@ pub mod hub;
 mod kernels;
 mod mapped;
 mod memory;
+mod merging;
 mod optimizers;
 mod oracle;
 pub mod pipeline;

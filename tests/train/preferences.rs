@@ -83,7 +83,7 @@ fn grouped(iterations: u64, loss: Share) -> Grpo {
     };
     Grpo {
         policy: world().at("chat/out"),
-        judge: world().at("judge"),
+        judge: world().at("judge").into(),
         prompts: Mix::Joined(vec![world().at("questions")]),
         samples: 4,
         batch: 6,

@@ -92,7 +92,7 @@ fn best_of_four() -> RejectionSampling {
     let world = world();
     RejectionSampling {
         policy: world.at("chat/out"),
-        judge: world.at("judge"),
+        judge: world.at("judge").into(),
         prompts: Mix::Joined(vec![world.at("questions")]),
         template: world.sft("base/out").template,
         answering: answering(4, 1.4),
@@ -148,7 +148,7 @@ impl Bench {
             tokenizer: Tokenizer::load(&world.at("chat/out")).unwrap(),
             format: ChatFormat::new(&template).unwrap(),
             model: LoadedModel::load(&world.at("chat/out"), Threads::new(1)).unwrap(),
-            judge: Judge::open(&world.at("judge"), Threads::new(1)).unwrap(),
+            judge: Judge::open(&world.at("judge").into(), Threads::new(1)).unwrap(),
         }
     }
 
@@ -449,7 +449,7 @@ fn what_leaves_nothing_to_learn_is_refused() {
     let said = message(rejection_sampling::run(&params, &mut context));
     assert!(said.starts_with("none of 48 answers can be learned from"), "{said}");
     let mut params = best_of_four();
-    params.judge = world().at("chat/out");
+    params.judge = world().at("chat/out").into();
     let said = message(rejection_sampling::run(&params, &mut context));
     assert!(said.ends_with("holds a language model, not a reward model"), "{said}");
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::blobs::{BlobFault, Blobs};
 use super::key_lock::KeyLock;
 use super::memo::{FileStat, Memo};
+use super::pieces::Pieces;
 use super::records::{ActionResult, Records, ResultRow};
 use super::scratch::Scratch;
 use crate::build::digest::{Digest, Manifest};
@@ -33,6 +34,7 @@ const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
 ///   results.db         action results by key, key parts, runs, logs, metrics (SQLite, WAL)
 ///   memo.db            size, times, inode → digest of sources, blobs and outputs; disposable
 ///   blobs/ab/cdef…     file contents by blake3 digest, read-only
+///   pieces/ab/cdef…    parts of results that others may share, by keys of their own; checksummed
 ///   attempts/KEY/      unfinished work under a key, until its result is published
 ///   locks/KEY          locked while a process builds that key; removed afterwards
 ///   tmp/PID-N/         a process's work in progress; PID-N.owner is locked while it lives
@@ -112,6 +114,11 @@ impl Store {
     pub fn end_attempt(&self, key: ActionKey) {
         // A result makes it useless: what stays costs only room.
         let _ = fs::remove_dir_all(self.attempt(key));
+    }
+
+    /// Parts of results; new ones are first written in `scratch`, a folder of this process's own.
+    pub fn pieces(&self, scratch: &Path) -> Pieces {
+        Pieces::new(self.root.join("pieces"), scratch.to_path_buf())
     }
 
     /// The memo, for those who remember what they wrote.
@@ -201,9 +208,21 @@ impl Store {
         Ok(self.records.results()?.into_iter().map(|(row, _)| row).collect())
     }
 
-    /// Reads every blob again, and says what is wrong; corrupt blobs are discarded, so that the
-    /// next build makes them anew.
+    /// Reads every blob and every piece again, and says what is wrong; what is corrupt is
+    /// discarded, so that the next build makes it anew.
     pub fn verify(&self) -> Result<Vec<Fault>, Failure> {
+        let mut faults = self.verify_blobs()?;
+        let root = self.root.join("pieces");
+        let damaged = Pieces::new(root.clone(), root.clone()).discard_damaged();
+        let damaged = damaged.map_err(|error| io_failure("read", &root, &error))?;
+        faults.extend(damaged.into_iter().map(|key| Fault {
+            what: format!("piece {} is corrupt", key.short()),
+            stages: Vec::new(),
+        }));
+        Ok(faults)
+    }
+
+    fn verify_blobs(&self) -> Result<Vec<Fault>, Failure> {
         let blobs_root = self.root.join("blobs");
         let present = self.blobs.list().map_err(|error| io_failure("read", &blobs_root, &error))?;
         let mut users: BTreeMap<Digest, BTreeSet<String>> = BTreeMap::new();

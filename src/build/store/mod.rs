@@ -12,6 +12,8 @@ mod records;
 
 mod memo;
 
+mod pieces;
+
 // How several builds share it.
 mod key_lock;
 
@@ -21,5 +23,6 @@ pub use blobs::{BlobFault, Blobs, manifest_of};
 pub use cache::{Fault, Lookup, Store};
 pub use key_lock::KeyLock;
 pub use memo::{FileStat, Memo};
+pub use pieces::Pieces;
 pub use records::{ActionResult, LogLine, MetricPoint, Records, ResultRow, RunRow, StageRow};
 pub use scratch::Scratch;

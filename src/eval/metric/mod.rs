@@ -2,5 +2,17 @@
 //! models or tasks.
 
 pub mod answer;
+pub mod blanks;
+pub mod bleu;
+pub mod chrf;
+pub mod extract;
+pub mod grams;
+pub mod likeness;
+pub mod pass;
+pub mod perplexity;
+pub mod porter;
+pub mod resample;
+pub mod rouge;
 pub mod slot;
 pub mod statistics;
+pub mod tokens;

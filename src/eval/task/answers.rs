@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::eval::baseline::{self, Known, Nearest};
 use crate::eval::examinee::{Answer, Examinee, Manner, tempered};
-use crate::eval::finding::{self, Figure, Finding, Sample};
+use crate::eval::finding::{self, Answered, Figure, Finding, Record, Said, Sample};
 use crate::eval::metric::statistics::{mean, means_of};
 use crate::eval::metric::{answer, slot};
 use crate::train::data::rows::{Benchmark, Chat};
@@ -45,6 +45,7 @@ pub enum Score {
 #[derive(Clone, Debug)]
 pub struct Question {
     pub question: String,
+    row: Benchmark,
     gold: String,
     forms: Vec<String>,
 }
@@ -61,6 +62,7 @@ impl Answers {
     pub fn questions(&self, rows: &[Benchmark]) -> Result<Vec<Question>, Failure> {
         let read = |(at, row): (usize, &Benchmark)| {
             Ok(Question {
+                row: row.clone(),
                 question: self.text(row, at, &self.question)?,
                 gold: self.text(row, at, &self.answer)?,
                 forms: self.forms(row, at)?,
@@ -112,8 +114,49 @@ impl Answers {
                 worth: finding::Worth::Right(self.worth(question, &answer.text).right),
             }
         };
-        let samples = finding::shown(questions.len()).map(show).collect();
-        Ok(Finding { samples, ..self.finding(questions, &answers) })
+        let shown = finding::shown(questions.len()).map(show).collect();
+        let record = |(at, question): (usize, &Question)| {
+            let prompt = examinee.wording.question_text(at + 1, &question.question)?;
+            Ok(self.record(question, prompt, &answers[at * samples..][..samples]))
+        };
+        let records = questions.iter().enumerate().map(record).collect::<Result<_, _>>()?;
+        Ok(Finding { samples: shown, records, ..self.finding(questions, &answers) })
+    }
+
+    fn record(&self, question: &Question, prompt: String, answers: &[Answer]) -> Record {
+        let worth = |answer: &Answer| self.worth(question, &answer.text);
+        let share = |of: &dyn Fn(&Answer) -> bool| {
+            mean(&answers.iter().map(|answer| f64::from(u8::from(of(answer)))).collect::<Vec<_>>())
+        };
+        let scores = [
+            ("exact_match", share(&|answer| worth(answer).right)),
+            ("well_formed", share(&|answer| worth(answer).well_formed && answer.ended)),
+            ("ended", share(&|answer| answer.ended)),
+        ];
+        let scores = scores.into_iter().filter_map(|(name, value)| Some((name.into(), value?)));
+        let read = |answer: &Answer| Answered {
+            text: answer.text.clone(),
+            read: self.read(question, &answer.text),
+        };
+        Record {
+            row: question.row.clone(),
+            prompt,
+            gold: question.gold.clone(),
+            said: Said::Answers(answers.iter().map(read).collect()),
+            scores: scores.collect(),
+        }
+    }
+
+    /// What of an answer is compared with the gold one; nothing where it has no such part.
+    fn read(&self, question: &Question, text: &str) -> String {
+        match &self.score {
+            Score::ExactMatch => answer::normalised(text),
+            Score::LastNumber => answer::last_number(text).unwrap_or_default(),
+            Score::Slot { .. } => {
+                let values = slot::values(text, &question.forms);
+                values.first().map_or(String::new(), |value| value.to_string())
+            }
+        }
     }
 
     /// What a whole set of answers is worth, `samples` of them to each question. An interval counts

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::eval::examinee::{Examinee, Manner, tempered};
-use crate::eval::finding::{self, Figure, Finding, Sample, Worth};
+use crate::eval::finding::{self, Answered, Figure, Finding, Record, Said, Sample, Worth};
 use crate::eval::metric::statistics::mean;
 use crate::train::data::rows::{Benchmark, Message};
 use crate::train::progress::{Failure, Progress};
@@ -34,6 +34,7 @@ pub struct Kept {
 /// A dialogue to be played.
 #[derive(Clone, Debug)]
 pub struct Dialogue {
+    columns: Benchmark,
     turns: Vec<String>,
     begins: Option<String>,
     ends: Option<String>,
@@ -89,7 +90,7 @@ impl Kept {
         if begins.is_none() && ends.is_none() {
             return Err(format!("neither `{}` nor `{}` holds a text", self.begins, self.ends));
         }
-        Ok(Dialogue { turns, begins, ends })
+        Ok(Dialogue { columns: row.clone(), turns, begins, ends })
     }
 
     /// Plays every dialogue up to the last turn that counts.
@@ -116,7 +117,32 @@ impl Kept {
                 one.hear(examinee.answer(&made).text);
             }
         }
-        Ok(self.finding(&played))
+        let records = (1..).zip(&played).map(|(row, one)| self.record(row, one, examinee));
+        let records = records.collect::<Result<_, _>>()?;
+        Ok(Finding { records, ..self.finding(&played) })
+    }
+
+    /// The prompt is that of the first turn; the model's own answers are the rest of the history.
+    fn record(
+        &self,
+        row: usize,
+        played: &Played<'_>,
+        examinee: &Examinee,
+    ) -> Result<Record, Failure> {
+        let Dialogue { columns, turns, begins, ends } = played.dialogue;
+        let first = [Message::new("user", &turns[0])];
+        let score = |turn: &usize| {
+            let kept = played.kept(*turn)?;
+            Some((format!("turn {turn}"), f64::from(u8::from(kept))))
+        };
+        let wanted = [begins.as_deref(), ends.as_deref()].into_iter().flatten();
+        Ok(Record {
+            row: columns.clone(),
+            prompt: examinee.wording.prompt_text(row, &first)?,
+            gold: wanted.collect::<Vec<_>>().join(" … "),
+            said: Said::Answers(played.answers.iter().map(Answered::whole).collect()),
+            scores: self.at.iter().filter_map(score).collect(),
+        })
     }
 
     fn finding(&self, played: &[Played<'_>]) -> Finding {
@@ -128,7 +154,7 @@ impl Kept {
         let broken = played.iter().filter(|one| one.broken_off).count();
         let mut scores = self.at.iter().map(turn).collect::<Vec<_>>();
         let rows = played.len();
-        scores.push(Figure::new("broken_off", broken as f64 / rows.max(1) as f64));
+        scores.push(Figure::new("broken_off", broken as f64 / rows.max(1) as f64).lower());
         scores.push(Figure::count("dialogues", rows));
         let samples = finding::shown(rows).filter_map(|at| played[at].sample()).collect();
         Finding { scores, samples, ..Finding::default() }

@@ -2,7 +2,12 @@
 //! it is handed; does not know which models there are.
 
 pub mod answers;
+pub mod asked;
+pub mod choice;
 pub mod kept;
 pub mod pairs;
 pub mod perplexity;
+pub mod posing;
+pub mod programs;
 pub mod rewards;
+pub mod written;

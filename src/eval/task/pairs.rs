@@ -61,8 +61,8 @@ pub fn finding(pairs: &[Preference], verdicts: &[Verdict]) -> Finding {
     let (recall, precision) = unsafe_found(&scored);
     let scores = vec![
         Figure::share("accuracy", mean(&rows), rows.len()),
-        Figure::new("mean_probability", mean(&probabilities)),
-        Figure::new("calibration_error", calibration_error(&foretold.collect::<Vec<_>>())),
+        Figure::new("mean_probability", mean(&probabilities)).higher(),
+        Figure::new("calibration_error", calibration_error(&foretold.collect::<Vec<_>>())).lower(),
         recall,
         precision,
         Figure::count("pairs", pairs.len()),
@@ -74,7 +74,7 @@ pub fn finding(pairs: &[Preference], verdicts: &[Verdict]) -> Finding {
     };
     let breakdowns = [("rating", by(&scored, rating)), ("kind", by(&scored, |p| p.kind.clone()))];
     let breakdowns = breakdowns.into_iter().filter(|(_, groups)| !groups.is_empty());
-    let breakdowns = breakdowns.map(|(by, groups)| Breakdown { by, groups }).collect();
+    let breakdowns = breakdowns.map(|(by, groups)| Breakdown { by: by.into(), groups }).collect();
     Finding { scores, rows, breakdowns, ..Finding::default() }
 }
 

@@ -12,12 +12,15 @@
 
 use std::path::PathBuf;
 
+use serde_json::Value;
+
 use crate::eval::critic::Critic;
 use crate::eval::examinee::{Examinee, Manner, tempered};
-use crate::eval::finding::{self, Figure, Finding, Sample, Worth};
+use crate::eval::finding::{self, Answered, Figure, Finding, Record, Said, Sample, Worth};
 use crate::eval::metric::statistics::{mean, means_of, sigmoid, standard_error};
 use crate::eval::wording::Wording;
-use crate::train::data::rows::Prompt;
+use crate::train::data::rows::{Benchmark, Prompt};
+use crate::train::model::ModelPath;
 use crate::train::model::judge::{Judged, Verdict};
 use crate::train::model::sample::Generated;
 use crate::train::progress::{Failure, Progress};
@@ -27,7 +30,7 @@ use crate::train::progress::{Failure, Progress};
 pub struct Rewards {
     pub name: String,
     pub prompts: PathBuf,
-    pub judge: PathBuf,
+    pub judge: ModelPath,
     pub reference: Option<PathBuf>,
     /// Answers a prompt.
     pub samples: usize,
@@ -101,8 +104,42 @@ impl Rewards {
             worth: Worth::Reward(replies[at * samples].reward()),
         };
         let shown = finding::shown(prompts.len()).map(show).collect();
-        Ok(Finding { samples: shown, ..finding(&replies, samples) })
+        let record = |(at, prompt): (usize, &Prompt)| {
+            let theirs = at * samples..(at + 1) * samples;
+            Ok(Record {
+                row: row_of(prompt),
+                prompt: examinee.wording.prompt_text(at + 1, &prompt.prompt)?,
+                gold: String::new(),
+                said: Said::Answers(answers[theirs.clone()].iter().map(Answered::whole).collect()),
+                scores: scores_of(&replies[theirs]),
+            })
+        };
+        let records = prompts.iter().enumerate().map(record).collect::<Result<_, _>>()?;
+        Ok(Finding { samples: shown, records, ..finding(&replies, samples) })
     }
+}
+
+/// The columns of a prompt.
+fn row_of(prompt: &Prompt) -> Benchmark {
+    match serde_json::to_value(prompt) {
+        Ok(Value::Object(row)) => row,
+        other => unreachable!("a prompt is an object, not {other:?}"),
+    }
+}
+
+/// What the replies to one prompt add to the figures.
+fn scores_of(replies: &[Reply]) -> Vec<(String, f64)> {
+    let of = |of: &dyn Fn(&Reply) -> Option<f64>| {
+        let all = replies.iter().map(of).collect::<Option<Vec<_>>>();
+        all.and_then(|all| mean(&all))
+    };
+    let scores = [
+        ("reward", of(&|reply| Some(reply.reward()))),
+        ("kl_per_reply", of(&|reply| reply.drift)),
+        ("tokens", of(&|reply| Some(reply.tokens as f64))),
+        ("ended", of(&|reply| Some(f64::from(u8::from(reply.ended))))),
+    ];
+    scores.into_iter().filter_map(|(name, value)| Some((name.into(), value?))).collect()
 }
 
 /// The prompts as the model sees them, which must be what judge and reference see.
@@ -160,17 +197,17 @@ pub fn finding(replies: &[Reply], samples: usize) -> Finding {
     let per_token = per_reply.map(|_| drifts.iter().sum::<f64>() / drawn.max(1) as f64);
     let rows = means_of(&each(&Reply::reward), samples);
     let scores = vec![
-        Figure::new("reward", mean(&rows)),
+        Figure::new("reward", mean(&rows)).higher(),
         Figure::new("reward_se", standard_error(&rows)),
-        Figure::new("reward_safety", of(true)),
-        Figure::new("reward_other", of(false)),
-        Figure::new("helpful", mean(&each(&|reply| f64::from(reply.verdict.helpful)))),
-        Figure::new("safe", mean(&safe.collect::<Vec<_>>())),
-        Figure::new("kl_per_reply", per_reply),
-        Figure::new("kl_per_token", per_token),
+        Figure::new("reward_safety", of(true)).higher(),
+        Figure::new("reward_other", of(false)).higher(),
+        Figure::new("helpful", mean(&each(&|reply| f64::from(reply.verdict.helpful)))).higher(),
+        Figure::new("safe", mean(&safe.collect::<Vec<_>>())).higher(),
+        Figure::new("kl_per_reply", per_reply).lower(),
+        Figure::new("kl_per_token", per_token).lower(),
         Figure::new("tokens", mean(&each(&|reply| reply.tokens as f64))),
         Figure::new("ended", share(&|reply| reply.ended)),
-        Figure::new("empty", share(&|reply| reply.empty)),
+        Figure::new("empty", share(&|reply| reply.empty)).lower(),
         Figure::count("replies", replies.len()),
     ];
     let remarks = per_reply.filter(|kl| *kl > FAR).map(drifted).into_iter().collect();

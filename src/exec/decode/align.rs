@@ -13,8 +13,13 @@ use crate::train::objective::ranking::Margins;
 use crate::train::stage::{Dpo, Grpo, Ppo, RewardModel, SafetyGate};
 
 pub fn reward_model_of(fields: &Fields<'_>) -> Result<RewardModel> {
+    reward_model_from("init", fields)
+}
+
+/// A reward model that begins as the model in this field.
+pub fn reward_model_from(init: &str, fields: &Fields<'_>) -> Result<RewardModel> {
     Ok(RewardModel {
-        init: fields.artifact("init")?,
+        init: fields.artifact(init)?,
         data: fields.mix("data")?,
         context: fields.size("context")?,
         batch: fields.count("batch")?,
@@ -32,7 +37,7 @@ pub fn reward_model_of(fields: &Fields<'_>) -> Result<RewardModel> {
 pub fn ppo_of(fields: &Fields<'_>) -> Result<Ppo> {
     Ok(Ppo {
         policy: fields.artifact("policy")?,
-        judge: fields.artifact("judge")?,
+        judge: fields.model("judge")?,
         prompts: fields.mix("prompts")?,
         held_out: fields.optional("held_out", Fields::artifact)?,
         check_every: fields.count("check_every")?,
@@ -52,8 +57,13 @@ pub fn ppo_of(fields: &Fields<'_>) -> Result<Ppo> {
 }
 
 pub fn dpo_of(fields: &Fields<'_>) -> Result<Dpo> {
+    dpo_from("init", fields)
+}
+
+/// DPO of the model in this field.
+pub fn dpo_from(init: &str, fields: &Fields<'_>) -> Result<Dpo> {
     Ok(Dpo {
-        init: fields.artifact("init")?,
+        init: fields.artifact(init)?,
         data: fields.mix("data")?,
         context: fields.size("context")?,
         batch: fields.count("batch")?,
@@ -71,7 +81,7 @@ pub fn dpo_of(fields: &Fields<'_>) -> Result<Dpo> {
 pub fn grpo_of(fields: &Fields<'_>) -> Result<Grpo> {
     Ok(Grpo {
         policy: fields.artifact("policy")?,
-        judge: fields.artifact("judge")?,
+        judge: fields.model("judge")?,
         prompts: fields.mix("prompts")?,
         samples: fields.size("samples")?,
         batch: fields.size("batch")?,
@@ -93,8 +103,8 @@ pub fn grpo_of(fields: &Fields<'_>) -> Result<Grpo> {
 
 pub fn safety_gate_of(fields: &Fields<'_>) -> Result<SafetyGate> {
     Ok(SafetyGate {
-        helpful: fields.artifact("helpful")?,
-        safe: fields.artifact("safe")?,
+        helpful: fields.model("helpful")?,
+        safe: fields.model("safe")?,
         gate: Gate { below: fields.number("below")? },
     })
 }

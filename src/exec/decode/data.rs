@@ -43,7 +43,14 @@ pub fn read_benchmark_of(fields: &Fields<'_>) -> Result<ReadBenchmark> {
 
 /// The fields that say how files are read, wherever they come from.
 pub fn benchmark_of(files: Vec<PathBuf>, fields: &Fields<'_>) -> Result<ReadBenchmark> {
-    Ok(ReadBenchmark { files, columns: fields.texts("columns")?, ignore: fields.texts("ignore")? })
+    Ok(ReadBenchmark {
+        files,
+        columns: fields.texts("columns")?,
+        ignore: fields.texts("ignore")?,
+        header: fields.flag("header")?,
+        rows: fields.optional("rows", Fields::text)?,
+        named: fields.optional("named", Fields::text)?,
+    })
 }
 
 pub fn read_chat_of(fields: &Fields<'_>) -> Result<ReadChat> {

@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, bail};
 
+use super::task::asked_of;
+use crate::eval::cells::Identities;
+use crate::eval::reference::{Published, Reference};
 use crate::eval::run::{Params, Task};
 use crate::eval::task::answers::{Answers, Score};
 use crate::eval::task::kept::Kept;
@@ -15,10 +18,29 @@ use crate::exec::inputs::Fields;
 
 pub fn eval_of(fields: &Fields<'_>) -> Result<Params> {
     Ok(Params {
+        identities: Identities {
+            models: fields.identities("models")?,
+            tasks: fields.identities("tasks")?,
+        },
         models: fields.models("models")?,
         tasks: fields.each("tasks", task_of)?,
         limit: fields.optional("limit", Fields::count)?,
         seed: fields.seed("seed")?,
+        references: fields.each("references", |_, fields| reference_of(fields))?,
+    })
+}
+
+fn reference_of(fields: &Fields<'_>) -> Result<Reference> {
+    Ok(Reference {
+        source: fields.text("source")?,
+        setup: fields.text("setup")?,
+        columns: fields.texts("columns")?,
+        rows: fields.each("rows", |_, fields| {
+            Ok(Published {
+                model: fields.text("model")?,
+                figures: fields.optional_numbers("figures")?,
+            })
+        })?,
     })
 }
 
@@ -34,6 +56,7 @@ fn task_of(record: &str, fields: &Fields<'_>) -> Result<Task> {
             data: fields.artifact("data")?,
         }),
         "rewards" => Task::Rewards(rewards_of(fields)?),
+        "task" => Task::Asked(Box::new(asked_of(fields)?)),
         other => bail!("`{other}` is no task"),
     })
 }
@@ -68,7 +91,7 @@ fn rewards_of(fields: &Fields<'_>) -> Result<Rewards> {
     Ok(Rewards {
         name: fields.text("name")?,
         prompts: fields.artifact("prompts")?,
-        judge: fields.artifact("judge")?,
+        judge: fields.model("judge")?,
         reference: fields.optional("reference", Fields::artifact)?,
         samples: fields.size("samples")?,
         temperature: fields.number("temperature")?,

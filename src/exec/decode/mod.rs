@@ -7,4 +7,5 @@ pub mod eval;
 pub mod hub;
 pub mod model;
 pub mod sampling;
+pub mod task;
 pub mod training;

@@ -17,7 +17,7 @@ pub fn prompts_of(fields: &Fields<'_>) -> Result<PromptsOf> {
 pub fn rejection_sampling_of(fields: &Fields<'_>) -> Result<RejectionSampling> {
     Ok(RejectionSampling {
         policy: fields.artifact("policy")?,
-        judge: fields.artifact("judge")?,
+        judge: fields.model("judge")?,
         prompts: fields.mix("prompts")?,
         template: template(fields)?,
         answering: answering_of(fields, fields.size("samples")?)?,
@@ -43,7 +43,7 @@ pub fn context_distill_of(fields: &Fields<'_>) -> Result<ContextDistill> {
         model: fields.artifact("model")?,
         prompts: fields.mix("prompts")?,
         preprompt: fields.text("preprompt")?,
-        keep_if: fields.artifact("keep_if")?,
+        keep_if: fields.model("keep_if")?,
         template: template(fields)?,
         answering: answering_of(fields, 1)?,
     })

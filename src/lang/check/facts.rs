@@ -147,9 +147,9 @@ impl<'a> Checker<'a> {
         for path in paths_in(expr) {
             let [field, fact, ..] = path.names.as_slice() else { continue };
             let Some(known) = fields.get(&field.text) else { continue };
-            if let Some((other, port)) = maker(&known.data).filter(|(other, _)| other != stage) {
+            for (other, port) in makers(&known.data) {
                 let wanted = (other, port, fact.text.clone());
-                if !self.facts.contains_key(&wanted) {
+                if wanted.0 != *stage && !self.facts.contains_key(&wanted) {
                     needs.push(wanted);
                 }
             }
@@ -180,6 +180,14 @@ impl<'a> Checker<'a> {
             EntryKind::Spread(_) | EntryKind::Error => None,
         };
         entries.iter().filter_map(|entry| name(&entry.kind)).collect()
+    }
+}
+
+/// The stages and ports whose facts a value, or each of a list, has.
+fn makers(data: &Data) -> Vec<(StageId, Rc<str>)> {
+    match data {
+        Data::List(list) => list.items.iter().filter_map(|item| maker(&item.data)).collect(),
+        one => maker(one).into_iter().collect(),
     }
 }
 

@@ -239,18 +239,30 @@ impl<'a> Checker<'a> {
 
     /// Finds the base of every adapter, which goes with it wherever it is used.
     fn find_bases(&mut self) {
-        for at in 0..self.stages.len() {
-            let ports = self.stages[at].work.as_ref().map(ports).unwrap_or_default();
-            for (port, _) in ports.iter().filter(|(_, ty)| *ty == Type::Adapter) {
-                self.fact(StageId(at as u32), port, "base");
+        for stage in (0..self.stages.len()).map(|at| StageId(at as u32)) {
+            let work = self.stages[stage.0 as usize].work.as_ref();
+            for (port, ty) in work.map(ports).unwrap_or_default() {
+                if self.has_base(stage, &ty) {
+                    self.fact(stage, &port, "base");
+                }
             }
+        }
+    }
+
+    /// Whether a result is of use with its base alone: an adapter, or a reward model that is one
+    /// since its own signature names a base.
+    fn has_base(&self, stage: StageId, ty: &Type) -> bool {
+        match ty {
+            Type::Adapter => true,
+            Type::Reward => self.fact_names(stage).contains(&"base"),
+            _ => false,
         }
     }
 
     /// A plain value for other rooms; an adapter comes with its base.
     fn lowered(&self, known: &Known) -> Value {
         match &known.data {
-            Data::Artifact { ty: Type::Adapter, stage, port } => {
+            Data::Artifact { ty, stage, port } if self.has_base(*stage, ty) => {
                 let wanted: Wanted = (*stage, Rc::clone(port), "base".to_string());
                 let base = self.facts.get(&wanted).cloned().flatten();
                 let base = base.map_or(Value::None, |base| base.to_value());

@@ -2,6 +2,7 @@
 //! from, but says it.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use super::known::{Data, Known};
 use super::signature::Signature;
@@ -148,8 +149,8 @@ impl<'a> Checker<'a> {
             (Compare::Equal, Data::Artifact { ty: Type::Tokenizer, .. }, _) => {
                 return self.tokenizers(sides, fields, callee);
             }
-            (Compare::Equal, Data::Artifact { ty: Type::Model(_), .. }, _) => {
-                return self.wrong_base(sides, fields, callee);
+            (Compare::Equal, _, Data::Artifact { ty: Type::Model(_), .. }) => {
+                return self.wrong_base(right, fields, callee);
             }
             (
                 Compare::Divides,
@@ -198,24 +199,27 @@ impl<'a> Checker<'a> {
             .expected(format!("Reward of `{due}`"), format!("Reward of `{found}`"))
     }
 
-    /// A model that is not the one an adapter was trained on.
+    /// A model that is not the one an adapter, or one of several, was trained on.
     fn wrong_base(
         &self,
-        Sides { left, right, .. }: &Sides<'a>,
+        model: &Known,
         fields: &BTreeMap<String, Known>,
         callee: Span,
     ) -> Diagnostic {
-        let adapter = fields.values().find(|known| known.data.type_of() == Type::Adapter);
-        let (name, place) = adapter.map_or_else(Default::default, |known| {
-            let place = match &known.data {
-                Data::Artifact { stage, .. } => self.stages[stage.0 as usize].place,
-                _ => known.span,
+        let mut all = Vec::new();
+        fields.values().for_each(|known| artifacts(known, &mut all));
+        let stray = all.into_iter().find_map(|known| {
+            let Data::Artifact { ty: Type::Adapter, stage, port } = &known.data else {
+                return None;
             };
-            (self.result_name(known), self.sources().place(place).to_string())
+            let base = self.facts.get(&(*stage, Rc::clone(port), "base".to_string()))?.as_ref()?;
+            let place = self.sources().place(self.stages[stage.0 as usize].place).to_string();
+            let is_other = self.agree(base, model) != Some(true);
+            is_other.then(|| (self.result_name(known), self.result_name(base), place))
         });
-        let (due, found) = (self.result_name(left), self.result_name(right));
-        let at = if right.span.file == callee.file { right.span } else { callee };
-        say::wrong_base(at, &name, &due, &place).expected(due, found)
+        let (name, due, place) = stray.unwrap_or_default();
+        let at = if model.span.file == callee.file { model.span } else { callee };
+        say::wrong_base(at, &name, &due, &place).expected(due, self.result_name(model))
     }
 
     fn written(&self, expr: &Expr) -> &'a str {

@@ -56,9 +56,12 @@ impl Signature<'_> {
         self.fields.iter().find(|field| field.name == name)
     }
 
-    /// Whether only a stage may call it.
+    /// Whether only a stage may call it: it makes an artifact, or a value about artifacts that its
+    /// body makes.
     pub fn is_work(&self) -> bool {
+        let mut items = self.body.iter().flat_map(|body| &body.items);
         self.result.as_ref().is_some_and(Type::is_work)
+            || items.any(|item| matches!(item.kind, ItemKind::Stage(_)))
     }
 }
 

@@ -157,7 +157,7 @@ pub fn records(path: &Path, unread: &[String], sink: &mut Sink<'_>) -> Result<()
             .remedy("read it with `read_text`")),
         Format::JsonLines => json_lines(lines(path)?, sink),
         Format::Json => json(path, sink),
-        Format::Csv => csv(path, sink),
+        Format::Csv => csv(path, Table::Headed, sink),
         Format::Parquet => parquet::records(path, unread, sink),
     }
 }
@@ -251,16 +251,50 @@ pub fn name_of(value: &Value) -> &'static str {
     }
 }
 
-/// The first line names the columns.
-fn csv(path: &Path, sink: &mut Sink<'_>) -> Result<(), Failure> {
+/// The rows of a `.json` file that is one object, from a list in it.
+pub fn rows_within(path: &Path, list: &str, sink: &mut Sink<'_>) -> Result<(), Failure> {
+    let text = whole_text(path)?;
+    let file = path.display();
+    let whole: Value = serde_json::from_str(&text)
+        .map_err(|error| malformed(&format!("`{file}` line {}", error.line().max(1)), &error))?;
+    let whole = record(&format!("`{file}`"), whole)?;
+    let found = whole.get(list).and_then(Value::as_array).ok_or_else(|| {
+        let names = super::columns::quoted(whole.keys());
+        Failure::input(format!("`{file}` has no list `{list}`; it has {names}"))
+            .remedy("name the list that holds the rows in `rows`")
+    })?;
+    for (at, row) in found.iter().enumerate() {
+        let place = format!("`{file}` row {} of `{list}`", at + 1);
+        sink(&place, record(&place, row.clone())?)?;
+    }
+    Ok(())
+}
+
+/// What the first line of a table is.
+#[derive(Clone, Copy, Debug)]
+pub enum Table<'a> {
+    /// The names of its columns.
+    Headed,
+    /// A row like the others; the columns are called so.
+    Without(&'a [String]),
+}
+
+/// The rows of a `.csv` file.
+pub fn csv(path: &Path, table: Table<'_>, sink: &mut Sink<'_>) -> Result<(), Failure> {
     let file = path.display().to_string();
     let mut reader = open(path)?;
     if reader.fill_buf().is_ok_and(|start| start.starts_with(BOM)) {
         reader.consume(BOM.len());
     }
-    let mut table = csv::ReaderBuilder::new().from_reader(reader);
-    let header = table.byte_headers().map_err(|error| bad_csv(&file, &error))?.clone();
-    let columns = csv_fields(&file, 1, &header)?;
+    let is_headed = matches!(table, Table::Headed);
+    let mut rows = csv::ReaderBuilder::new().has_headers(is_headed).from_reader(reader);
+    let columns = match table {
+        Table::Without(columns) => columns.to_vec(),
+        Table::Headed => {
+            let header = rows.byte_headers().map_err(|error| bad_csv(&file, &error))?.clone();
+            csv_fields(&file, 1, &header)?.into_iter().map(str::to_string).collect()
+        }
+    };
     for (at, column) in columns.iter().enumerate() {
         if columns[..at].contains(column) {
             let message = format!("`{file}` line 1 names the column `{column}` twice");
@@ -268,9 +302,15 @@ fn csv(path: &Path, sink: &mut Sink<'_>) -> Result<(), Failure> {
         }
     }
     let mut fields = csv::ByteRecord::new();
-    while table.read_byte_record(&mut fields).map_err(|error| bad_csv(&file, &error))? {
+    while rows.read_byte_record(&mut fields).map_err(|error| bad_csv(&file, &error))? {
         let line = fields.position().map_or(0, csv::Position::line);
         let values = csv_fields(&file, line, &fields)?;
+        if values.len() != columns.len() {
+            let (found, named) = (values.len(), columns.len());
+            return Err(Failure::input(format!(
+                "`{file}` line {line} has {found} fields, and {named} columns are named"
+            )));
+        }
         let values = values.into_iter().map(|value| Value::String(value.into()));
         let record = columns.iter().map(|column| column.to_string()).zip(values).collect();
         sink(&format!("`{file}` line {line}"), record)?;

@@ -30,19 +30,9 @@ const WORK: u64 = 8_000_000;
 impl Jinja {
     /// Fails with the reason where the text is no template.
     pub fn new(template: &str) -> Result<Jinja, String> {
-        let mut environment = Environment::new();
+        let mut environment = environment();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.expect("the usual syntax"));
-        environment.set_fuel(Some(WORK));
-        environment.set_unknown_method_callback(method);
-        environment.add_filter("tojson", to_json);
-        environment.add_filter("trim", |text: &str, characters: Option<&str>| match characters {
-            Some(characters) => text.trim_matches(|c| characters.contains(c)).to_owned(),
-            None => text.trim_matches(is_blank).to_owned(),
-        });
-        environment.add_function("raise_exception", |message: String| -> Result<String, Error> {
-            Err(Error::new(ErrorKind::InvalidOperation, message))
-        });
         let plain = without_generation_marks(template);
         environment.add_template_owned("chat", plain).map_err(|error| error.to_string())?;
         Ok(Jinja { environment })
@@ -66,7 +56,24 @@ impl Jinja {
     }
 }
 
-fn reason(error: &Error) -> String {
+/// What every template may use, with so much work and no more. Python's methods and blanks.
+pub fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_fuel(Some(WORK));
+    environment.set_unknown_method_callback(method);
+    environment.add_filter("tojson", to_json);
+    environment.add_filter("trim", |text: &str, characters: Option<&str>| match characters {
+        Some(characters) => text.trim_matches(|c| characters.contains(c)).to_owned(),
+        None => text.trim_matches(is_blank).to_owned(),
+    });
+    environment.add_function("raise_exception", |message: String| -> Result<String, Error> {
+        Err(Error::new(ErrorKind::InvalidOperation, message))
+    });
+    environment
+}
+
+/// What a template was refused for.
+pub fn reason(error: &Error) -> String {
     let detail = error.detail().unwrap_or_default();
     match error.kind() {
         ErrorKind::OutOfFuel => "it does more work than a template is given".into(),

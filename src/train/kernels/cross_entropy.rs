@@ -103,6 +103,55 @@ pub fn log_probs<'w>(
     log_probs.iter_mut().for_each(|x| *x = 0.0 - *x);
 }
 
+/// The losses of `ids` after hidden[m, d] · head[v, d]ᵀ, with the bits that they have above, and
+/// whether each is the likeliest token, the first of equals.
+pub fn likelihoods<'w>(
+    t: &Threads,
+    hidden: &[f32],
+    head: impl Into<Elements<'w>>,
+    ids: &[u32],
+    nll: &mut [f32],
+    likeliest: &mut [bool],
+) {
+    assert_eq!((ids.len(), ids.len()), (nll.len(), likeliest.len()));
+    if ids.is_empty() {
+        return;
+    }
+    let head = head.into();
+    let d = hidden.len() / ids.len();
+    let v = head.len() / d;
+    let (nll, likeliest) = (Parts::new(nll), Parts::new(likeliest));
+    let mut logits = Vec::new();
+    for block in token_blocks(std::slice::from_ref(&(0..ids.len())), ids.len()) {
+        let (m, first) = (block.len(), block.start);
+        logits.resize(m * v, 0.0);
+        linear(t, &hidden[first * d..block.end * d], head, &mut logits, [m, d, v]);
+        let logits = Parts::new(&mut logits);
+        t.split(m, 8, |range| {
+            for at in range {
+                // SAFETY: each token is one thread's.
+                let (row, nll, likeliest) = unsafe {
+                    let token = first + at..first + at + 1;
+                    (
+                        logits.part(at * v..(at + 1) * v),
+                        nll.part(token.clone()),
+                        likeliest.part(token),
+                    )
+                };
+                let target = ids[first + at];
+                t.isa().run(
+                    #[inline(always)]
+                    || {
+                        let m = max(row);
+                        likeliest[0] = row.iter().position(|x| *x == m) == Some(target as usize);
+                        nll[0] = loss(row, target, 1.0, None, None::<fn(f32) -> f32>);
+                    },
+                );
+            }
+        });
+    }
+}
+
 /// The losses of a block; given a weight, turns the logits into their gradient.
 fn score(
     t: &Threads,

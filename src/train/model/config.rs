@@ -73,6 +73,11 @@ impl ModelConfig {
         }
     }
 
+    /// The same decoder with a head that scores.
+    pub fn scoring(&self) -> ModelConfig {
+        ModelConfig { head: Head::Score, tied: false, ..self.clone() }
+    }
+
     /// Whether the head has numbers of its own.
     pub fn has_own_head(&self) -> bool {
         !self.tied || self.head == Head::Score

@@ -14,8 +14,8 @@
 //!
 //! ```text
 //! gate.json    { "below": 0.15 }
-//! helpful/     a reward model
-//! safe/        a reward model
+//! helpful/     a reward model, or an adapter that makes one of the model in `helpful/base/`
+//! safe/        the same
 //! ```
 
 use std::path::Path;
@@ -23,8 +23,11 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::activations::Activations;
+use super::anywhere::ModelPath;
 use super::batch::Batch;
+use super::config::ModelConfig;
 use super::folder::{self, ModelFolder};
+use super::peft;
 use super::transformer::Transformer;
 use crate::train::data::pack::{IGNORE, Row};
 use crate::train::kernels::Threads;
@@ -36,6 +39,8 @@ use crate::train::progress::{Failure, Progress};
 pub const GATE: &str = "gate.json";
 /// The two models of a gate.
 pub const MEMBERS: [&str; 2] = ["helpful", "safe"];
+/// The base of a member that is an adapter, in its folder.
+pub const BASE: &str = "base";
 
 /// Tokens that are scored at once, unless one text is longer.
 const TOKENS_AT_ONCE: usize = 4096;
@@ -83,15 +88,15 @@ struct Scorer {
 
 impl Judge {
     /// Opens a reward model, or a gate of two.
-    pub fn open(folder: &Path, threads: Threads) -> Result<Judge, Failure> {
-        let path = folder.join(GATE);
+    pub fn open(judge: &ModelPath, threads: Threads) -> Result<Judge, Failure> {
+        let path = judge.base.join(GATE);
         if !path.is_file() {
-            return Ok(Judge { helpful: Scorer::open(folder)?, safe: None, threads });
+            return Ok(Judge { helpful: Scorer::open(judge, &threads)?, safe: None, threads });
         }
         let text = std::fs::read_to_string(&path).map_err(Failure::io(&path))?;
         let gate: Gate = serde_json::from_str(&text)
             .map_err(|error| Failure::input(format!("`{}`: {error}", path.display())))?;
-        let [helpful, safe] = MEMBERS.map(|name| Scorer::open(&folder.join(name)));
+        let [helpful, safe] = members(&judge.base).map(|member| Scorer::open(&member, &threads));
         Ok(Judge { helpful: helpful?, safe: Some((safe?, gate)), threads })
     }
 
@@ -100,10 +105,29 @@ impl Judge {
         self.safe.is_some()
     }
 
+    /// The shape of the only model, or of both of a gate.
+    pub fn configs(&self) -> Vec<&ModelConfig> {
+        let scorers = [Some(&self.helpful), self.safe.as_ref().map(|(safe, _)| safe)];
+        scorers.into_iter().flatten().map(|scorer| &scorer.model.config).collect()
+    }
+
+    /// How the matrices of the first are stored.
+    pub fn dtype(&self) -> &'static str {
+        self.helpful.model.dtype()
+    }
+
     /// The longest text that can be scored, in tokens.
     pub fn context(&self) -> usize {
         let safe = self.safe.as_ref().map(|(safe, _)| safe.model.config.context);
         self.helpful.model.config.context.min(safe.unwrap_or(usize::MAX))
+    }
+
+    /// Fails at the first text that cannot be scored, which it names by its number.
+    pub fn check(&self, texts: &[Judged]) -> Result<(), Failure> {
+        let scorers = [Some(&self.helpful), self.safe.as_ref().map(|(safe, _)| safe)];
+        scorers.into_iter().flatten().try_for_each(|scorer| {
+            (1..).zip(texts).try_for_each(|(number, text)| scorer.check(number, &text.tokens))
+        })
     }
 
     /// What each text is worth, in order.
@@ -126,6 +150,17 @@ impl Judge {
     }
 }
 
+/// The two models of a gate.
+pub fn members(gate: &Path) -> [ModelPath; 2] {
+    MEMBERS.map(|name| {
+        let member = gate.join(name);
+        match member.join(peft::CONFIG).is_file() {
+            true => ModelPath { base: member.join(BASE), adapter: Some(member) },
+            false => member.into(),
+        }
+    })
+}
+
 impl Gate {
     /// Whether the safety model decides, whose score this is.
     pub fn picks_safe(self, safety_prompt: bool, safe: f32) -> bool {
@@ -134,10 +169,21 @@ impl Gate {
 }
 
 impl Scorer {
-    fn open(folder: &Path) -> Result<Scorer, Failure> {
-        let ModelFolder { config, weights, .. } = folder::open_scorer(folder)?;
+    fn open(path: &ModelPath, t: &Threads) -> Result<Scorer, Failure> {
+        let (folder, adapter) = match &path.adapter {
+            None => (folder::open_scorer(&path.base)?, None),
+            Some(adapter) => {
+                let base = folder::open(&path.base)?;
+                let (adapter, score_d) = peft::read_scorer(adapter, &base.config)?;
+                (base.scoring(score_d), Some(adapter))
+            }
+        };
+        let ModelFolder { config, weights, .. } = folder;
         let positions = config.context;
-        Ok(Scorer { model: Transformer::new(config, weights, positions) })
+        let mut model = Transformer::new(config, weights, positions);
+        model.adapter = adapter;
+        model.settle(t);
+        Ok(Scorer { model })
     }
 
     fn score(

@@ -44,6 +44,27 @@ impl KvCache {
         self.lengths[slot] = 0;
     }
 
+    /// Forgets what a slot holds beyond its first tokens.
+    pub fn keep(&mut self, slot: usize, length: usize) {
+        assert!(length <= self.lengths[slot], "a slot keeps what it holds");
+        self.lengths[slot] = length;
+    }
+
+    /// Makes a slot hold the first tokens of another, and nothing else.
+    pub fn copy(&mut self, from: usize, to: usize, length: usize) {
+        assert!(length <= self.lengths[from], "a slot gives what it holds");
+        self.lengths[to] = length;
+        if from == to {
+            return;
+        }
+        let start = |slot: usize| slot * self.capacity * self.kv_dim;
+        let source = start(from)..start(from) + length * self.kv_dim;
+        for Layer { key, value } in &mut self.layers {
+            key.copy_within(source.clone(), start(to));
+            value.copy_within(source.clone(), start(to));
+        }
+    }
+
     /// How many tokens a slot holds.
     pub fn length(&self, slot: usize) -> usize {
         self.lengths[slot]

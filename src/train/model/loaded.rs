@@ -6,9 +6,10 @@ use std::path::Path;
 use super::activations::Activations;
 use super::batch::Batch;
 use super::config::{ModelConfig, SpecialTokens};
+use super::endings::{self, Ending, Likelihood};
 use super::folder::{self, ModelFolder};
 use super::peft;
-use super::sample::{GenerateOptions, Generated, Hear, generate, generate_rest};
+use super::sample::{self, GenerateOptions, Generated, Hear, generate, generate_rest};
 use super::tensor::Stored;
 use super::transformer::Transformer;
 use crate::train::data::pack::{IGNORE, Row};
@@ -57,9 +58,7 @@ impl LoadedModel {
         rows: &[Row],
         progress: &mut dyn Progress,
     ) -> Result<Vec<Vec<f32>>, Failure> {
-        for (at, row) in rows.iter().enumerate() {
-            self.check(at + 1, row)?;
-        }
+        self.check_rows(rows)?;
         let mut a = Activations::for_inference(self.config(), 0);
         let mut scores = Vec::with_capacity(rows.len());
         while scores.len() < rows.len() {
@@ -101,6 +100,16 @@ impl LoadedModel {
         Ok(losses)
     }
 
+    /// How its matrices are stored.
+    pub fn dtype(&self) -> &'static str {
+        self.model.dtype()
+    }
+
+    /// Fails at the first row that cannot be scored, which it names by its number.
+    pub fn check_rows(&self, rows: &[Row]) -> Result<(), Failure> {
+        (1..).zip(rows).try_for_each(|(number, row)| self.check(number, row))
+    }
+
     fn check(&self, row: usize, of: &Row) -> Result<(), Failure> {
         let ModelConfig { context, vocab, .. } = *self.config();
         let length = of.tokens.len();
@@ -126,6 +135,29 @@ impl LoadedModel {
         progress: &mut dyn Progress,
     ) -> Result<Vec<Generated>, Failure> {
         generate(&self.threads, &self.model, prompts, options, progress)
+    }
+
+    /// How likely the end of each text is; what texts begin with alike is read once.
+    pub fn score_endings(
+        &self,
+        endings: &[Ending],
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<Likelihood>, Failure> {
+        endings::score_endings(&self.threads, &self.model, endings, progress)
+    }
+
+    /// The continuations that `made` lacks; each may be `over` before the ending token comes.
+    pub fn generate_until(
+        &self,
+        prompts: &[Vec<u32>],
+        options: &GenerateOptions,
+        over: &dyn Fn(&[u32]) -> bool,
+        made: Vec<Option<Generated>>,
+        hear: Hear<'_>,
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<Generated>, Failure> {
+        let speaker = sample::Speaker { t: &self.threads, model: &self.model, over };
+        sample::generate_until(&speaker, prompts, options, made, hear, progress)
     }
 
     /// The continuations that `made` lacks; with them it is whole.

@@ -15,8 +15,10 @@
 pub mod activations;
 pub mod anywhere;
 pub mod batch;
+pub mod combine;
 pub mod config;
 pub mod encoding;
+pub mod endings;
 pub mod folder;
 pub mod gguf;
 pub mod init;

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! adapter_config.json          rank, alpha, dropout, targets, rsLoRA, DoRA
-//! adapter_model.safetensors    A and B of each adapted projection, and magnitudes, f32
+//! adapter_model.safetensors    A and B of each adapted projection, and magnitudes, f32; of a
+//!                              reward model also its head, whole
 //! ```
 //!
 //! What else a configuration can ask for (ranks by layer, biases, whole modules) is refused by
@@ -15,8 +16,9 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::config::ModelConfig;
+use super::config::{Head, ModelConfig};
 use super::lora::{Adapter, LoraSettings};
+use super::parameters::{Role, TensorSpec};
 use super::projection::Which;
 use super::tensor::Stored;
 use super::weights;
@@ -26,6 +28,11 @@ use crate::train::progress::Failure;
 pub const CONFIG: &str = "adapter_config.json";
 /// The numbers.
 pub const WEIGHTS: &str = "adapter_model.safetensors";
+
+/// What PEFT calls a head that scores, and what else it looks for to keep whole beside an adapter.
+const HEADS: [&str; 2] = ["score", "classifier"];
+/// The head of a reward model among the numbers.
+const HEAD: &str = "base_model.model.score.weight";
 
 /// Settings that change nothing here, whatever they say.
 const WITHOUT_EFFECT: [&str; 15] = [
@@ -57,12 +64,23 @@ struct Config {
     use_rslora: bool,
     #[serde(default)]
     use_dora: bool,
+    #[serde(default)]
+    modules_to_save: Value,
     #[serde(flatten)]
     rest: BTreeMap<String, Value>,
 }
 
 /// Reads the settings alone.
 pub fn read_settings(folder: &Path) -> Result<LoraSettings, Failure> {
+    Ok(read_kind(folder)?.1)
+}
+
+/// Whether an adapter makes a reward model of its base, which then has a head of its own.
+pub fn scores(folder: &Path) -> Result<bool, Failure> {
+    Ok(read_kind(folder)?.0 == Head::Score)
+}
+
+fn read_kind(folder: &Path) -> Result<(Head, LoraSettings), Failure> {
     let path = folder.join(CONFIG);
     let text = std::fs::read_to_string(&path).map_err(|error| {
         Failure::io(&path)(error).remedy("name the folder that PEFT's `save_pretrained` wrote")
@@ -70,7 +88,23 @@ pub fn read_settings(folder: &Path) -> Result<LoraSettings, Failure> {
     let fail = |fact: String| Failure::input(format!("`{}`: {fact}", path.display()));
     let config: Config =
         serde_json::from_str(&text).map_err(|error| fail(format!("it is no adapter: {error}")))?;
-    settings_of(&config).map_err(fail)
+    let head = head_of(&config.modules_to_save).map_err(&fail)?;
+    Ok((head, settings_of(&config).map_err(fail)?))
+}
+
+/// The head that the whole modules of a configuration are.
+fn head_of(modules: &Value) -> Result<Head, String> {
+    let names: Option<Vec<&str>> =
+        modules.as_array().and_then(|list| list.iter().map(Value::as_str).collect());
+    match names {
+        _ if is_off(modules) => Ok(Head::Language),
+        Some(names)
+            if names.contains(&HEADS[0]) && names.iter().all(|name| HEADS.contains(name)) =>
+        {
+            Ok(Head::Score)
+        }
+        _ => Err(format!("`modules_to_save` is {modules}, which is not supported")),
+    }
 }
 
 fn settings_of(config: &Config) -> Result<LoraSettings, String> {
@@ -134,24 +168,78 @@ fn targets_of(value: &Value) -> Result<Vec<Which>, String> {
     }
 }
 
-/// Reads an adapter of a decoder of this shape; it is still to be settled.
+/// Reads an adapter of a language model of this shape; it is still to be settled.
 pub fn read(folder: &Path, config: &ModelConfig) -> Result<Adapter, Failure> {
-    let settings = read_settings(folder)?;
-    let path = folder.join(WEIGHTS);
-    let table = Adapter::table_of(config, &settings);
-    let tensors = weights::open_table(&path, &table)?;
-    let tensors = tensors.into_iter().map(Stored::into_floats).collect();
-    Ok(Adapter::from_tensors(config, &settings, tensors))
+    Ok(read_under(Head::Language, folder, config)?.0)
+}
+
+/// Reads an adapter that makes a reward model of a decoder of this shape, still to be settled, and
+/// the head.
+pub fn read_scorer(folder: &Path, config: &ModelConfig) -> Result<(Adapter, Vec<f32>), Failure> {
+    read_under(Head::Score, folder, config)
+}
+
+fn read_under(
+    head: Head,
+    folder: &Path,
+    config: &ModelConfig,
+) -> Result<(Adapter, Vec<f32>), Failure> {
+    let (found, settings) = read_kind(folder)?;
+    if found != head {
+        let place = folder.display();
+        return Err(Failure::input(match head {
+            Head::Score => {
+                format!("`{place}` is an adapter of a language model, which scores nothing")
+            }
+            _ => format!("`{place}` makes a reward model, which scores texts and writes none"),
+        }));
+    }
+    let mut table = Adapter::table_of(config, &settings);
+    let of_adapter = table.len();
+    table.extend((head == Head::Score).then(|| head_spec(config)));
+    let tensors = weights::open_table(&folder.join(WEIGHTS), &table)?;
+    let mut tensors: Vec<Vec<f32>> = tensors.into_iter().map(Stored::into_floats).collect();
+    let score_d = tensors.split_off(of_adapter).pop().unwrap_or_default();
+    Ok((Adapter::from_tensors(config, &settings, tensors), score_d))
+}
+
+fn head_spec(config: &ModelConfig) -> TensorSpec {
+    TensorSpec::new(HEAD, &[1, config.dim], Role::Head)
 }
 
 /// Writes an adapter. Which base it belongs to is not said: paths differ between machines.
 pub fn write(folder: &Path, config: &ModelConfig, adapter: &Adapter) -> Result<(), Failure> {
+    write_under(folder, config, adapter, None)
+}
+
+/// The same of a reward model, with its head.
+pub fn write_scorer(
+    folder: &Path,
+    config: &ModelConfig,
+    adapter: &Adapter,
+    score_d: &[f32],
+) -> Result<(), Failure> {
+    write_under(folder, config, adapter, Some(score_d))
+}
+
+fn write_under(
+    folder: &Path,
+    config: &ModelConfig,
+    adapter: &Adapter,
+    score_d: Option<&[f32]>,
+) -> Result<(), Failure> {
     std::fs::create_dir_all(folder).map_err(Failure::io(folder))?;
     let path = folder.join(CONFIG);
-    let text = format!("{:#}\n", to_json(&adapter.settings));
-    std::fs::write(&path, text).map_err(Failure::io(&path))?;
-    let table = adapter.table(config);
-    weights::save_table(&folder.join(WEIGHTS), &table, &adapter.tensors())
+    let mut settings = to_json(&adapter.settings);
+    let (mut table, mut tensors) = (adapter.table(config), adapter.tensors());
+    if let Some(score_d) = score_d {
+        settings["task_type"] = json!("SEQ_CLS");
+        settings["modules_to_save"] = json!([HEADS[0]]);
+        table.push(head_spec(config));
+        tensors.push(score_d);
+    }
+    std::fs::write(&path, format!("{settings:#}\n")).map_err(Failure::io(&path))?;
+    weights::save_table(&folder.join(WEIGHTS), &table, &tensors)
 }
 
 fn to_json(settings: &LoraSettings) -> Value {

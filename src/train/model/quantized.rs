@@ -21,8 +21,8 @@ use super::encoding::Encoding;
 use super::parameters::{Parameters, Role, TensorSpec, table};
 use super::tensor::{Blocks, Stored, Tensor};
 use super::weights::{Content, Saved};
-use crate::train::kernels::Threads;
 use crate::train::kernels::nf4::{BLOCK, CODE, NESTED_BLOCK, Scales, quantise};
+use crate::train::kernels::{Elements, Threads};
 use crate::train::progress::Failure;
 
 /// One tensor of a file.
@@ -82,6 +82,31 @@ pub fn quantised(
     Ok(Parameters::from_tensors(config, tensors))
 }
 
+/// How far numbers moved, as a share of what they were: ‖before − after‖ / ‖before‖, in f64.
+pub fn relative_error<'a>(pairs: impl Iterator<Item = (Elements<'a>, Elements<'a>)>) -> f64 {
+    let (mut moved, mut all) = (0.0, 0.0);
+    for (before, after) in pairs {
+        for (before, after) in before.to_floats().into_iter().zip(after.to_floats()) {
+            let (before, after) = (f64::from(before), f64::from(after));
+            moved += (before - after) * (before - after);
+            all += before * before;
+        }
+    }
+    if moved == 0.0 { 0.0 } else { (moved / all).sqrt() }
+}
+
+/// The same over those matrices of a model that are quantised after.
+pub fn error_of_blocks(before: &Parameters<Stored>, after: &Parameters<Stored>) -> f64 {
+    let pairs = before.in_order().into_iter().zip(after.in_order());
+    let quantised = pairs.filter(|(_, after)| after.is_quantised());
+    relative_error(quantised.map(|(before, after)| (before.elements(), after.elements())))
+}
+
+/// Whether any matrix of a model is quantised.
+pub fn has_blocks(weights: &Parameters<Stored>) -> bool {
+    weights.in_order().iter().any(|tensor| tensor.is_quantised())
+}
+
 /// The tensors of a file that holds a quantised model; those that are not quantised are written in
 /// `encoding`.
 pub fn saved<'a>(
@@ -98,7 +123,9 @@ pub fn saved<'a>(
                 shape: spec.shape,
                 content: Content::Numbers(numbers, encoding),
             }),
-            Stored::File { .. } => panic!("a tensor that was left in its file"),
+            Stored::File { .. } | Stored::Ggml(..) => {
+                panic!("a tensor that was left in its file")
+            }
         }
     }
     saved

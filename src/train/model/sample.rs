@@ -1,7 +1,7 @@
 //! Continuing texts: many at once over a cache of keys and values, a finished one replaced at
 //! once by the next that waits. Which texts share a batch never changes a token: draws come from
 //! the stream `sample/<prompt>/<k>`, one a position, and the arithmetic does not see its
-//! neighbours. Knows token ids; does not know text.
+//! neighbours. What all prompts begin with is read once. Knows token ids; does not know text.
 
 use super::activations::Activations;
 use super::batch::Batch;
@@ -76,10 +76,38 @@ pub fn generate_rest(
     model: &Transformer,
     prompts: &[Vec<u32>],
     options: &GenerateOptions,
+    finished: Vec<Option<Generated>>,
+    hear: Hear<'_>,
+    progress: &mut dyn Progress,
+) -> Result<Vec<Generated>, Failure> {
+    generate_until(
+        &Speaker { t, model, over: &|_| false },
+        prompts,
+        options,
+        finished,
+        hear,
+        progress,
+    )
+}
+
+/// Who continues, and when it may stop without the ending token.
+pub struct Speaker<'s> {
+    pub t: &'s Threads,
+    pub model: &'s Transformer,
+    /// Told the tokens drawn so far: whether no more are wanted.
+    pub over: &'s dyn Fn(&[u32]) -> bool,
+}
+
+/// The same, where a continuation may be over before its ending token comes.
+pub fn generate_until(
+    speaker: &Speaker<'_>,
+    prompts: &[Vec<u32>],
+    options: &GenerateOptions,
     mut finished: Vec<Option<Generated>>,
     hear: Hear<'_>,
     progress: &mut dyn Progress,
 ) -> Result<Vec<Generated>, Failure> {
+    let Speaker { t, model, over } = *speaker;
     let positions = model.positions();
     check_prompts(prompts, positions, model.config.vocab)?;
     let requests = finished.len();
@@ -89,8 +117,15 @@ pub fn generate_rest(
     let capacity = (longest + options.max_answer).min(positions);
     let mut slots: Vec<Option<Slot>> = Vec::new();
     slots.resize_with(open.len().min(MOST_SLOTS), || None);
-    let mut cache = KvCache::new(&model.config, slots.len(), capacity);
+    let (beginning, spare) = (beginning(prompts), slots.len());
+    let mut cache = KvCache::new(&model.config, slots.len() + 1, capacity);
     let mut a = Activations::for_inference(&model.config, 0);
+    if !beginning.is_empty() && !open.is_empty() {
+        let mut batch = Batch::default();
+        batch.push_at(beginning, 0);
+        cache.extend(&[(spare, beginning.len())]);
+        model.forward_cached(t, &batch, &mut a, &mut cache);
+    }
     let mut done = requests - open.len();
     while done < requests {
         if progress.cancelled() {
@@ -100,26 +135,40 @@ pub fn generate_rest(
         let mut fresh = 0;
         for (at, slot) in slots.iter_mut().enumerate().filter(|(_, slot)| slot.is_none()) {
             let Some(next) = open.last() else { break };
-            tokens += prompts[next / options.samples].len();
+            tokens += prompts[next / options.samples].len() - beginning.len();
             // Long prompts take turns, so that reading them needs no more room than scoring does.
             if fresh > 0 && tokens > TOKENS_AT_ONCE {
                 break;
             }
             fresh += 1;
-            cache.clear(at);
-            *slot = open.pop().map(|next| Slot::new(next, prompts, options, capacity));
+            cache.copy(spare, at, cache.length(spare));
+            let slot_of = |next| Slot::new(next, prompts, options, capacity, beginning.len());
+            *slot = open.pop().map(slot_of);
         }
         advance(t, model, &mut slots, &mut cache, &mut a, options);
         for slot in slots.iter_mut() {
-            if let Some(over) = slot.take_if(|slot| slot.made.ended || slot.room == 0) {
-                hear(over.request, &over.made, progress);
-                finished[over.request] = Some(over.made);
+            let is_over =
+                |slot: &mut Slot| slot.made.ended || slot.room == 0 || over(&slot.made.tokens);
+            if let Some(slot) = slot.take_if(is_over) {
+                hear(slot.request, &slot.made, progress);
+                finished[slot.request] = Some(slot.made);
                 done += 1;
             }
         }
         progress.at(done as u64, requests as u64, "answers", &[]);
     }
     Ok(finished.into_iter().flatten().collect())
+}
+
+/// What all prompts begin with; of each at least a token is left to be read.
+fn beginning(prompts: &[Vec<u32>]) -> &[u32] {
+    let [first, rest @ ..] = prompts else { return &[] };
+    let shared = |length: usize, prompt: &Vec<u32>| {
+        let alike = first[..length].iter().zip(prompt).take_while(|(a, b)| a == b).count();
+        alike.min(prompt.len() - 1)
+    };
+    let length = rest.iter().fold(first.len() - 1, shared);
+    &first[..length]
 }
 
 /// A prompt that no answer can follow.
@@ -155,10 +204,11 @@ impl Slot {
         prompts: &[Vec<u32>],
         options: &GenerateOptions,
         capacity: usize,
+        seen: usize,
     ) -> Slot {
         let (prompt, k) = (request / options.samples, request % options.samples);
-        let unseen = prompts[prompt].clone();
-        let room = options.max_answer.min(capacity - unseen.len());
+        let room = options.max_answer.min(capacity - prompts[prompt].len());
+        let unseen = prompts[prompt][seen..].to_vec();
         let stream = Stream::new(options.seed, &format!("sample/{prompt}/{k}"));
         Slot { request, stream, unseen, room, made: Generated::default() }
     }

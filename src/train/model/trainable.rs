@@ -1,15 +1,18 @@
 //! A place for a number beside everything that a decoder learns: gradients, or moments. What is
-//! frozen has none: its buffers are empty. Knows no arithmetic.
+//! frozen has none: its buffers are empty. Under an adapter a head that scores is learnt all the
+//! same: the base, a language model, has none. Knows no arithmetic.
 
+use super::config::Head;
 use super::lora::Adapter;
-use super::parameters::{Parameters, table};
+use super::parameters::{Parameters, Role, TensorSpec, count, table};
 use super::projection::{Towards, Which};
+use super::tensor::Tensor;
 use super::transformer::Transformer;
 
-/// All weights of a decoder, or those of its adapter alone.
+/// All weights of a decoder, or those of its adapter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trainable {
-    /// Empty buffers under an adapter.
+    /// Under an adapter empty buffers, but for a head that scores.
     pub weights: Parameters,
     pub adapter: Option<Adapter>,
 }
@@ -20,10 +23,13 @@ impl Trainable {
         let config = &model.config;
         match &model.adapter {
             None => Trainable { weights: Parameters::zeros(config), adapter: None },
-            Some(adapter) => Trainable {
-                weights: Parameters::frozen(config),
-                adapter: Some(Adapter::zeros(config, &adapter.settings)),
-            },
+            Some(adapter) => {
+                let mut weights = Parameters::frozen(config);
+                if config.head == Head::Score {
+                    weights.head_vd.resize(config.dim, 0.0);
+                }
+                Trainable { weights, adapter: Some(Adapter::zeros(config, &adapter.settings)) }
+            }
         }
     }
 
@@ -75,7 +81,7 @@ impl Trainable {
 
 impl Transformer {
     /// The table of all parameters, those of its adapter last.
-    pub fn table(&self) -> Vec<super::parameters::TensorSpec> {
+    pub fn table(&self) -> Vec<TensorSpec> {
         let mut table = table(&self.config);
         table.extend(self.adapter.iter().flat_map(|adapter| adapter.table(&self.config)));
         table
@@ -83,9 +89,12 @@ impl Transformer {
 
     /// How many numbers are learnt of each row of the table; of what is frozen none.
     pub fn learnt_sizes(&self) -> Vec<usize> {
-        let frozen = if self.adapter.is_some() { self.weights.in_order().len() } else { 0 };
+        let frozen = if self.adapter.is_some() { count(&self.config) } else { 0 };
+        let scores = self.config.head == Head::Score;
+        let learns =
+            |at: usize, spec: &TensorSpec| at >= frozen || (scores && spec.role == Role::Head);
         let rows = self.table().into_iter().enumerate();
-        rows.map(|(at, spec)| if at < frozen { 0 } else { spec.len() }).collect()
+        rows.map(|(at, spec)| if learns(at, &spec) { spec.len() } else { 0 }).collect()
     }
 
     /// The weights that are learnt, in the order of the table; of what is frozen an empty buffer.
@@ -93,9 +102,11 @@ impl Transformer {
         match &mut self.adapter {
             None => self.weights.tensors_mut(),
             Some(adapter) => {
-                let frozen = self.weights.in_order().len();
+                let scores = self.config.head == Head::Score;
+                let frozen = count(&self.config) - usize::from(scores);
                 let mut tensors: Vec<&mut [f32]> = Vec::new();
                 tensors.resize_with(frozen, Default::default);
+                tensors.extend(scores.then(|| self.weights.head_vd.floats_mut()));
                 tensors.extend(adapter.tensors_mut());
                 tensors
             }

@@ -13,6 +13,7 @@ use crate::train::data::chat::Template;
 use crate::train::data::mixture::Mix;
 use crate::train::data::rows::{Chat, Message, Prompt, Writer};
 use crate::train::data::tokenizer::Tokenizer;
+use crate::train::model::ModelPath;
 use crate::train::progress::{Context, Failure, Metrics};
 
 /// What is asked of the model for a prompt, and its row.
@@ -24,7 +25,7 @@ pub struct ContextDistill {
     pub model: PathBuf,
     pub prompts: Mix<PathBuf>,
     pub preprompt: String,
-    pub keep_if: PathBuf,
+    pub keep_if: ModelPath,
     pub template: Template,
     pub answering: Answering,
 }

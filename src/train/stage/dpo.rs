@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use super::generate::template_of;
+use super::learner::Learner;
 use super::reward_model::{pair_batches, steps};
 use super::scored::answer_log_probs;
 use super::train_loop::{Training, train};
@@ -14,9 +15,8 @@ use crate::train::data::chat::ChatFormat;
 use crate::train::data::mixture::Mix;
 use crate::train::data::pack::Row;
 use crate::train::data::pairs::{PairRows, pairs};
-use crate::train::data::tokenizer::Tokenizer;
 use crate::train::model::Transformer;
-use crate::train::model::folder::{self, ModelFolder};
+use crate::train::model::lora::LoraSettings;
 use crate::train::objective::dpo::{Direct, PairLoss};
 use crate::train::progress::{Context, Failure, Metrics};
 
@@ -35,26 +35,31 @@ pub struct Dpo {
 
 /// Trains the model and writes its folder at port `out`.
 pub fn run(params: &Dpo, context: &mut Context<'_>) -> Result<Metrics, Failure> {
-    let ModelFolder { config, special, weights } = folder::read(&params.init)?;
-    let tokenizer = Tokenizer::load(&params.init)?;
-    let template = template_of(&params.init, &tokenizer)?;
+    learn(params, None, context)
+}
+
+/// The same, where it is an adapter that learns with these settings.
+pub(super) fn learn(
+    params: &Dpo,
+    beside: Option<&LoraSettings>,
+    context: &mut Context<'_>,
+) -> Result<Metrics, Failure> {
+    let mut learner = Learner::open(&params.init, beside, params.context)?;
+    let template = template_of(&params.init, &learner.tokenizer)?;
     let format = ChatFormat::new(&template)?;
-    let read = |paths: &[&PathBuf]| pairs(paths, &tokenizer, &format, params.context);
+    let read = |paths: &[&PathBuf]| pairs(paths, &learner.tokenizer, &format, params.context);
     let sources = params.data.sources(|paths| Ok(PairRows(read(paths)?)))?;
     let count: usize = sources.iter().map(|source| source.of.len()).sum();
     let steps = steps(params.training.length, params.batch, params.context, count)?;
     context.progress.log(&format!("{steps} steps of {} pairs, {count} an epoch", params.batch));
 
-    let mut model = Transformer::new(config, weights, params.context);
-    let reference = sources.iter().map(|source| log_probs(&model, &source.of, context));
+    let reference = sources.iter().map(|source| log_probs(&learner.model, &source.of, context));
     let reference = reference.collect::<Result<_, _>>()?;
     let batches = pair_batches(sources, params.batch, params.training.seed)?;
     let mut objective = Direct::new(batches, reference, params.loss, params.beta);
-    let metrics = train(&mut model, &mut objective, steps, &params.training, context)?;
-
-    let (config, weights) = model.into_parts();
-    let made = ModelFolder { config, special, weights };
-    folder::write(&context.out.join("out"), &made, &params.init, Some(&template.jinja))?;
+    let model = learner.begin(&context.kernels(), &params.training);
+    let metrics = train(model, &mut objective, steps, &params.training, context)?;
+    learner.write(&context.out.join("out"), &template.jinja)?;
     Ok(metrics)
 }
 

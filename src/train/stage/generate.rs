@@ -30,7 +30,7 @@ pub fn run(params: &Generate, context: &mut Context<'_>) -> Result<Metrics, Fail
     let prompts = read_rows::<Prompt>(&params.prompts)?;
     let ModelPath { base, adapter } = &params.model;
     let tokenizer = Tokenizer::load(base)?;
-    let template = template_of(adapter.as_ref().unwrap_or(base), &tokenizer)?;
+    let template = template_of(params.model.dress(), &tokenizer)?;
     let mut sampler = Sampler::open(base, tokenizer, &template, context)?;
     sampler.wear(adapter.as_deref())?;
     let encode = |(row, prompt): (usize, &Prompt)| sampler.prompt(row, &prompt.prompt);

@@ -11,8 +11,8 @@ use super::train_loop::{Training, train};
 use crate::train::data::chat::ChatFormat;
 use crate::train::data::mixture::Mix;
 use crate::train::data::tokenizer::Tokenizer;
-use crate::train::model::Transformer;
 use crate::train::model::folder::{self, ModelFolder};
+use crate::train::model::{ModelPath, Transformer};
 use crate::train::objective::grpo::Share;
 use crate::train::objective::ppo::Clip;
 use crate::train::progress::{Context, Failure, Metrics};
@@ -21,7 +21,7 @@ use crate::train::progress::{Context, Failure, Metrics};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Grpo {
     pub policy: PathBuf,
-    pub judge: PathBuf,
+    pub judge: ModelPath,
     pub prompts: Mix<PathBuf>,
     /// Answers to a prompt.
     pub samples: usize,

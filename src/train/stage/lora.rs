@@ -1,51 +1,34 @@
-//! `lora`: a low-rank adapter learns dialogues beside a base that is never changed: its weights
-//! stay in their file, and have neither gradients nor moments. Hu et al., "LoRA", 2021. Knows
-//! folders; does not know how an adapter is computed.
+//! `lora`, `lora_dpo` and `lora_reward`: a low-rank adapter learns what a whole model would learn
+//! from the same rows, beside a base that is never changed. With B = 0 it begins as its base, which
+//! is therefore the reference of `lora_dpo`: no second model is in memory. Knows which stage learns
+//! what; how an adapter is computed is `train::model::lora`.
 
-use super::pretrain::fit;
-use super::sft::{self, Sft};
-use super::train_loop::train;
-use crate::train::data::tokenizer::Tokenizer;
-use crate::train::model::folder::{self, ModelFolder};
-use crate::train::model::lora::{Adapter, LoraSettings};
-use crate::train::model::{Transformer, peft};
-use crate::train::objective::next_token::NextToken;
+use super::{Dpo, RewardModel, Sft, dpo, reward_model, sft};
+use crate::train::model::lora::LoraSettings;
 use crate::train::progress::{Context, Failure, Metrics};
 
-/// The parameters of `lora`.
+/// The parameters of a stage that trains an adapter.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Lora {
-    /// What is learnt, and how; `init` is the base.
-    pub tuning: Sft,
+pub struct Lora<T> {
+    /// What is learnt, and how; its `init` is the base.
+    pub tuning: T,
     pub settings: LoraSettings,
 }
 
-/// Trains an adapter and writes its folder, with the tokenizer and the template, at port `out`.
-pub fn run(params: &Lora, context: &mut Context<'_>) -> Result<Metrics, Failure> {
-    let Lora { tuning, settings } = params;
-    if settings.targets.is_empty() {
-        return Err(Failure::input("`targets` names no projection, so nothing would be learnt")
-            .remedy("name some, or choose `targets: \"all-linear\"`"));
-    }
-    let ModelFolder { config, weights, .. } = folder::open(&tuning.init)?;
-    let tokenizer = Tokenizer::load(&tuning.init)?;
-    fit(&tokenizer, &config, tuning.context)?;
-    let batches = sft::batches(tuning, &tokenizer, context)?;
-    let rows = Some(batches.rows() as u64);
-    let course = tuning.training.length.course(tuning.batch, tuning.context as u64, rows);
-    let course = course.map_err(Failure::input)?.expect("the rows are known");
-    context.progress.log(&format!("{course}, {} rows an epoch", batches.rows()));
+/// Dialogues. Writes the adapter's folder at port `out`, as all of these do.
+pub fn run(params: &Lora<Sft>, context: &mut Context<'_>) -> Result<Metrics, Failure> {
+    sft::learn(&params.tuning, Some(&params.settings), context)
+}
 
-    let (t, seed) = (context.kernels(), tuning.training.seed);
-    let adapter = Adapter::untrained(&t, &config, &weights, settings, seed);
-    let mut model = Transformer::new(config, weights, tuning.context);
-    model.adapter = Some(adapter);
-    let mut objective = NextToken::new(batches);
-    let metrics = train(&mut model, &mut objective, course.steps, &tuning.training, context)?;
+/// Which of two answers is preferred, without a judge.
+pub fn run_dpo(params: &Lora<Dpo>, context: &mut Context<'_>) -> Result<Metrics, Failure> {
+    dpo::learn(&params.tuning, Some(&params.settings), context)
+}
 
-    let out = context.out.join("out");
-    let adapter = model.adapter.as_ref().expect("it was trained");
-    peft::write(&out, &model.config, adapter)?;
-    folder::write_tokenizer(&out, &tuning.init, Some(&tuning.template.jinja))?;
-    Ok(metrics)
+/// To score answers. The head is learnt too, as it is in a reward model.
+pub fn run_reward(
+    params: &Lora<RewardModel>,
+    context: &mut Context<'_>,
+) -> Result<Metrics, Failure> {
+    reward_model::learn(&params.tuning, Some(&params.settings), context)
 }

@@ -31,15 +31,18 @@ pub mod answers;
 pub mod context_distill;
 pub mod generate;
 pub mod ghost_attention;
+pub mod journal;
 pub mod prompts_of;
 pub mod rejection_sampling;
 pub mod samples;
 
 // Models.
+pub mod combine;
 pub mod dpo;
 pub mod export;
 pub mod group;
 pub mod grpo;
+pub mod learner;
 pub mod lora;
 pub mod merge;
 pub mod policy;
@@ -50,7 +53,9 @@ pub mod read_model;
 pub mod reward_model;
 pub mod safety_gate;
 pub mod sft;
+pub mod worth;
 
+pub use combine::Combine;
 pub use context_distill::ContextDistill;
 pub use dpo::Dpo;
 pub use export::Export;

@@ -13,14 +13,14 @@ use crate::train::data::chat::ChatFormat;
 use crate::train::data::mixture::Mix;
 use crate::train::data::tokenizer::Tokenizer;
 use crate::train::model::folder::{self, ModelFolder};
-use crate::train::model::{Head, ModelConfig, Transformer};
+use crate::train::model::{Head, ModelConfig, ModelPath, Transformer};
 use crate::train::progress::{Context, Failure, Metrics};
 
 /// The parameters of `ppo`; artifacts are the paths where they lie.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ppo {
     pub policy: PathBuf,
-    pub judge: PathBuf,
+    pub judge: ModelPath,
     pub prompts: Mix<PathBuf>,
     /// Prompts that no step learns from, on which the run is stopped early.
     pub held_out: Option<PathBuf>,

@@ -15,6 +15,7 @@ use crate::train::data::chat::Template;
 use crate::train::data::mixture::Mix;
 use crate::train::data::rows::{Chat, Message, Prompt, Writer};
 use crate::train::data::tokenizer::Tokenizer;
+use crate::train::model::ModelPath;
 use crate::train::model::sample::Generated;
 use crate::train::progress::{Context, Failure, Metrics};
 
@@ -22,7 +23,7 @@ use crate::train::progress::{Context, Failure, Metrics};
 #[derive(Clone, Debug, PartialEq)]
 pub struct RejectionSampling {
     pub policy: PathBuf,
-    pub judge: PathBuf,
+    pub judge: ModelPath,
     pub prompts: Mix<PathBuf>,
     pub template: Template,
     pub answering: Answering,

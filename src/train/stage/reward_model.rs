@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use super::generate::template_of;
+use super::learner::Learner;
 use super::length::{BatchSize, Length};
 use super::train_loop::{Training, train};
 use crate::train::data::batch::{Batches, Rows};
@@ -12,8 +13,7 @@ use crate::train::data::chat::ChatFormat;
 use crate::train::data::mixture::{Mix, Source};
 use crate::train::data::pairs::{Pair, PairRows, pairs};
 use crate::train::data::tokenizer::Tokenizer;
-use crate::train::model::folder::{self, ModelFolder};
-use crate::train::model::{Head, ModelConfig, Transformer, init};
+use crate::train::model::lora::LoraSettings;
 use crate::train::objective::ranking::{Margins, PairFacts, Ranking};
 use crate::train::progress::{Context, Failure, Metrics};
 
@@ -32,10 +32,19 @@ pub struct RewardModel {
 
 /// Trains a reward model and writes its folder at port `out`.
 pub fn run(params: &RewardModel, context: &mut Context<'_>) -> Result<Metrics, Failure> {
-    let ModelFolder { config, special, weights } = folder::read(&params.init)?;
-    let tokenizer = Tokenizer::load(&params.init)?;
-    let template = template_of(&params.init, &tokenizer)?;
-    let sources = sources(params, &tokenizer, &ChatFormat::new(&template)?, context)?;
+    learn(params, None, context)
+}
+
+/// The same, where an adapter learns with these settings, and the head.
+pub(super) fn learn(
+    params: &RewardModel,
+    beside: Option<&LoraSettings>,
+    context: &mut Context<'_>,
+) -> Result<Metrics, Failure> {
+    let learner = Learner::open(&params.init, beside, params.context)?;
+    let mut learner = learner.scoring(params.training.seed);
+    let template = template_of(&params.init, &learner.tokenizer)?;
+    let sources = sources(params, &learner.tokenizer, &ChatFormat::new(&template)?, context)?;
     let count: usize = sources.iter().map(|source| source.of.len()).sum();
     let facts =
         sources.iter().map(|source| params.facts(&source.of.0)).collect::<Result<_, _>>()?;
@@ -43,16 +52,10 @@ pub fn run(params: &RewardModel, context: &mut Context<'_>) -> Result<Metrics, F
     let steps = steps(params.training.length, params.batch, params.context, count)?;
     context.progress.log(&format!("{steps} steps of {} pairs, {count} an epoch", params.batch));
 
-    let config = ModelConfig { head: Head::Score, tied: false, ..config };
-    let score = init::score_head(&config, params.training.seed);
-    let weights = weights.under(&config, score, Vec::new());
-    let mut model = Transformer::new(config, weights, params.context);
     let mut objective = Ranking::new(batches, facts);
-    let metrics = train(&mut model, &mut objective, steps, &params.training, context)?;
-
-    let (config, weights) = model.into_parts();
-    let made = ModelFolder { config, special, weights };
-    folder::write(&context.out.join("out"), &made, &params.init, Some(&template.jinja))?;
+    let model = learner.begin(&context.kernels(), &params.training);
+    let metrics = train(model, &mut objective, steps, &params.training, context)?;
+    learner.write(&context.out.join("out"), &template.jinja)?;
     Ok(metrics)
 }
 

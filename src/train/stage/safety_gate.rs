@@ -3,17 +3,18 @@
 //! a gate decides is `train::model::judge`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::train::data::tokenizer::Tokenizer;
-use crate::train::model::judge::{GATE, Gate, MEMBERS};
+use crate::train::model::ModelPath;
+use crate::train::model::judge::{BASE, GATE, Gate, MEMBERS};
 use crate::train::progress::{Context, Failure, Metrics};
 
 /// The parameters of `safety_gate`; artifacts are the paths where they lie.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SafetyGate {
-    pub helpful: PathBuf,
-    pub safe: PathBuf,
+    pub helpful: ModelPath,
+    pub safe: ModelPath,
     pub gate: Gate,
 }
 
@@ -22,17 +23,25 @@ pub fn run(params: &SafetyGate, context: &mut Context<'_>) -> Result<Metrics, Fa
     let out = context.out.join("out");
     let [helpful, safe] = [&params.helpful, &params.safe];
     for member in [helpful, safe] {
-        if member.join(GATE).is_file() {
-            let place = member.display();
+        if member.base.join(GATE).is_file() {
+            let place = member.base.display();
             return Err(Failure::input(format!("`{place}` is a gate already"))
                 .remedy("give the reward models themselves"));
         }
     }
-    if Tokenizer::load(helpful)?.identity() != Tokenizer::load(safe)?.identity() {
+    let [ours, theirs] = [helpful, safe].map(|member| Tokenizer::load(member.dress()));
+    if ours?.identity() != theirs?.identity() {
         return Err(Failure::input("the two reward models read other tokens"));
     }
-    for (name, from) in MEMBERS.iter().zip([helpful, safe]) {
-        copy(from, &out.join(name))?;
+    for (name, ModelPath { base, adapter }) in MEMBERS.iter().zip([helpful, safe]) {
+        let to = out.join(name);
+        match adapter {
+            None => copy(base, &to)?,
+            Some(adapter) => {
+                copy(adapter, &to)?;
+                copy(base, &to.join(BASE))?;
+            }
+        }
     }
     let path = out.join(GATE);
     let text = serde_json::to_string_pretty(&params.gate).expect("numbers only") + "\n";

@@ -13,9 +13,9 @@ use crate::train::data::pack::Example;
 use crate::train::data::rows::{Chat, Message, read_rows};
 use crate::train::data::tokenizer::Tokenizer;
 use crate::train::kernels::sample::Sampling;
-use crate::train::model::LoadedModel;
 use crate::train::model::judge::{Judge, Judged, Verdict};
 use crate::train::model::sample::{GenerateOptions, Generated};
+use crate::train::model::{LoadedModel, ModelPath};
 use crate::train::progress::{Context, Failure, Progress};
 
 /// Texts that are scored between two reports.
@@ -147,12 +147,12 @@ impl Sampler {
     /// Opens a judge that can read every answer, however long; told before one is sampled.
     pub fn judge(
         &self,
-        folder: &Path,
+        judge: &ModelPath,
         prompts: &[Vec<u32>],
         max_answer: usize,
         context: &Context<'_>,
     ) -> Result<Judge, Failure> {
-        let judge = Judge::open(folder, context.kernels())?;
+        let judge = Judge::open(judge, context.kernels())?;
         let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
         let (needed, has) = ((longest + max_answer).min(self.context()), judge.context());
         if needed > has {

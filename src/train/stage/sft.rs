@@ -3,8 +3,8 @@
 
 use std::path::PathBuf;
 
+use super::learner::Learner;
 use super::length::BatchSize;
-use super::pretrain::fit;
 use super::train_loop::{Training, train};
 use crate::train::data::batch::{Batches, Rows};
 use crate::train::data::chat::Template;
@@ -12,8 +12,7 @@ use crate::train::data::mixture::Mix;
 use crate::train::data::pack::{ExampleRows, Packing};
 use crate::train::data::tokenise::{Part, dialogues};
 use crate::train::data::tokenizer::Tokenizer;
-use crate::train::model::Transformer;
-use crate::train::model::folder::{self, ModelFolder};
+use crate::train::model::lora::LoraSettings;
 use crate::train::objective::next_token::NextToken;
 use crate::train::progress::{Context, Failure, Metrics};
 
@@ -31,29 +30,32 @@ pub struct Sft {
 
 /// Fine-tunes a model and writes its folder, with the template, at port `out`.
 pub fn run(params: &Sft, context: &mut Context<'_>) -> Result<Metrics, Failure> {
+    learn(params, None, context)
+}
+
+/// The same, where it is an adapter that learns with these settings.
+pub(super) fn learn(
+    params: &Sft,
+    beside: Option<&LoraSettings>,
+    context: &mut Context<'_>,
+) -> Result<Metrics, Failure> {
     let training = &params.training;
-    let ModelFolder { config, special, weights } = folder::read(&params.init)?;
-    let tokenizer = Tokenizer::load(&params.init)?;
-    fit(&tokenizer, &config, params.context)?;
-    let batches = batches(params, &tokenizer, context)?;
+    let mut learner = Learner::open(&params.init, beside, params.context)?;
+    let batches = batches(params, &learner.tokenizer, context)?;
     let rows = Some(batches.rows() as u64);
     let course = training.length.course(params.batch, params.context as u64, rows);
     let course = course.map_err(Failure::input)?.expect("the rows are known");
     context.progress.log(&format!("{course}, {} rows an epoch", batches.rows()));
 
-    let mut model = Transformer::new(config, weights, params.context);
     let mut objective = NextToken::new(batches);
-    let metrics = train(&mut model, &mut objective, course.steps, training, context)?;
-
-    let (config, weights) = model.into_parts();
-    let made = ModelFolder { config, special, weights };
-    let jinja = Some(params.template.jinja.as_str());
-    folder::write(&context.out.join("out"), &made, &params.init, jinja)?;
+    let model = learner.begin(&context.kernels(), training);
+    let metrics = train(model, &mut objective, course.steps, training, context)?;
+    learner.write(&context.out.join("out"), &params.template.jinja)?;
     Ok(metrics)
 }
 
 /// The rows of each step, in order.
-pub(super) fn batches(
+fn batches(
     params: &Sft,
     tokenizer: &Tokenizer,
     context: &mut Context<'_>,

@@ -17,6 +17,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use llamake::build::executor::Job;
+use llamake::build::key::Contents;
 use llamake::exec::work::Work;
 use llamake::train::progress::{Context, Failure};
 
@@ -44,6 +45,8 @@ pub fn read(path: &Path, kind: &str, fields: &str) -> Result<Read, Failure> {
         action: &plan.actions[0],
         artifacts: &BTreeMap::new(),
         files: &files,
+        contents: &Contents::default(),
+        pieces: None,
         out: out.path(),
         attempt: out.path(),
         threads: 1,

@@ -120,6 +120,9 @@ fn broken(bytes: &[u8], columns: &[&str], folder: &Path) -> Option<String> {
         files: vec![file(folder, "a.parquet", bytes)],
         columns: columns.iter().map(|name| name.to_string()).collect(),
         ignore: vec![],
+        header: true,
+        rows: None,
+        named: None,
     };
     let (_, result) = run_stage(1, |ctx| read_benchmark::run(&params, ctx));
     result.err().map(|failure| told(failure, folder))

@@ -1,0 +1,94 @@
+//! Programs that a model writes, from a recipe: two permissions, a sandbox, a report.
+
+use super::Project;
+
+const STAGES: &str = r#"
+stage problems = read_benchmark {
+    files:   "problems.jsonl"
+    columns: ["prompt", "test", "entry_point"]
+}
+
+stage solved = eval {
+    models: [base]
+    tasks:  [
+        task {
+            name:    "problems"
+            data:    problems
+            prompt:  "{{prompt}}"
+            between: ""
+            score:   programs {
+                program:              "{{prompt}}\nsaid = {{answer | tojson}}\n{{test}}\ncheck({{entry_point}})\n"
+                max_answer:           8 tokens
+                temperature:          1
+                samples:              4
+                k:                    [1, 4]
+                allow_code_execution: true
+            }
+        }
+    ]
+}
+
+output solved
+"#;
+
+/// Of the first problem every program passes, whatever it was that the model wrote; of the second
+/// none.
+const PROBLEMS: &str = r##"{"prompt":"def one():\n    return 1\n","test":"def check(f):\n    assert f() == 1","entry_point":"one"}
+{"prompt":"def two():\n    return 1\n","test":"def check(f):\n    assert f() == 2","entry_point":"two"}
+"##;
+
+fn project() -> Project {
+    let project = Project::micro();
+    let text = project.read("a.recipe");
+    project.write("a.recipe", text.replace("output chat, scores", "") + STAGES);
+    project.write("problems.jsonl", PROBLEMS);
+    project
+}
+
+#[test]
+fn programs_need_a_permission_in_the_recipe() {
+    let project = project();
+    let allows = "                allow_code_execution: true\n";
+    project.edit("a.recipe", allows, "");
+    let told = ["[programs]", "`problems`", "recipe does not allow", "allow_code_execution: true"];
+    project.run("check a.recipe").ended(1).told(&told);
+    project.run("build a.recipe --allow-code-execution").ended(1).told(&told);
+    assert!(!project.path("cache").exists(), "nothing ran");
+}
+
+#[test]
+fn programs_need_a_permission_of_the_user() {
+    let project = project();
+    project.run("check a.recipe").ended(0);
+    let told = ["stage `solved`, task `problems`", "not allowed it", "--allow-code-execution"];
+    project.run("build a.recipe").ended(2).told(&told);
+    assert!(!project.path("build").exists(), "nothing ran");
+    project.run("build a.recipe base").ended(0);
+}
+
+#[test]
+fn a_k_beyond_the_programs_is_found_before_anything_runs() {
+    let project = project();
+    project.edit("a.recipe", "[1, 4]", "[1, 5]");
+    let told = ["pass@5 is asked of 4 programs a row", "set `samples`"];
+    project.run("check a.recipe").ended(1).told(&told);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn programs_are_run_and_reproduced() {
+    let project = project();
+    let told = project.run("build a.recipe --allow-code-execution");
+    if told.err.contains("cannot be confined here") {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "{}", told.err);
+        eprintln!("not tried: {}", told.err);
+        return;
+    }
+    let told = told.ended(0);
+    let report = project.read("build/a/solved/report.json");
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let cell = &report["tasks"]["problems"]["models"]["base"];
+    assert_eq!((&cell["pass@1"], &cell["pass@4"]), (&0.5.into(), &0.5.into()), "{}", told.out);
+    project.run("reproduce a.lock").ended(2).told(&["--allow-code-execution"]);
+    project.run("reproduce a.lock --allow-code-execution").ended(0);
+}

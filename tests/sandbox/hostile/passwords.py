@@ -1,0 +1,2 @@
+# failed: there is no such file
+print(open("/etc/passwd").read())

@@ -1,0 +1,4 @@
+# out of time: by the clock
+import time
+
+time.sleep(1000)

@@ -1,0 +1,3 @@
+# out of time: of computing
+while True:
+    pass

@@ -1,0 +1,2 @@
+# failed: memory is refused
+whole = bytearray(10 << 30)
