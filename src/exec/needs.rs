@@ -98,7 +98,7 @@ impl Needs {
         let begun = shapes.by_stage[stage.id.0 as usize].clone()?;
         let context = number("context").unwrap_or(begun.context as u64);
         let (rows, texts, asks) = match stage.kind.as_str() {
-            "lora" | "pretrain" | "qlora" | "sft" => {
+            "lora" | "pretrain" | "sft" => {
                 let batch = batch_of(quantity(stage.params.get("batch")?)?).ok()?;
                 (batch.sequences(context).ok()?, 1, Asks::Nothing)
             }
@@ -158,7 +158,7 @@ fn adapted(kind: &str) -> Option<&'static str> {
 /// With the head that a kind trains.
 fn headed(kind: &str, config: ModelConfig) -> ModelConfig {
     match kind {
-        "lora_reward" | "reward_model" => ModelConfig { head: Head::Score, tied: false, ..config },
+        "lora_reward" | "reward_model" => config.scoring(),
         "ppo" => ModelConfig { head: Head::LanguageAndValue, ..config },
         _ => config,
     }
@@ -181,15 +181,7 @@ fn learnt(shapes: &Shapes<'_>, stage: &Stage) -> Option<Learnt> {
         dora: flag("dora"),
     };
     let base = width(shapes, stage.params.get("base").or(stage.params.get("init"))?);
-    let base = match stage.kind.as_str() {
-        "qlora" => Width { nf4: base.nf4.or(Some(!is_false(stage, "double_quant"))), ..base },
-        _ => base,
-    };
     Some(Learnt::Adapter { settings, base })
-}
-
-fn is_false(stage: &Stage, name: &str) -> bool {
-    stage.params.get(name) == Some(&Value::Bool(false))
 }
 
 /// How the weights of a result are kept. A model that was made elsewhere may be narrower than the
@@ -205,7 +197,8 @@ fn width(shapes: &Shapes<'_>, made: &Value) -> Width {
         // Blocks stay as they were first made, all else is as it was written last.
         let wide = stage.params.get("dtype") == Some(&Value::Text("f32".into()));
         let bytes = outermost.map_or(if wide { 4 } else { 2 }, |width: Width| width.bytes);
-        outermost = Some(Width { bytes, nf4: Some(!is_false(stage, "double_quant")) });
+        let double = stage.params.get("double_quant") != Some(&Value::Bool(false));
+        outermost = Some(Width { bytes, nf4: Some(double) });
         made = model;
     }
     outermost.unwrap_or(Width::F32)
