@@ -44,7 +44,7 @@ pub struct Subject {
 const DATA: [&str; 3] = ["data", "prompts", "held_out"];
 
 /// The parameters by which a model comes into a stage that makes another of it.
-const MODELS: [&str; 4] = ["init", "policy", "model", "base"];
+const MODELS: [&str; 5] = ["init", "policy", "model", "base", "into"];
 
 /// The training stages, in order.
 pub fn subjects(plan: &Plan) -> Result<Vec<Subject>> {
