@@ -48,6 +48,11 @@ impl<'m> Shapes<'m> {
         Shapes { module, by_stage }
     }
 
+    /// That of the model a stage has to do with.
+    pub(super) fn config(&self, stage: &Stage) -> Option<&ModelConfig> {
+        self.by_stage[stage.id.0 as usize].as_ref()
+    }
+
     fn stage(&self, artifact: &Artifact) -> &'m Stage {
         &self.module.stages[artifact.stage.0 as usize]
     }
