@@ -65,7 +65,8 @@ fn small_gguf() -> Vec<Vec<u8>> {
         let tokenizer = crate::train::export::tokenizer(manner, true);
         let facts = vocabulary::facts_of(&tokenizer, None, 360).unwrap();
         let mut heard = crate::train::fixtures::Heard::default();
-        gguf::write(&path, &model, facts, Encoding::F16, &mut heard).unwrap();
+        let t = llamake::train::kernels::Threads::new(1);
+        gguf::write(&t, &path, &model, facts, Encoding::F16, &mut heard).unwrap();
         std::fs::read(&path).unwrap()
     };
     use llamake::train::data::vocabulary::Manner;

@@ -13,7 +13,7 @@ use llamake::train::kernels::gemm::linear;
 use llamake::train::model::activations::Activations;
 use llamake::train::model::encoding::Encoding;
 use llamake::train::model::folder::{self, ModelFolder};
-use llamake::train::model::gguf::layout::laid;
+use llamake::train::model::gguf::layout::{Laid, laid};
 use llamake::train::model::gguf::{self, file::Mapped};
 use llamake::train::model::{Batch, Transformer};
 use llamake::train::progress::Context;
@@ -171,9 +171,11 @@ struct Made {
 
 fn make_all(model: &Path, root: &Path, ids: &[Vec<i64>]) -> Vec<Made> {
     let mut all = Vec::new();
+    let (config, _) = folder::read_config(model).unwrap();
     for dtype in Encoding::ALL {
         for (kind, to) in [("hf", Target::Hf), ("gguf", Target::Gguf)] {
-            if to == Target::Hf && dtype.group() > 1 {
+            let is_whole = |laid: &Laid| laid.row().is_multiple_of(laid.encoding(dtype).group());
+            if to == Target::Hf && dtype.group() > 1 || !laid(&config).iter().all(is_whole) {
                 continue;
             }
             let folder = root.join(format!("{kind}-{}", dtype.name()));

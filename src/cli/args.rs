@@ -225,7 +225,7 @@ pub struct Export {
     pub stage: Vec<String>,
     #[arg(long = "to", value_enum, default_value_t = Format::Hf)]
     pub format: Format,
-    /// How numbers are written; q8_0 and q4_0 only in GGUF
+    /// How numbers are written; q8_0, q4_0 and q4_K only in GGUF
     #[arg(long, value_enum, default_value_t = Dtype::F32)]
     pub dtype: Dtype,
     #[arg(short = 'j', long = "jobs", value_name = "N")]
@@ -253,6 +253,8 @@ pub enum Dtype {
     Q8_0,
     #[value(name = "q4_0")]
     Q4_0,
+    #[value(name = "q4_K")]
+    Q4K,
 }
 
 #[derive(Debug, Args)]

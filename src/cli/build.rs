@@ -18,7 +18,7 @@ use crate::build::plan::{Plan, plan};
 use crate::build::report::{BuildState, Events, RunReport};
 use crate::build::schedule::{BuildOptions, build};
 use crate::build::store::Store;
-use crate::exec::{Local, fits};
+use crate::exec::{Local, fits, ledger};
 
 /// Builds the outputs or targets of a recipe.
 pub fn run(args: &args::Build) -> Result<Exit> {
@@ -29,7 +29,8 @@ pub fn run(args: &args::Build) -> Result<Exit> {
         Ok(ready) => ready,
         Err(exit) => return Ok(exit),
     };
-    let executor = executor_allowing(args.allow_code_execution)?;
+    let memory = ledger::memory(&compiled.module);
+    let executor = Local { memory, ..executor_allowing(args.allow_code_execution)? };
     let plan = match plan(&compiled.module, &targets, &executor) {
         Ok(plan) => plan,
         Err(failures) => {

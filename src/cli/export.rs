@@ -92,6 +92,7 @@ impl args::Dtype {
             args::Dtype::Bf16 => Encoding::Bf16,
             args::Dtype::Q8_0 => Encoding::Q8_0,
             args::Dtype::Q4_0 => Encoding::Q4_0,
+            args::Dtype::Q4K => Encoding::Q4_K,
         }
     }
 }

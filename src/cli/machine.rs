@@ -1,5 +1,6 @@
 //! This machine: its executor, its cores and memory, and the signals that interrupt a build.
 
+use std::collections::BTreeMap;
 use std::env::VarError;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -30,6 +31,7 @@ pub fn executor() -> Result<Local> {
         },
         hub: super::hub::hub()?,
         untrusted: None,
+        memory: BTreeMap::new(),
     })
 }
 

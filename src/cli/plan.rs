@@ -16,6 +16,7 @@ use crate::build::plan::{Plan, plan as plan_of};
 use crate::build::store::{StageRow, Store};
 use crate::build::verdict::{StaleReason, Verdict};
 use crate::exec::ledger::{self, Cost, bytes_text};
+use crate::exec::needs::Shapes;
 use crate::lang::value::{SINGLE_PORT, Stage, Value};
 
 /// A plan with what would become of each action.
@@ -89,12 +90,14 @@ pub fn run(args: &args::Plan) -> Result<Exit> {
         Ok(assessed) => assessed,
         Err(exit) => return Ok(exit),
     };
+    let shapes = Shapes::of(&assessed.compiled.module);
     let mut stale = 0;
     for (id, verdict) in &assessed.verdicts {
         stale += usize::from(*verdict != Verdict::Fresh);
+        let cost = ledger::cost(&shapes, stage_of(&assessed, *id));
         let text = match args.json {
-            true => format!("{}\n", as_json(&assessed, *id, verdict)),
-            false => as_text(&assessed, *id, verdict),
+            true => format!("{}\n", as_json(&assessed, *id, verdict, cost.as_ref())),
+            false => as_text(&assessed, *id, verdict, cost.as_ref()),
         };
         out(&text);
     }
@@ -103,18 +106,15 @@ pub fn run(args: &args::Plan) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn as_text(assessed: &Assessed, id: ActionId, verdict: &Verdict) -> String {
+fn as_text(assessed: &Assessed, id: ActionId, verdict: &Verdict, cost: Option<&Cost>) -> String {
     let action = assessed.plan.action(id);
-    let stage = stage_of(assessed, id);
     let mut text = format!("{} = {}   {}\n", action.name, action.kind, words(verdict));
     for (name, value) in &action.params {
         let value = written(action, value);
         let place = action.places.get(name).map(|place| format!("   {place}")).unwrap_or_default();
         text += &format!("    {name}: {}{place}\n", shortened(&value));
     }
-    if let Some(cost) = ledger::cost(&assessed.compiled.module, stage) {
-        text += &cost_text(&cost);
-    }
+    text += &cost.map(cost_text).unwrap_or_default();
     if let Some(row) = last_built(assessed, &action.name) {
         let (time, bytes) = (clock(row.seconds), bytes_text(row.bytes));
         text += &format!("    last time: {time}, {bytes} on disk\n");
@@ -163,32 +163,40 @@ fn cost_text(cost: &Cost) -> String {
         }
         None => String::new(),
     };
-    let parts = [
-        ("weights", memory.weights),
-        ("gradients", memory.gradients),
-        ("optimizer", memory.optimizer),
-        ("activations", memory.activations),
-        ("workspace", memory.workspace),
-        ("models beside", memory.beside),
-        ("sampling", memory.sampling),
-    ];
+    let parts = memory.parts();
     let parts = parts.iter().filter(|(_, bytes)| *bytes > 0);
     let parts = parts.map(|(name, bytes)| format!("{name} {}", bytes_text(*bytes)));
     let (parts, whole) = (parts.collect::<Vec<_>>().join(" + "), bytes_text(memory.total()));
     // How long prompts are is not known before the run.
     let most = if memory.sampling > 0 { "at most " } else { "" };
-    let Cost { course, parameters, .. } = cost;
+    let pages = match memory.pages {
+        0 => String::new(),
+        pages => format!("    pages: {} of moments on disk\n", bytes_text(pages)),
+    };
+    let Cost { course, parameters, learnt, .. } = cost;
+    let learnt = match learnt == parameters {
+        true => String::new(),
+        false => format!(", {learnt} of an adapter"),
+    };
     format!(
-        "    course: {course}\n    parameters: {parameters}\n{total}    memory: {most}{whole} = \
-         {parts}\n"
+        "    course: {course}\n    parameters: {parameters}{learnt}\n{total}    memory: \
+         {most}{whole} = {parts}\n{pages}"
     )
 }
 
-fn as_json(assessed: &Assessed, id: ActionId, verdict: &Verdict) -> serde_json::Value {
+fn as_json(
+    assessed: &Assessed,
+    id: ActionId,
+    verdict: &Verdict,
+    cost: Option<&Cost>,
+) -> serde_json::Value {
     let action = assessed.plan.action(id);
     let params =
         action.params.iter().map(|(name, value)| (name.clone(), json!(written(action, value))));
-    let cost = ledger::cost(&assessed.compiled.module, stage_of(assessed, id));
+    let memory = cost.map(|cost| {
+        let parts = cost.memory.parts().into_iter().chain([("pages", cost.memory.pages)]);
+        parts.map(|(name, bytes)| (name.to_string(), json!(bytes)))
+    });
     let last = last_built(assessed, &action.name);
     json!({
         "stage": action.name,
@@ -196,11 +204,13 @@ fn as_json(assessed: &Assessed, id: ActionId, verdict: &Verdict) -> serde_json::
         "state": word(verdict),
         "reason": words(verdict),
         "params": params.collect::<serde_json::Map<_, _>>(),
-        "parameters": cost.as_ref().map(|cost| cost.parameters),
-        "memory_bytes": cost.as_ref().map(|cost| cost.memory.total()),
-        "course": cost.as_ref().map(|cost| cost.course.clone()),
-        "tokens": cost.as_ref().and_then(|cost| cost.total).map(|total| total.0),
-        "flops": cost.as_ref().and_then(|cost| cost.total).map(|total| total.1),
+        "parameters": cost.map(|cost| cost.parameters),
+        "learnt": cost.map(|cost| cost.learnt),
+        "memory_bytes": cost.map(|cost| cost.memory.total()),
+        "memory": memory.map(|parts| parts.collect::<serde_json::Map<_, _>>()),
+        "course": cost.map(|cost| cost.course.clone()),
+        "tokens": cost.and_then(|cost| cost.total).map(|total| total.0),
+        "flops": cost.and_then(|cost| cost.total).map(|total| total.1),
         "last_seconds": last.as_ref().map(|row| row.seconds),
         "last_bytes": last.as_ref().map(|row| row.bytes),
     })

@@ -11,6 +11,7 @@ use super::{Exit, args, build, project};
 use crate::build::lockfile::Lock;
 use crate::build::reproduce::{Reproduction, StageVerdict, plan_of, reproduce};
 use crate::build::store::Store;
+use crate::exec::{Local, ledger};
 
 /// Rebuilds everything a lockfile describes and compares.
 pub fn run(args: &args::Reproduce) -> Result<Exit> {
@@ -21,7 +22,8 @@ pub fn run(args: &args::Reproduce) -> Result<Exit> {
             return Ok(Exit::LockMismatch);
         }
     };
-    let executor = executor_allowing(args.allow_code_execution)?;
+    let memory = lock.module().map(|module| ledger::memory(&module)).unwrap_or_default();
+    let executor = Local { memory, ..executor_allowing(args.allow_code_execution)? };
     // What is wrong with the plan itself is said below.
     let refusal = |plan| build::forbidden(&plan, args.allow_code_execution);
     if let Some(refusal) = plan_of(&lock, &executor).ok().and_then(refusal) {

@@ -3,12 +3,14 @@
 
 use std::rc::Rc;
 
+use super::finding::Card;
 use super::notes::Notes;
 use super::wording::Wording;
 use crate::train::kernels::Threads;
 use crate::train::model::ModelPath;
 use crate::train::model::judge::{GATE, Judge, Judged, Verdict, members};
 use crate::train::progress::{Failure, Progress};
+use crate::train::stage::ledger::parameters;
 
 /// A judge ready to read.
 pub struct Critic {
@@ -43,6 +45,16 @@ impl Critic {
     /// The same, with its scores kept in these notes.
     pub fn noting(self, notes: &Rc<Notes>) -> Critic {
         Critic { notes: notes.clone(), ..self }
+    }
+
+    /// What tells a reader which model it is.
+    pub fn card(&self) -> Card {
+        Card {
+            parameters: self.judge.configs().into_iter().map(parameters).sum(),
+            dtype: self.judge.dtype().into(),
+            context: self.judge.context(),
+            ..self.wording.card()
+        }
     }
 
     /// What each text is worth, in order.

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use rayon::prelude::*;
 
+use super::finding::Card;
 use super::notes::Notes;
 use super::wording::Wording;
 use crate::train::data::tokenizer::in_threads;
@@ -16,6 +17,7 @@ use crate::train::model::endings::{Ending, Likelihood, parts};
 use crate::train::model::sample::{GenerateOptions, Generated, as_row};
 use crate::train::model::{Anywhere, LoadedModel, folder};
 use crate::train::progress::{Failure, Progress};
+use crate::train::stage::ledger::parameters;
 
 /// Tokens of endings that are scored before what was found is noted.
 const TOKENS_AT_ONCE: usize = 32768;
@@ -26,6 +28,8 @@ pub struct Examinee {
     model: LoadedModel,
     /// The template that the model carries without an adapter.
     chat_template: Option<String>,
+    /// Whether it is asked under an adapter.
+    adapted: bool,
     /// Where what it says is kept.
     notes: Rc<Notes>,
 }
@@ -58,7 +62,7 @@ impl Examinee {
         let Anywhere { model, tokenizer, chat_template } = Anywhere::open(path)?;
         let wording = Wording::new(tokenizer, chat_template.clone())?;
         let (model, notes) = (LoadedModel::of(model, threads), Rc::default());
-        Ok(Examinee { wording, model, chat_template, notes })
+        Ok(Examinee { wording, model, chat_template, adapted: false, notes })
     }
 
     /// The same, with what it says kept in these notes.
@@ -71,7 +75,19 @@ impl Examinee {
         let carried = adapter.map(folder::read_chat_template).transpose()?.flatten();
         let template = carried.or_else(|| self.chat_template.clone());
         self.wording = Wording::new(self.wording.tokenizer.clone(), template)?;
+        self.adapted = adapter.is_some();
         self.model.wear(adapter)
+    }
+
+    /// What tells a reader which model it is.
+    pub fn card(&self) -> Card {
+        Card {
+            parameters: parameters(self.model.config()),
+            dtype: self.model.dtype().into(),
+            adapter: self.adapted,
+            context: self.context(),
+            ..self.wording.card()
+        }
     }
 
     /// The most tokens that a prompt and its answer hold.

@@ -2,8 +2,10 @@
 //! numbers and their names; does not know how they came about or how they are written down.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::exact;
+use super::metric::resample;
 use super::metric::statistics::{self, Change};
 use crate::train::data::rows::Benchmark;
 
@@ -18,6 +20,10 @@ pub struct Figure {
     pub interval: Option<(f64, f64)>,
     /// Whether it is a difference, which is written with its sign.
     pub signed: bool,
+    /// Whether it only says of how many things others are.
+    pub counts: bool,
+    /// Whether more of it is better, where one can say.
+    pub higher_is_better: Option<bool>,
 }
 
 /// Figures in the order in which they should be read; the first is the headline.
@@ -37,6 +43,35 @@ pub struct Finding {
     pub records: Vec<Record>,
     /// What a reader must know before believing the figures.
     pub remarks: Vec<String>,
+    /// Rows that were asked.
+    pub asked: RowsAsked,
+    /// What the model is, whatever it is called.
+    pub card: Card,
+}
+
+/// How many rows of a task were asked, of how many that there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowsAsked {
+    pub rows: usize,
+    pub of: usize,
+}
+
+/// What tells a reader which model it was.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Card {
+    /// Those of an adapter left out.
+    pub parameters: u64,
+    /// How the matrices are stored: `float32`.
+    pub dtype: String,
+    /// Whether it was asked under an adapter.
+    pub adapter: bool,
+    /// blake3 of the vocabulary and its rules.
+    pub tokenizer: String,
+    pub bos: (String, u32),
+    pub eos: (String, u32),
+    pub chat_template: Option<String>,
+    /// The most tokens of a text.
+    pub context: usize,
 }
 
 /// The headline group by group.
@@ -111,6 +146,19 @@ impl Answered {
     }
 }
 
+impl Record {
+    /// Of the row, of the prompt and of what would be right, as lm-evaluation-harness hashes them.
+    pub fn hashes(&self) -> [String; 3] {
+        let row = serde_json::to_string_pretty(&self.row).expect("string keys");
+        [&row, &self.prompt, &self.gold].map(|text| sha256(text))
+    }
+}
+
+/// The hexadecimal SHA-256 of a text.
+pub fn sha256(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// A text that could follow the prompt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
@@ -127,35 +175,74 @@ const SHOWN: usize = 4;
 impl Figure {
     /// A plain figure.
     pub fn new(name: impl Into<String>, value: impl Into<Option<f64>>) -> Figure {
-        Figure { name: name.into(), value: value.into(), interval: None, signed: false }
+        Figure {
+            name: name.into(),
+            value: value.into(),
+            interval: None,
+            signed: false,
+            counts: false,
+            higher_is_better: None,
+        }
+    }
+
+    /// The same, of which more is better.
+    pub fn higher(self) -> Figure {
+        Figure { higher_is_better: Some(true), ..self }
+    }
+
+    /// The same, of which less is better.
+    pub fn lower(self) -> Figure {
+        Figure { higher_is_better: Some(false), ..self }
     }
 
     /// How many there are.
     pub fn count(name: impl Into<String>, count: usize) -> Figure {
-        Figure::new(name, count as f64)
+        Figure { counts: true, ..Figure::new(name, count as f64) }
     }
 
-    /// A share of `of` independent things, with its interval.
+    /// A share of `of` independent things, with its interval. More of it is better.
     pub fn share(name: impl Into<String>, share: Option<f64>, of: usize) -> Figure {
         let interval = share.and_then(|share| statistics::wilson(share, of));
-        Figure { interval, ..Figure::new(name, share) }
+        Figure { interval, ..Figure::new(name, share).higher() }
     }
 }
 
 impl Finding {
-    /// The figures that compare this model with the one before it, after the headline.
-    pub fn compare(&mut self, before: Option<&Finding>) {
+    /// The figures that compare this model with the one before it, after the headline: the mean
+    /// difference row by row, its standard error, and how often one as large comes about when each
+    /// row's results are exchanged between the two by chance.
+    pub fn compare(&mut self, before: Option<&Finding>, seed: u64) {
         if self.rows.is_empty() {
             return;
         }
         let change = before.and_then(|before| statistics::change(&before.rows, &self.rows));
         let mean = change.map(|change: Change| change.mean);
         let error = change.and_then(|change| change.standard_error);
+        let chance =
+            before.and_then(|before| resample::p_value_of_means(&before.rows, &self.rows, seed));
         let figures = [
             Figure { signed: true, ..Figure::new("change", mean) },
             Figure::new("change_se", error),
+            Figure::new("change_p", chance),
         ];
         self.scores.splice(1..1, figures);
+    }
+
+    /// One hash of all rows as the model was asked them; none where rows are not told.
+    pub fn hash(&self) -> Option<String> {
+        let all = self.records.iter().flat_map(Record::hashes).collect::<String>();
+        (!self.records.is_empty()).then(|| sha256(&all))
+    }
+
+    /// The standard error of a figure that is a mean over rows, where rows are told.
+    pub fn standard_error(&self, figure: &str) -> Option<f64> {
+        let is_headline = self.scores.first().is_some_and(|first| first.name == figure);
+        if is_headline && !self.rows.is_empty() {
+            return statistics::standard_error(&self.rows);
+        }
+        let of = |record: &Record| record.scores.iter().find(|(name, _)| name == figure).cloned();
+        let values = self.records.iter().filter_map(of).map(|(_, value)| value);
+        statistics::standard_error(&values.collect::<Vec<_>>())
     }
 }
 
@@ -177,23 +264,25 @@ mod tests {
     #[test]
     fn a_model_is_compared_with_the_one_before_it() {
         let (mut first, mut second) = (finding(&[0.0, 1.0, 0.0]), finding(&[1.0, 1.0, 0.0]));
-        second.compare(Some(&first));
-        first.compare(None);
+        second.compare(Some(&first), 1);
+        first.compare(None, 1);
         let values = |finding: &Finding| {
             finding.scores.iter().map(|figure| figure.value).collect::<Vec<_>>()
         };
         let names = second.scores.iter().map(|figure| &figure.name).collect::<Vec<_>>();
-        assert_eq!(names, ["exact_match", "change", "change_se", "questions"]);
-        assert_eq!(values(&first), [Some(1.0 / 3.0), None, None, Some(3.0)]);
+        assert_eq!(names, ["exact_match", "change", "change_se", "change_p", "questions"]);
+        assert_eq!(values(&first), [Some(1.0 / 3.0), None, None, None, Some(3.0)]);
         let (change, error) = (second.scores[1].value.unwrap(), second.scores[2].value.unwrap());
         assert!((change - 1.0 / 3.0).abs() < 1e-12 && (error - 1.0 / 3.0).abs() < 1e-12);
+        // One row alone differs: exchanged or not, the difference is as large.
+        assert_eq!(second.scores[3].value, Some(1.0));
     }
 
     #[test]
     fn what_is_no_mean_over_rows_is_not_compared() {
         let mut finding = Finding { scores: vec![Figure::count("n", 1)], ..Finding::default() };
         let before = finding.clone();
-        finding.compare(Some(&before));
+        finding.compare(Some(&before), 1);
         assert_eq!(finding, before);
     }
 

@@ -12,10 +12,15 @@ pub mod metric;
 // What a model would have to beat.
 pub mod baseline;
 
-// What one model shows on one task, and how it is kept.
-pub mod cells;
+// What a reader should know of a task.
+pub mod about;
+
+// What one model shows on one task, to the bit.
 mod exact;
 pub mod finding;
+
+// What other evaluations have found.
+pub mod cells;
 
 // What an unfinished evaluation knows already.
 pub mod notes;
@@ -38,8 +43,29 @@ pub mod task;
 // Which models there are, and which tasks fit them.
 pub mod roster;
 
+// What others have published.
+pub mod reference;
+
+// Which rows of a task stand in what models learnt from.
+pub mod overlap;
+
 // What is written down in the end.
 pub mod report;
 
+// The same in the shape of lm-evaluation-harness.
+pub mod harness;
+
+// The same as a page.
+pub mod page;
+
+// All of it in a folder.
+pub mod publish;
+
 // Every model on every task that fits it.
 pub mod run;
+
+// A report read back, what is demanded of it, and several side by side.
+pub mod reading;
+
+pub mod compare;
+pub mod expect;

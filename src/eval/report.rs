@@ -2,12 +2,13 @@
 //! know how the figures came about.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::finding::{Breakdown, Figure, Finding, Sample, Worth};
-use crate::train::progress::{Failure, Metrics};
+use super::about::About;
+use super::finding::{Breakdown, Card, Figure, Finding, Sample, Worth};
+use super::reference::Reference;
+use crate::train::progress::Metrics;
 
 /// All tasks of one evaluation.
 #[derive(Clone, Debug)]
@@ -15,14 +16,14 @@ pub struct Report {
     pub seed: u64,
     pub limit: Option<u64>,
     pub tasks: Vec<TaskReport>,
+    pub references: Vec<Reference>,
 }
 
 /// One task: a cell for each model it fits, and what needs no model.
 #[derive(Clone, Debug, Default)]
 pub struct TaskReport {
     pub name: String,
-    /// What a reader should know of it.
-    pub about: Option<String>,
+    pub about: About,
     pub cells: Vec<Cell>,
     pub baselines: Vec<Baseline>,
 }
@@ -44,38 +45,69 @@ pub struct Baseline {
 impl Report {
     /// The first figure of every cell, as `chat: held-out text perplexity`.
     pub fn headlines(&self) -> Metrics {
-        let cells =
-            self.tasks.iter().flat_map(|task| task.cells.iter().map(move |cell| (task, cell)));
         let headline = |(task, cell): (&TaskReport, &Cell)| {
             let Figure { name, value, .. } = cell.finding.scores.first()?;
             Some((format!("{}: {} {name}", cell.model, task.name), (*value)?))
         };
-        cells.filter_map(headline).collect()
+        self.cells().filter_map(headline).collect()
     }
 
-    /// Writes `report.json` and `report.md` into a new folder.
-    pub fn write(&self, folder: &Path) -> Result<(), Failure> {
-        std::fs::create_dir_all(folder).map_err(Failure::io(folder))?;
-        let json = serde_json::to_string_pretty(&self.json()).expect("string keys") + "\n";
-        for (name, text) in [("report.json", json), ("report.md", self.text())] {
-            let path = folder.join(name);
-            std::fs::write(&path, text).map_err(Failure::io(&path))?;
+    /// Every model on every task that fits it.
+    pub fn cells(&self) -> impl Iterator<Item = (&TaskReport, &Cell)> {
+        self.tasks.iter().flat_map(|task| task.cells.iter().map(move |cell| (task, cell)))
+    }
+
+    /// The models, in the order in which tasks name them first.
+    pub fn models(&self) -> Vec<&str> {
+        let mut models: Vec<&str> = Vec::new();
+        for (_, cell) in self.cells() {
+            if !models.contains(&cell.model.as_str()) {
+                models.push(&cell.model);
+            }
         }
-        Ok(())
+        models
     }
 
-    fn json(&self) -> Value {
+    /// Whether any task has examples before its questions.
+    pub fn has_shots(&self) -> bool {
+        self.tasks.iter().any(|task| task.about.shots > 0)
+    }
+
+    /// All of it, for programs.
+    pub fn json(&self) -> Value {
+        let card = |model: &str| {
+            let (_, cell) = self.cells().find(|(_, cell)| cell.model == model)?;
+            Some((model.to_string(), cell.finding.card.json()))
+        };
+        let models = self.models().into_iter().filter_map(card).collect::<Map<_, _>>();
         let tasks = self.tasks.iter().map(|task| (task.name.clone(), task.json()));
         let tasks = tasks.collect::<Map<_, _>>();
-        json!({ "seed": self.seed, "limit": self.limit, "tasks": tasks })
+        json!({ "seed": self.seed, "limit": self.limit, "models": models, "tasks": tasks })
     }
 
-    /// A table a task, then some answers.
+    /// The headline of every cell, a row a task and a column a model.
+    fn summary(&self) -> String {
+        let models = self.models();
+        let shots = self.has_shots().then_some("shots");
+        let columns = ["figure"].into_iter().chain(shots).chain(models.iter().copied());
+        let mut out = head("task", columns);
+        for task in &self.tasks {
+            let figure = task.headline().map_or(String::new(), |figure| figure.name.clone());
+            let shots = shots.map(|_| task.about.shots.to_string());
+            let of = |model: &&str| task.cell(model).and_then(|cell| cell.finding.scores.first());
+            let text = |model: &&str| of(model).map_or(String::new(), Figure::text);
+            let cells = [cell_text(&figure)].into_iter().chain(shots);
+            line(&mut out, &task.name, cells.chain(models.iter().map(text)));
+        }
+        out
+    }
+
+    /// A table a task, then some answers; last what others have published.
     pub fn text(&self) -> String {
-        let mut out = String::from("# Scores\n");
+        let mut out = format!("# Scores\n\n{}", self.summary());
         for task in &self.tasks {
             write!(out, "\n## {}\n\n", task.name).unwrap();
-            task.about.iter().for_each(|about| write!(out, "{about}\n\n").unwrap());
+            task.about.line().iter().for_each(|line| write!(out, "{line}\n\n").unwrap());
             out.push_str(&task.table());
             for at in 0..task.cells.first().map_or(0, |cell| cell.finding.breakdowns.len()) {
                 out.push_str(&task.breakdown(at));
@@ -92,25 +124,67 @@ impl Report {
                 }
             }
         }
+        self.references.iter().for_each(|reference| out.push_str(&published(reference)));
         out
     }
 }
 
+/// A table that was not measured here, and how it came about.
+fn published(reference: &Reference) -> String {
+    let Reference { source, setup, columns, rows } = reference;
+    let mut out = format!("\n## Published elsewhere: {source}\n\n{setup}\n\n");
+    out.push_str(&head("model", columns.iter().map(String::as_str)));
+    for row in rows {
+        let figures = row.figures.iter().map(|figure| figure.map_or("–".into(), plain));
+        line(&mut out, &row.model, figures);
+    }
+    out
+}
+
+/// A figure as it was published: no more digits than it had.
+pub fn plain(value: f64) -> String {
+    format!("{value}")
+}
+
 impl TaskReport {
+    /// What one model showed, if the task fits it.
+    pub fn cell(&self, model: &str) -> Option<&Cell> {
+        self.cells.iter().find(|cell| cell.model == model)
+    }
+
+    /// The figure that counts most, of the first model.
+    pub fn headline(&self) -> Option<&Figure> {
+        self.cells.first()?.finding.scores.first()
+    }
+
     fn json(&self) -> Value {
         let models = self.cells.iter().map(|cell| (cell.model.clone(), cell.finding.json()));
         let models = models.collect::<Map<_, _>>();
         let baselines = self.baselines.iter().map(|base| (base.name.clone(), json!(base.right)));
         let baselines = baselines.collect::<Map<_, _>>();
-        json!({ "models": models, "baselines": baselines })
+        let About { kind, version, shots, source, .. } = &self.about;
+        json!({
+            "kind": kind,
+            "version": version,
+            "shots": shots,
+            "source": source,
+            "models": models,
+            "baselines": baselines,
+        })
+    }
+
+    /// The figures that at least one model has, by their place.
+    pub fn columns(&self) -> Vec<usize> {
+        let exists =
+            |at: &usize| self.cells.iter().any(|cell| cell.finding.scores[*at].value.is_some());
+        let figures = self.cells.first().map_or(0, |cell| cell.finding.scores.len());
+        (0..figures).filter(exists).collect()
     }
 
     /// A row a model; figures that no model has are left out.
     fn table(&self) -> String {
         let Some(first) = self.cells.first() else { return String::new() };
-        let exists =
-            |at: &usize| self.cells.iter().any(|cell| cell.finding.scores[*at].value.is_some());
-        let columns = (0..first.finding.scores.len()).filter(exists).collect::<Vec<_>>();
+        let columns = self.columns();
         let names = columns.iter().map(|at| first.finding.scores[*at].name.as_str());
         let mut out = head("model", names);
         for cell in &self.cells {
@@ -139,6 +213,21 @@ impl TaskReport {
     }
 }
 
+impl Card {
+    fn json(&self) -> Value {
+        let Card { parameters, dtype, adapter, tokenizer, chat_template, context, .. } = self;
+        let template = chat_template.as_ref().map(|text| blake3::hash(text.as_bytes()).to_string());
+        json!({
+            "parameters": parameters,
+            "dtype": dtype,
+            "adapter": adapter,
+            "tokenizer": tokenizer,
+            "chat_template": template,
+            "context": context,
+        })
+    }
+}
+
 impl Finding {
     fn json(&self) -> Value {
         let mut all = Map::new();
@@ -152,6 +241,10 @@ impl Finding {
                 parts.insert(group.name.clone(), part.into());
             }
             all.insert(format!("by_{by}"), parts.into());
+        }
+        all.insert("rows".into(), json!([self.asked.rows, self.asked.of]));
+        if let Some(hash) = self.hash() {
+            all.insert("task_hash".into(), json!(hash));
         }
         if !self.remarks.is_empty() {
             all.insert("remarks".into(), json!(self.remarks));
@@ -174,7 +267,8 @@ impl Figure {
         }
     }
 
-    fn text(&self) -> String {
+    /// The value with its interval.
+    pub fn text(&self) -> String {
         let Some(value) = self.value else { return String::new() };
         match self.interval {
             Some((low, high)) => format!("{} ({low:.2}–{high:.2})", figure(value)),
@@ -194,15 +288,20 @@ impl Sample {
         json!({ "question": self.question, "answer": self.answer, name: worth })
     }
 
-    fn line(&self) -> String {
-        let worth = match self.worth {
+    /// What the answer is worth, in a word.
+    pub fn verdict(&self) -> String {
+        match self.worth {
             Worth::Right(true) => "right".to_string(),
             Worth::Right(false) => "wrong".to_string(),
             Worth::Kept(true) => "kept".to_string(),
             Worth::Kept(false) => "not kept".to_string(),
             Worth::Reward(reward) => format!("reward {reward:.2}"),
-        };
-        format!("- {} → {} ({worth})\n", shortened(&self.question), shortened(&self.answer))
+        }
+    }
+
+    fn line(&self) -> String {
+        let (question, answer) = (shortened(&self.question), shortened(&self.answer));
+        format!("- {question} → {answer} ({})\n", self.verdict())
     }
 }
 
@@ -239,7 +338,7 @@ fn shortened(text: &str) -> String {
 }
 
 /// Counts whole, everything else with four digits.
-fn figure(value: f64) -> String {
+pub fn figure(value: f64) -> String {
     if value.fract() == 0.0 && value.abs() >= 2.0 {
         format!("{value}")
     } else {
@@ -253,8 +352,8 @@ mod tests {
     use crate::eval::finding::Group;
 
     fn report(cells: Vec<Cell>, baselines: Vec<Baseline>) -> Report {
-        let task = TaskReport { name: "quiz".into(), about: None, cells, baselines };
-        Report { seed: 1, limit: None, tasks: vec![task] }
+        let task = TaskReport { name: "quiz".into(), about: About::default(), cells, baselines };
+        Report { seed: 1, limit: None, tasks: vec![task], references: Vec::new() }
     }
 
     fn cell(model: &str, right: f64) -> Cell {
@@ -270,7 +369,8 @@ mod tests {
         let worth = Worth::Right(true);
         chat.finding.samples = vec![Sample { question: "a?".into(), answer: "b\nc".into(), worth }];
         let report = report(vec![chat], vec![Baseline { name: "always “x”".into(), right: 0.1 }]);
-        let expected = "# Scores\n\n## quiz\n\n\
+        let expected = "# Scores\n\n| task | figure | chat |\n|---|---:|---:|\n\
+            | quiz | exact_match | 0.5000 (0.24–0.76) |\n\n## quiz\n\n\
             | model | exact_match | questions |\n|---|---:|---:|\n\
             | chat | 0.5000 (0.24–0.76) | 10 |\n| *always “x”* | 0.1000 | |\n\n\
             `chat` says:\n\n- a? → b c (right)\n";
@@ -282,13 +382,13 @@ mod tests {
     fn changes_stand_beside_the_headline() {
         let mut cells = vec![cell("one", 0.25), cell("two", 0.5)];
         let first = cells[0].finding.clone();
-        cells[1].finding.compare(Some(&first));
-        cells[0].finding.compare(None);
+        cells[1].finding.compare(Some(&first), 1);
+        cells[0].finding.compare(None, 1);
         let report = report(cells, Vec::new());
-        let expected = "| model | exact_match | change | change_se | questions |\n\
-            |---|---:|---:|---:|---:|\n\
-            | one | 0.2500 (0.08–0.56) | | | 10 |\n\
-            | two | 0.5000 (0.24–0.76) | +0.1667 | 0.0833 | 10 |\n";
+        let expected = "| model | exact_match | change | change_se | change_p | questions |\n\
+            |---|---:|---:|---:|---:|---:|\n\
+            | one | 0.2500 (0.08–0.56) | | | | 10 |\n\
+            | two | 0.5000 (0.24–0.76) | +0.1667 | 0.0833 | 0.5000 | 10 |\n";
         assert!(report.text().contains(expected), "{}", report.text());
         let json = report.json();
         let models = &json["tasks"]["quiz"]["models"];

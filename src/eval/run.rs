@@ -1,18 +1,24 @@
 //! Every model on every task that fits it, one report. Each model is opened once. Knows tasks and
 //! models by name; does not know how an answer is measured.
 
-use std::path::Path;
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use super::about::About;
 use super::cells::{self, Identities, Setting};
 use super::critic::Critic;
 use super::examinee::Examinee;
-use super::finding::Finding;
+use super::finding::{Card, Finding, RowsAsked};
 use super::notes::Notes;
-use super::report::{Baseline, Cell, Report, TaskReport};
+use super::overlap::found::Overlap;
+use super::overlap::said::said;
+use super::publish;
+use super::reference::Reference;
+use super::report::{self, Baseline, Report, TaskReport};
 use super::roster::{self, Audience, Candidate, Kind};
 use super::task::answers::{Answers, Question};
-use super::task::asked::{Asked, Exam, Score};
+use super::task::asked::{Asked, Exam};
 use super::task::kept::{Dialogue, Kept};
 use super::task::pairs::Pairs;
 use super::task::perplexity::{self, Perplexity};
@@ -33,6 +39,10 @@ pub struct Params {
     /// Rows of each task that are asked; all of them without it.
     pub limit: Option<u64>,
     pub seed: u64,
+    /// Figures published elsewhere that the report shows beside its own.
+    pub references: Vec<Reference>,
+    /// What training data has of the tasks.
+    pub overlap: Option<PathBuf>,
 }
 
 /// What is asked of every model that it fits.
@@ -62,8 +72,18 @@ enum Sitter {
     Reward(Box<Critic>),
 }
 
+impl Sitter {
+    fn card(&self) -> Card {
+        match self {
+            Sitter::Language(examinee) => examinee.card(),
+            Sitter::Reward(critic) => critic.card(),
+        }
+    }
+}
+
 impl Task {
-    fn name(&self) -> &str {
+    /// Its name in the report.
+    pub fn name(&self) -> &str {
         match self {
             Task::Answers(task) => &task.name,
             Task::Asked(task) => &task.name,
@@ -74,16 +94,27 @@ impl Task {
         }
     }
 
-    fn audience(&self) -> Audience {
-        let kind = match self {
-            Task::Answers(_) => "answers",
-            Task::Asked(_) => "task",
-            Task::Kept(_) => "kept",
-            Task::Pairs(_) => "pairs",
-            Task::Perplexity(_) => "perplexity",
-            Task::Rewards(_) => "rewards",
+    fn about(&self) -> About {
+        let (kind, output_type) = match self {
+            Task::Answers(_) => ("answers", "generate_until"),
+            Task::Asked(task) => return task.about(),
+            Task::Kept(_) => ("kept", "generate_until"),
+            Task::Pairs(_) => ("pairs", "scores"),
+            Task::Perplexity(_) => ("perplexity", "loglikelihood_rolling"),
+            Task::Rewards(_) => ("rewards", "generate_until"),
         };
-        Audience::of_task(kind).expect("every kind of task is for someone")
+        About {
+            kind,
+            output_type,
+            version: 1,
+            shots: 0,
+            drawing: self.drawing(),
+            source: String::new(),
+        }
+    }
+
+    fn audience(&self) -> Audience {
+        Audience::of_task(self.about().kind).expect("every kind of task is for someone")
     }
 
     /// Whether the report has figures for it that come of no model.
@@ -96,11 +127,7 @@ impl Task {
         match self {
             Task::Answers(task) => Some((task.temperature, task.samples)),
             Task::Rewards(task) => Some((task.temperature, task.samples)),
-            Task::Asked(task) => match &task.score {
-                Score::Programs(programs) => Some((programs.temperature, programs.samples)),
-                Score::Written(written) => Some((written.temperature, written.samples)),
-                Score::Choice(_) => None,
-            },
+            Task::Asked(task) => task.drawing(),
             Task::Kept(_) | Task::Pairs(_) | Task::Perplexity(_) => None,
         }
     }
@@ -109,6 +136,9 @@ impl Task {
 /// Asks what is not known yet, and writes the report to `out/out`.
 pub fn run(params: &Params, context: &mut Context<'_>) -> Result<Metrics, Failure> {
     check_tasks(&params.tasks)?;
+    if let Some(fault) = params.references.iter().find_map(Reference::fault) {
+        return Err(Failure::input(fault).remedy("give each row one figure a column, or `none`"));
+    }
     let candidates = roster::candidates(&params.models)?;
     check_fit(&candidates, &params.tasks)?;
     let notes = Notes::of(context.attempt.as_ref());
@@ -116,18 +146,44 @@ pub fn run(params: &Params, context: &mut Context<'_>) -> Result<Metrics, Failur
     let papers = params.tasks.iter().zip(&cells).map(|(task, cells)| {
         let is_asked = cells.iter().any(|cell| cell.finding.is_none());
         (is_asked || task.has_baselines())
-            .then(|| paper(task, params, &notes, context).map_err(of(task)))
+            .then(|| Opened::of(task, params, &notes, context).map_err(of(task)))
     });
     let papers = papers.map(Option::transpose).collect::<Result<Vec<_>, _>>()?;
     fill(&mut cells, &papers, &candidates, params, &notes, context)?;
+    part(&mut cells, params)?;
     let tasks = params.tasks.iter().zip(cells).zip(papers);
-    let tasks = tasks.map(|((task, cells), paper)| task_report(task, cells, paper));
-    let report = Report { seed: params.seed, limit: params.limit, tasks: tasks.collect() };
-    report.write(&context.out.join("out"))?;
+    let seed = params.seed;
+    let tasks = tasks.map(|((task, cells), paper)| task_report(task, cells, paper, seed));
+    let report = Report {
+        seed,
+        limit: params.limit,
+        tasks: tasks.collect(),
+        references: params.references.clone(),
+    };
+    publish::write(&report, &context.out.join("out"))?;
     for line in report.text().lines() {
         context.progress.log(line);
     }
     Ok(report.headlines())
+}
+
+/// A task ready to be asked.
+struct Opened<'a> {
+    paper: Paper<'a>,
+    asked: RowsAsked,
+}
+
+impl<'a> Opened<'a> {
+    fn of(
+        task: &'a Task,
+        params: &Params,
+        notes: &Rc<Notes>,
+        context: &Context<'_>,
+    ) -> Result<Opened<'a>, Failure> {
+        let draw = Draw { limit: params.limit, seed: params.seed, asked: Cell::default() };
+        let paper = paper(task, &draw, notes, context)?;
+        Ok(Opened { paper, asked: draw.asked.get() })
+    }
 }
 
 /// One model on one task, asked or not.
@@ -160,7 +216,7 @@ fn known<'a>(
 /// Asks what is missing, model by model: each is opened once, and only if it is asked.
 fn fill(
     cells: &mut [Vec<Sheet<'_>>],
-    papers: &[Option<Paper<'_>>],
+    papers: &[Option<Opened<'_>>],
     candidates: &[Candidate],
     params: &Params,
     notes: &Rc<Notes>,
@@ -183,14 +239,29 @@ fn fill(
             }
             context.progress.log(&line);
             let (_, sitter) = seated.as_ref().expect("it was seated above");
-            let paper = paper.as_ref().expect("rows are read where a model is asked");
+            let Opened { paper, asked } = paper.as_ref().expect("rows are read to be asked");
             notes.begin(&sheet.key);
             let finding = examine(paper, sitter, params.seed, context);
             let finding = finding.map_err(|failure| failure.of(&candidate.named()));
             let finding = finding.map_err(of(task))?;
+            let finding = Finding { asked: *asked, card: sitter.card(), ..finding };
             cells::keep(&sheet.key, &finding, context);
             sheet.finding = Some(finding);
         }
+    }
+    Ok(())
+}
+
+/// Adds to each finding what it is on the rows that training data does not have.
+fn part(cells: &mut [Vec<Sheet<'_>>], params: &Params) -> Result<(), Failure> {
+    let Some(folder) = &params.overlap else { return Ok(()) };
+    let overlap = Overlap::read(folder)?;
+    for (task, cells) in params.tasks.iter().zip(cells) {
+        let found = said(task).and_then(|rows| overlap.of(task.name(), &rows)).map_err(of(task))?;
+        let draw = Draw { limit: params.limit, seed: params.seed, asked: Cell::default() };
+        let asked = drawn((0..found.rows).collect(), &draw);
+        let findings = cells.iter_mut().filter_map(|sheet| sheet.finding.as_mut());
+        findings.for_each(|finding| found.part(finding, &asked));
     }
     Ok(())
 }
@@ -236,7 +307,7 @@ fn check_tasks(tasks: &[Task]) -> Result<(), Failure> {
 /// Reads the rows of a task.
 fn paper<'a>(
     task: &'a Task,
-    params: &Params,
+    params: &Draw,
     notes: &Rc<Notes>,
     context: &Context<'_>,
 ) -> Result<Paper<'a>, Failure> {
@@ -328,30 +399,40 @@ fn examine(
 }
 
 /// The cells of a task, each compared with the one before it.
-fn task_report(task: &Task, sheets: Vec<Sheet<'_>>, paper: Option<Paper<'_>>) -> TaskReport {
-    let cell = |sheet: Sheet<'_>| Cell {
+fn task_report(
+    task: &Task,
+    sheets: Vec<Sheet<'_>>,
+    opened: Option<Opened<'_>>,
+    seed: u64,
+) -> TaskReport {
+    let cell = |sheet: Sheet<'_>| report::Cell {
         model: sheet.candidate.name.clone(),
         finding: sheet.finding.expect("every cell is known by now"),
     };
     let mut cells = sheets.into_iter().map(cell).collect::<Vec<_>>();
     for at in (0..cells.len()).rev() {
         let (before, rest) = cells.split_at_mut(at);
-        rest[0].finding.compare(before.last().map(|cell| &cell.finding));
+        rest[0].finding.compare(before.last().map(|cell| &cell.finding), seed);
     }
-    let baselines = match paper {
+    let baselines = match opened.map(|opened| opened.paper) {
         Some(Paper::Answers(_, _, baselines)) => baselines,
         _ => Vec::new(),
     };
-    let about = match task {
-        Task::Asked(task) => Some(task.about()),
-        _ => None,
-    };
-    TaskReport { name: task.name().into(), about, cells, baselines }
+    TaskReport { name: task.name().into(), about: task.about(), cells, baselines }
+}
+
+/// Which rows of a task are asked.
+struct Draw {
+    limit: Option<u64>,
+    seed: u64,
+    /// How many they were, once they are drawn.
+    asked: Cell<RowsAsked>,
 }
 
 /// The rows that are asked, in their order: all, or `limit` of them drawn by the seed.
-fn drawn<T>(rows: Vec<T>, params: &Params) -> Vec<T> {
+fn drawn<T>(rows: Vec<T>, params: &Draw) -> Vec<T> {
     let limit = params.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    params.asked.set(RowsAsked { rows: rows.len().min(limit), of: rows.len() });
     if rows.len() <= limit {
         return rows;
     }

@@ -3,10 +3,11 @@
 
 use std::path::Path;
 
+use super::finding::Card;
 use crate::train::data::chat::{ChatFormat, Template};
 use crate::train::data::jinja::is_blank;
 use crate::train::data::rows::Message;
-use crate::train::data::tokenizer::Tokenizer;
+use crate::train::data::tokenizer::{Special, Tokenizer};
 use crate::train::model::endings::Ending;
 use crate::train::model::folder;
 use crate::train::progress::Failure;
@@ -14,13 +15,14 @@ use crate::train::progress::Failure;
 /// A tokenizer with the template that goes with it.
 pub struct Wording {
     pub tokenizer: Tokenizer,
+    pub chat_template: Option<String>,
     format: Option<ChatFormat>,
 }
 
 impl Wording {
     /// Fails where the template is not Jinja.
     pub fn new(tokenizer: Tokenizer, chat_template: Option<String>) -> Result<Wording, Failure> {
-        let format = chat_template.map(|jinja| {
+        let format = chat_template.clone().map(|jinja| {
             ChatFormat::new(&Template {
                 name: "chat_template".into(),
                 jinja,
@@ -29,12 +31,24 @@ impl Wording {
                 forbidden: Vec::new(),
             })
         });
-        Ok(Wording { format: format.transpose()?, tokenizer })
+        Ok(Wording { format: format.transpose()?, chat_template, tokenizer })
     }
 
     /// What the folder of a model carries.
     pub fn open(folder: &Path) -> Result<Wording, Failure> {
         Wording::new(Tokenizer::load(folder)?, folder::read_chat_template(folder)?)
+    }
+
+    /// What it tells of the model whose it is; the rest of the card is blank.
+    pub fn card(&self) -> Card {
+        let special = |special: &Special| (special.text.clone(), special.id);
+        Card {
+            tokenizer: blake3::hash(self.tokenizer.identity().as_bytes()).to_string(),
+            bos: special(self.tokenizer.bos()),
+            eos: special(self.tokenizer.eos()),
+            chat_template: self.chat_template.clone(),
+            ..Card::default()
+        }
     }
 
     /// Whether there is a chat template.

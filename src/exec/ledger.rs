@@ -8,34 +8,41 @@ use crate::build::executor::Demand;
 use crate::lang::diagnostic::Diagnostic;
 use crate::lang::source::{Place, Sources, Span};
 use crate::lang::value::{Module, Quantity, Stage, Value};
-use crate::train::model::activations::Keep;
 use crate::train::model::{Head, ModelConfig};
-use crate::train::optim::Bits;
-use crate::train::stage::ledger::{
-    self, Kept, Learnt, MemoryLedger, Width, training_flops_per_token,
-};
+use crate::train::stage::ledger::{MemoryLedger, parameters, training_flops_per_token};
 
-use super::decode::training::{batch_of, length_of};
-use super::{adapted, aligning, fits};
+use super::needs::{Needs, Shapes};
+use super::{adapted, blocks, course, device, fits};
 
-/// The most threads that a stage kind uses well, and the memory it will need where that is known.
-pub fn demand(action: &Action) -> Demand {
+/// The most threads that a stage kind uses well, and the memory it will need where `memory` says it
+/// by the stage's name.
+pub fn demand(action: &Action, memory: &BTreeMap<String, u64>) -> Demand {
     let threads = match action.kind.as_str() {
-        "context_distill" | "ghost_attention" | "rejection_sampling" => usize::MAX,
+        "contamination" | "context_distill" | "ghost_attention" | "rejection_sampling" => {
+            usize::MAX
+        }
         "lora" | "lora_dpo" | "lora_reward" | "pretrain" | "sft" | "reward_model" | "dpo"
         | "grpo" | "ppo" => usize::MAX,
         "eval" | "export" | "generate" | "merge" | "quantize" | "train_tokenizer" => usize::MAX,
         _ => 1,
     };
-    let config = action.params.get("model").and_then(architecture);
-    let memory = config.and_then(|config| memory(&config, &action.params));
-    Demand { threads, memory_bytes: memory.map_or(0, |memory| memory.total()) }
+    Demand { threads, memory_bytes: memory.get(&action.name).copied().unwrap_or(0) }
+}
+
+/// The memory of every training stage whose shape the recipe states, by its name.
+pub fn memory(module: &Module) -> BTreeMap<String, u64> {
+    let shapes = Shapes::of(module);
+    let of =
+        |stage: &Stage| Some((stage.name.clone(), Needs::of(&shapes, stage)?.memory().total()));
+    module.stages.iter().filter_map(of).collect()
 }
 
 /// What a training stage costs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cost {
+    /// The numbers of the model, and how many numbers are learnt.
     pub parameters: u64,
+    pub learnt: u64,
     pub memory: MemoryLedger,
     /// How the length works out: `1075 steps of 16 sequences`; where it is in epochs, what one
     /// step is.
@@ -44,107 +51,24 @@ pub struct Cost {
     pub total: Option<(u64, f64)>,
 }
 
-/// The cost of a stage, if it trains a model whose shape the recipe states.
-pub fn cost(module: &Module, stage: &Stage) -> Option<Cost> {
-    let config = shape(module, stage)?;
-    match stage.kind.as_str() {
-        "ppo" => return aligning::ppo(module, stage, config),
-        "reward_model" => return aligning::reward_model(stage, config),
-        _ => {}
-    }
-    let context = whole(stage.params.get("context")?)?;
-    let batch = batch_of(quantity(stage.params.get("batch")?)?).ok()?;
-    let length = length_of(quantity(stage.params.get("length")?)?).ok()?;
-    let sequences = batch.sequences(context).ok()?;
-    let course = length.course(batch, context, None).ok()?;
-    let total = course.as_ref().map(|course| {
-        let tokens = course.steps * course.sequences * context;
-        (tokens, tokens as f64 * training_flops_per_token(&config, context) as f64)
-    });
-    let course = match course {
-        Some(course) => course.to_string(),
-        None => format!("steps of {sequences} sequences until the epochs are over"),
-    };
-    let at_once = whole(stage.params.get("micro_batch")?)?.min(sequences);
-    let needs = Needs { micro_batch: at_once, ..Needs::of(&stage.params)? };
-    let memory = needs.memory(&config);
-    let parameters = ledger::parameters(&config);
-    Some(Cost { parameters, memory, course, total })
+/// The cost of a stage, if it trains a model whose shape the recipe states. Memory is the most it
+/// can be, since only the rows tell how long a text is; none outgrows the context.
+pub fn cost(shapes: &Shapes<'_>, stage: &Stage) -> Option<Cost> {
+    let needs = Needs::of(shapes, stage)?;
+    let course::Run { text, tokens } = course::run(stage, &needs)?;
+    let Needs { config, learnt, context, .. } = &needs;
+    let flops = training_flops_per_token(config, learnt, *context) as f64;
+    Some(Cost {
+        parameters: parameters(config),
+        learnt: learnt.count(config),
+        memory: needs.memory(),
+        course: text,
+        total: tokens.map(|tokens| (tokens, tokens as f64 * flops)),
+    })
 }
 
-/// What the forward pass keeps.
-pub(super) fn keep(stage: &Stage) -> Keep {
-    keep_of(&stage.params)
-}
-
-fn keep_of(params: &BTreeMap<String, Value>) -> Keep {
-    match params.get("gradient_checkpointing") {
-        Some(Value::Bool(true)) => Keep::Residuals,
-        _ => Keep::Activations,
-    }
-}
-
-/// The shape of the model that a stage trains: its own, or that of the model it begins with.
-pub(super) fn shape(module: &Module, stage: &Stage) -> Option<ModelConfig> {
-    let mut stage = stage;
-    for _ in 0..=module.stages.len() {
-        let made_of = stage.params.get("model").or(stage.params.get("is"));
-        let begun_with = ["init", "policy", "base"].iter().find_map(|name| stage.params.get(*name));
-        match made_of.or(begun_with)? {
-            Value::Artifact(other) => stage = &module.stages[other.stage.0 as usize],
-            model => return architecture(model),
-        }
-    }
-    None
-}
-
-fn memory(config: &ModelConfig, params: &BTreeMap<String, Value>) -> Option<MemoryLedger> {
-    Some(Needs::of(params)?.memory(config))
-}
-
-/// The settings of a training stage that its memory follows from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Needs {
-    pub(super) micro_batch: u64,
-    pub(super) context: u64,
-    pub(super) keep: Keep,
-    pub(super) kept: Kept,
-    pub(super) learnt: Learnt,
-}
-
-impl Needs {
-    pub(super) fn of(params: &BTreeMap<String, Value>) -> Option<Needs> {
-        Some(Needs {
-            micro_batch: whole(params.get("micro_batch")?)?,
-            context: whole(params.get("context")?)?,
-            keep: keep_of(params),
-            kept: kept(params.get("optimizer")?)?,
-            learnt: learnt(params),
-        })
-    }
-
-    pub(super) fn memory(&self, config: &ModelConfig) -> MemoryLedger {
-        let rows = [self.micro_batch, self.context];
-        ledger::memory(config, self.learnt, rows, self.keep, self.kept)
-    }
-}
-
-/// All weights, or an adapter; one with fewer targets needs less than is counted.
-fn learnt(params: &BTreeMap<String, Value>) -> Learnt {
-    match params.get("rank").and_then(whole) {
-        Some(rank) => Learnt::Adapters { rank, base: Width::F32 },
-        None => Learnt::All,
-    }
-}
-
-/// How an optimizer keeps its moments.
-fn kept(optimizer: &Value) -> Option<Kept> {
-    let Value::Record { name: Some(name), fields } = optimizer else { return None };
-    let bits = if name == "adamw8" { Bits::Eight } else { Bits::Full };
-    Some(Kept { bits, budget: fields.get("page_budget").and_then(whole) })
-}
-
-fn architecture(value: &Value) -> Option<ModelConfig> {
+/// The shape that a record states.
+pub(super) fn architecture(value: &Value) -> Option<ModelConfig> {
     let Value::Record { fields, .. } = value else { return None };
     let size = |name: &str| usize::try_from(whole(fields.get(name)?)?).ok();
     let number = |name: &str| match fields.get(name)? {
@@ -187,33 +111,17 @@ pub(super) fn quantity(value: &Value) -> Option<Quantity> {
 
 /// What only a stage kind can know to be wrong with its parameters, found without running it.
 pub fn prove(sources: &Sources, module: &Module) -> Vec<Diagnostic> {
+    let shapes = Shapes::of(module);
     let of_stage = |stage| {
         let unfit = fits::unfit(sources, module, stage);
         let adapter = adapted::unfit(sources, module, stage);
+        let broken = device::broken_promise(sources, &shapes, stage);
         let unrunnable = fits::unrunnable(sources, stage);
-        let whole = [even_heads(sources, stage), blocks_in_gguf(sources, stage)];
-        whole.into_iter().chain([unfit, adapter, unrunnable])
+        let blocks =
+            [blocks::outside_gguf(sources, stage), blocks::parted_rows(sources, &shapes, stage)];
+        blocks.into_iter().chain([even_heads(sources, stage), unfit, adapter, broken, unrunnable])
     };
     module.stages.iter().flat_map(of_stage).flatten().collect()
-}
-
-/// Safetensors have no blocks of integers but those of bitsandbytes.
-fn blocks_in_gguf(sources: &Sources, stage: &Stage) -> Option<Diagnostic> {
-    let text = |name: &str| match stage.params.get(name) {
-        Some(Value::Text(text)) => Some(text.as_str()),
-        _ => None,
-    };
-    let dtype = text("dtype").filter(|dtype| matches!(*dtype, "q8_0" | "q4_0"))?;
-    if stage.kind != "export" || matches!(text("to"), Some("gguf" | "peft")) {
-        return None;
-    }
-    let name = &stage.name;
-    let message = format!("`{name}` writes {dtype}, which a Hugging Face folder cannot hold");
-    Some(
-        Diagnostic::error("export-dtype", message)
-            .label(line_of(sources, stage, "dtype")?, format!("only GGUF files have {dtype}"))
-            .note("choose `to: \"gguf\"`, or `dtype: \"bf16\"`"),
-    )
 }
 
 /// Rotary positions turn pairs, so a head must have an even width.

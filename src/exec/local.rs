@@ -1,6 +1,7 @@
 //! The executor that runs stages in this process, on its CPU. Knows how a failure of the trainer
 //! becomes a failure of an action; does not know how any stage works.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -27,6 +28,8 @@ pub struct Local {
     pub hub: Hub,
     /// What runs programs that a model wrote, if they may run.
     pub untrusted: Option<Launcher>,
+    /// Bytes that stages will need, by their names; of others nothing is known.
+    pub memory: BTreeMap<String, u64>,
 }
 
 /// A stage kind by its name in the library.
@@ -44,7 +47,7 @@ impl Executor for Local {
     }
 
     fn demand(&self, action: &Action) -> Demand {
-        ledger::demand(action)
+        ledger::demand(action, &self.memory)
     }
 
     fn run(&self, job: &Job<'_>, sink: &dyn JobSink) -> Result<Outcome, executor::Failure> {

@@ -1,5 +1,7 @@
 //! The bridge: the library's signatures and what is decoded from them list the same fields.
 
+mod memory;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -13,6 +15,7 @@ use llamake::build::plan::{Plan, plan};
 use llamake::exec::Local;
 use llamake::exec::inspect::subjects;
 use llamake::exec::ledger::{Cost, cost};
+use llamake::exec::needs::Shapes;
 use llamake::exec::work::{KINDS, Work};
 use llamake::lang::compile;
 use llamake::lang::source::{Source, Sources};
@@ -24,7 +27,15 @@ use llamake::train::stage::ledger::MemoryLedger;
 /// An executor that nothing is asked to run on.
 pub fn local() -> Local {
     let (isa, checkpoint_every) = (Isa::Portable, Duration::ZERO);
-    Local { search_path: "".into(), isa, checkpoint_every, hub: Hub::none(), untrusted: None }
+    let memory = BTreeMap::new();
+    Local {
+        search_path: "".into(),
+        isa,
+        checkpoint_every,
+        hub: Hub::none(),
+        untrusted: None,
+        memory,
+    }
 }
 
 pub fn planned(text: &str) -> Plan {
@@ -157,7 +168,7 @@ fn cost_of(name: &str) -> Cost {
     let (module, faults) = compile(&mut sources, root, &[]);
     assert!(faults.is_empty(), "{faults:?}");
     let stage = module.stages.iter().find(|stage| stage.name == name).unwrap();
-    cost(&module, stage).unwrap()
+    cost(&Shapes::of(&module), stage).unwrap()
 }
 
 /// A pair is a row of two texts, and the head of a reward model one number.

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use llamake::train::kernels::rng::Stream;
 use llamake::train::kernels::{Isa, Threads};
-use llamake::train::model::activations::Keep;
+use llamake::train::model::activations::{Activations, Keep};
+use llamake::train::model::encoding::Encoding;
 use llamake::train::model::lora::{Adapter, LoraSettings};
 use llamake::train::model::projection::Which;
+use llamake::train::model::quantized::{Form, quantised};
 use llamake::train::model::sample::{GenerateOptions, generate};
 use llamake::train::model::tensor::Stored;
-use llamake::train::model::{Transformer, peft};
+use llamake::train::model::{Batch, Transformer, peft};
 use llamake::train::progress::{Attempt, Context, Failure};
 use llamake::train::stage::train_loop::{Draws, TrainState};
 use serde_json::{Value, json};
@@ -168,33 +170,49 @@ fn what_is_merged_says_what_was_worn() {
             ..settings(true, 0.0)
         },
     ] {
-        let worn = lively(&settings);
-        let mut weights = worn.weights.clone().map(Stored::into_floats);
-        worn.adapter.as_ref().unwrap().merge(&t, &config(), &mut weights);
-        assert_ne!(digest(&weights), digest(&worn.weights));
-        let merged = Transformer::new(config(), weights, 32);
-        let log_probs = |model: &Transformer| {
-            let rows = rows(3, 50);
-            let batch = llamake::train::model::Batch::of(&rows.iter().collect::<Vec<_>>());
-            let mut a =
-                llamake::train::model::activations::Activations::for_inference(&config(), 0);
-            model.forward(&t, &batch, &mut a);
-            model.losses(&t, &batch, &mut a);
-            a.nll_t
-        };
-        for (worn, merged) in log_probs(&worn).iter().zip(log_probs(&merged)) {
-            assert!((worn - merged).abs() < 1e-4, "{worn} {merged}");
+        for base in [None, Some(false), Some(true)] {
+            let worn = match base {
+                None => lively(&settings),
+                Some(double) => over_nf4(lively(&settings), double),
+            };
+            let mut weights = worn.weights.clone().map(Stored::into_floats);
+            worn.adapter.as_ref().unwrap().merge(&t, &config(), &mut weights);
+            assert_says_the_same(&t, &worn, &Transformer::new(config(), weights, 32));
         }
-        let prompts: Vec<Vec<u32>> = (0..20).map(|at| vec![at, 49 - at]).collect();
-        let sampling = llamake::eval::examinee::tempered(0.0);
-        let options = GenerateOptions { samples: 1, max_answer: 20, sampling, seed: 1, eos: 2 };
-        let answers = |model: &Transformer| -> Vec<Vec<u32>> {
-            let mut heard = Heard::default();
-            let made = generate(&t, model, &prompts, &options, &mut heard).unwrap();
-            made.into_iter().map(|made| made.tokens).collect()
-        };
-        assert_eq!(answers(&worn), answers(&merged));
     }
+}
+
+/// The same adapter over the same base in NF4.
+fn over_nf4(mut model: Transformer, double: bool) -> Transformer {
+    let t = Threads::new(2);
+    let form = Form { encoding: Encoding::F32, double };
+    model.weights = quantised(&t, &config(), &model.weights, form).unwrap();
+    model.settle(&t);
+    model
+}
+
+/// Log-probs within 1e-4, and every greedy answer the same.
+fn assert_says_the_same(t: &Threads, worn: &Transformer, merged: &Transformer) {
+    let log_probs = |model: &Transformer| {
+        let rows = rows(3, 50);
+        let batch = Batch::of(&rows.iter().collect::<Vec<_>>());
+        let mut a = Activations::for_inference(&config(), 0);
+        model.forward(t, &batch, &mut a);
+        model.losses(t, &batch, &mut a);
+        a.nll_t
+    };
+    for (worn, merged) in log_probs(worn).iter().zip(log_probs(merged)) {
+        assert!((worn - merged).abs() < 1e-4, "{worn} {merged}");
+    }
+    let prompts: Vec<Vec<u32>> = (0..20).map(|at| vec![at, 49 - at]).collect();
+    let sampling = llamake::eval::examinee::tempered(0.0);
+    let options = GenerateOptions { samples: 1, max_answer: 20, sampling, seed: 1, eos: 2 };
+    let answers = |model: &Transformer| -> Vec<Vec<u32>> {
+        let mut heard = Heard::default();
+        let made = generate(t, model, &prompts, &options, &mut heard).unwrap();
+        made.into_iter().map(|made| made.tokens).collect()
+    };
+    assert_eq!(answers(worn), answers(merged));
 }
 
 #[test]

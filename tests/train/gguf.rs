@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use llamake::train::data::vocabulary::Manner;
+use llamake::train::kernels::Threads;
 use llamake::train::kernels::rope::RopeScaling;
 use llamake::train::model::encoding::Encoding;
 use llamake::train::model::folder::ModelFolder;
@@ -21,7 +22,7 @@ fn written(model: &ModelFolder, manner: Manner, encoding: Encoding) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.gguf");
     let facts = vocabulary::facts_of(&tokenizer(manner, true), None, model.config.vocab).unwrap();
-    gguf::write(&path, model, facts, encoding, &mut Heard::default()).unwrap();
+    gguf::write(&Threads::new(2), &path, model, facts, encoding, &mut Heard::default()).unwrap();
     std::fs::read(path).unwrap()
 }
 
@@ -131,9 +132,10 @@ fn places_that_lie_are_named() {
     lie(&|parts| parts.tensors[0].sizes = vec![1 << 62, 1 << 62], "impossible sizes");
     lie(&|parts| parts.tensors[0].sizes = vec![1 << 40, 2], "ends at byte");
     lie(&|parts| parts.tensors[0].kind = 8, "q8_0 needs a multiple of 32");
+    lie(&|parts| parts.tensors[0].kind = 12, "q4_K needs a multiple of 256");
     lie(
-        &|parts| parts.tensors[0].kind = 12,
-        "tensor `a` is of type Q4_K; F32, F16, BF16, Q8_0 and Q4_0",
+        &|parts| parts.tensors[0].kind = 13,
+        "tensor `a` is of type Q5_K; F32, F16, BF16, Q8_0, Q4_0 and Q4_K",
     );
     lie(&|parts| parts.tensors[0].kind = 999, "is of type number 999");
     let fact = |key: &str, fact: Fact| {

@@ -3,16 +3,24 @@
 //! every instruction set and number of threads.
 
 mod bits;
+mod ggml;
 mod nf4;
 mod oracle;
 mod segments;
 
 use llamake::train::kernels::rng::Stream;
+use llamake::train::kernels::{Isa, Threads};
 
 /// Numbers between -1 and 1, the same on every run.
 pub fn numbers(name: &str, len: usize) -> Vec<f32> {
     let stream = Stream::new(7, name);
     (0..len as u64).map(|i| 2.0 * stream.uniform(0, i) - 1.0).collect()
+}
+
+/// Every instruction set of this processor on one to three threads.
+pub fn everywhere() -> impl Iterator<Item = Threads> {
+    let available = Isa::ALL.into_iter().filter(|isa| isa.available());
+    available.flat_map(|isa| (1..=3).map(move |threads| Threads::with_isa(threads, isa)))
 }
 
 /// Fails at the first place where the bits differ.

@@ -19,6 +19,8 @@ mod golden_data;
 pub mod hub;
 mod kernels;
 mod mapped;
+mod memory;
+mod merging;
 mod optimizers;
 mod oracle;
 pub mod pipeline;

@@ -8,25 +8,35 @@ use std::process::Command;
 use candle_core::{Device, Tensor as Candle};
 use llamake::train::data::vocabulary::Manner;
 use llamake::train::model::encoding::Encoding;
-use llamake::train::model::tensor::{Stored, Tensor};
+use llamake::train::model::tensor::{Packed, Stored, Tensor};
 use llamake::train::model::{ModelConfig, folder, weights};
 use llamake::train::progress::{Context, Failure, Metrics};
 use llamake::train::stage::export::Target;
 use llamake::train::stage::quantize::{self, Codes, Quantize};
 
-use super::export::{Folder, model, tokenizer};
+use super::export::{Folder, model, tokenizer, wide};
 use super::file;
 use super::fixtures::{Heard, message};
 
 const QUERY: &str = "model.layers.0.self_attn.q_proj.weight";
 
 fn quantised(folder: &Folder, double_quant: bool, out: &str) -> Result<Metrics, Failure> {
+    quantised_to(folder, "model", Codes::Nf4, double_quant, out)
+}
+
+fn quantised_to(
+    folder: &Folder,
+    from: &str,
+    to: Codes,
+    double_quant: bool,
+    out: &str,
+) -> Result<Metrics, Failure> {
     let texts = [r#"{"text":"The cat saw the dog."}"#, r#"{"text":"Another village."}"#].join("\n");
     let data = file(&folder.at(""), "texts", texts);
     std::fs::create_dir(folder.at(out)).unwrap();
     let params = Quantize {
-        model: folder.at("model"),
-        to: Codes::Nf4,
+        model: folder.at(from),
+        to,
         double_quant,
         dtype: Encoding::F32,
         data: Some(data),
@@ -48,6 +58,9 @@ fn a_quantised_model_is_smaller_and_nearly_as_good() {
             ["before", "after"].map(|when| figure(&metrics, &format!("perplexity {when}")));
         assert!(before > 1.0 && (after / before - 1.0).abs() < 0.5, "{before} became {after}");
         assert_ne!(before, after);
+        // Normal numbers lose 9 to 10 hundredths.
+        let error = figure(&metrics, "relative error");
+        assert!(error > 0.07 && error < 0.11, "{error}");
         let out = folder.at(out).join("out");
         let read = folder::open(&out).unwrap();
         let query = &read.weights.blocks[0].query_dd;
@@ -76,6 +89,65 @@ fn what_is_quantised_is_not_rounded_again() {
     assert_eq!(again.weights, first.weights);
     folder.export("first/out", Target::Hf, Encoding::F32).unwrap();
     assert_eq!(folder::read(&folder.at("result/out")).unwrap().weights, first.weights);
+}
+
+const GGML: [Encoding; 3] = [Encoding::Q8_0, Encoding::Q4_0, Encoding::Q4_K];
+
+/// The perplexity after is that of what was written: the dequantised numbers have it too.
+#[test]
+fn a_model_in_blocks_of_ggml_is_used_and_exported_as_it_is() {
+    let folder = Folder::of(&wide(364), &tokenizer(Manner::SentencePiece, true), None);
+    for encoding in GGML {
+        let name = encoding.name();
+        let metrics = quantised_to(&folder, "model", Codes::Ggml(encoding), true, name).unwrap();
+        let error = figure(&metrics, "relative error");
+        assert!(error > 0.002 && error < 0.12, "{name}: {error}");
+        let out = folder.at(name).join("out");
+        let opened = folder::open(&out).unwrap();
+        let block = &opened.weights.blocks[0];
+        assert!(matches!(block.query_dd, Stored::Ggml(Packed::Memory(_), _)), "rows are turned");
+        assert!(matches!(block.up_fd, Stored::Ggml(Packed::File(..), _)));
+        assert!(matches!(opened.weights.head_vd, Stored::Ggml(..)));
+        let rounded = |numbers: &Vec<f32>| encoding.rounded(numbers);
+        let read = folder::read(&out).unwrap();
+        assert_eq!(read.weights.blocks[1].key_kd, rounded(&wide(364).weights.blocks[1].key_kd));
+        assert_eq!(read.weights.embedding_vd, rounded(&wide(364).weights.embedding_vd));
+
+        folder.export(&format!("{name}/out"), Target::Hf, Encoding::F32).unwrap();
+        let again = quantised_to(&folder, "result/out", Codes::Nf4, true, &format!("{name}-wide"));
+        let after = figure(&metrics, "perplexity after");
+        assert_eq!(figure(&again.unwrap(), "perplexity before"), after, "{name}");
+        assert_ne!(figure(&metrics, "perplexity before"), after);
+
+        let bytes = std::fs::read(out.join("model.gguf")).unwrap();
+        let moved = folder.export(&format!("{name}/out"), Target::Gguf, encoding).unwrap();
+        assert_eq!(figure(&moved, "largest_logit_error"), 0.0);
+        assert!(std::fs::read(folder.at("result/out/model.gguf")).unwrap() == bytes, "{name}");
+        // Nor is a model quantised again that is in such blocks.
+        let twice = format!("{name}-twice");
+        let from = format!("{name}/out");
+        let metrics = quantised_to(&folder, &from, Codes::Ggml(encoding), true, &twice).unwrap();
+        assert_eq!(figure(&metrics, "relative error"), 0.0);
+        assert!(std::fs::read(folder.at(&twice).join("out/model.gguf")).unwrap() == bytes);
+    }
+}
+
+#[test]
+fn a_folder_whose_blocks_are_of_another_shape_is_refused() {
+    let folder = Folder::of(&wide(364), &tokenizer(Manner::SentencePiece, true), None);
+    quantised_to(&folder, "model", Codes::Ggml(Encoding::Q4_0), true, "small").unwrap();
+    let out = folder.at("small/out");
+    let config = out.join("config.json");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let other = text.replace("\"max_position_embeddings\": 32", "\"max_position_embeddings\": 64");
+    assert_ne!(other, text);
+    std::fs::write(&config, other).unwrap();
+    let said = message(folder::open(&out));
+    assert!(said.contains("model.gguf") && said.contains("context: 32"), "{said}");
+
+    let narrow = Folder::of(&model(364), &tokenizer(Manner::SentencePiece, true), None);
+    let said = quantised_to(&narrow, "model", Codes::Ggml(Encoding::Q4_K), true, "out");
+    assert!(message(said).contains("hold 32 numbers, and q4_K needs a multiple of 256"));
 }
 
 /// Rewrites the tensors of a quantised model.

@@ -12,7 +12,6 @@ use llamake::train::model::{Batch, ModelConfig};
 use llamake::train::optim::{Schedule, WarmUp};
 use llamake::train::progress::{Attempt, Context, Failure};
 use llamake::train::stage::Training;
-use llamake::train::stage::ledger::training_memory;
 
 use super::fixtures::{
     End, Heard, config, digest, message, model, row, rows, train, train_in, training,
@@ -265,19 +264,4 @@ fn rates_follow_the_schedule() {
     // Warm-up that outlasts the run: the last step still has its part of the way.
     let long = Schedule::Cosine { warmup: WarmUp::Steps(10), last: 0.1 };
     near(long.rate(1.0, 4, 4), 0.4);
-}
-
-/// What the ledger says of the arena is what the arena takes.
-#[test]
-fn the_ledger_counts_the_arena() {
-    let config = config();
-    let ledger = training_memory(&config, 4, 32, Keep::Activations);
-    let a = Activations::for_training(&config, 4 * 32, Keep::Activations);
-    let per_block: usize = [24 * 3, 2 * 8, 2 * 6, 2, 2 * 40].iter().sum();
-    let shared = 3 * 24 + 24 + 40 + 1 + 24 + 1 + 24;
-    let gradients = 4 * 24 + 2 * 8 + 3 * 40;
-    let numbers = (2 * per_block + shared + gradients) * 128;
-    assert_eq!(ledger.activations, 4 * numbers as u64);
-    assert_eq!(a.hidden_td.capacity(), 24 * 128);
-    assert_eq!(ledger.total(), ledger.weights * 4 + ledger.activations + ledger.workspace);
 }

@@ -154,7 +154,7 @@ impl Kept {
         let broken = played.iter().filter(|one| one.broken_off).count();
         let mut scores = self.at.iter().map(turn).collect::<Vec<_>>();
         let rows = played.len();
-        scores.push(Figure::new("broken_off", broken as f64 / rows.max(1) as f64));
+        scores.push(Figure::new("broken_off", broken as f64 / rows.max(1) as f64).lower());
         scores.push(Figure::count("dialogues", rows));
         let samples = finding::shown(rows).filter_map(|at| played[at].sample()).collect();
         Finding { scores, samples, ..Finding::default() }

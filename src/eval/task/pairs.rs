@@ -61,8 +61,8 @@ pub fn finding(pairs: &[Preference], verdicts: &[Verdict]) -> Finding {
     let (recall, precision) = unsafe_found(&scored);
     let scores = vec![
         Figure::share("accuracy", mean(&rows), rows.len()),
-        Figure::new("mean_probability", mean(&probabilities)),
-        Figure::new("calibration_error", calibration_error(&foretold.collect::<Vec<_>>())),
+        Figure::new("mean_probability", mean(&probabilities)).higher(),
+        Figure::new("calibration_error", calibration_error(&foretold.collect::<Vec<_>>())).lower(),
         recall,
         precision,
         Figure::count("pairs", pairs.len()),

@@ -17,8 +17,8 @@ pub fn scores(texts: &[String], losses: &[Vec<f32>]) -> Scores {
     let bytes: usize = texts.iter().map(String::len).sum();
     let mean = nats / tokens.max(1) as f64;
     vec![
-        Figure::new("perplexity", f64::from(math::exp(mean as f32))),
-        Figure::new("bits_per_byte", nats / std::f64::consts::LN_2 / bytes.max(1) as f64),
+        Figure::new("perplexity", f64::from(math::exp(mean as f32))).lower(),
+        Figure::new("bits_per_byte", nats / std::f64::consts::LN_2 / bytes.max(1) as f64).lower(),
         Figure::count("tokens", tokens),
         Figure::count("documents", texts.len()),
     ]

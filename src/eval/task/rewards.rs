@@ -197,17 +197,17 @@ pub fn finding(replies: &[Reply], samples: usize) -> Finding {
     let per_token = per_reply.map(|_| drifts.iter().sum::<f64>() / drawn.max(1) as f64);
     let rows = means_of(&each(&Reply::reward), samples);
     let scores = vec![
-        Figure::new("reward", mean(&rows)),
+        Figure::new("reward", mean(&rows)).higher(),
         Figure::new("reward_se", standard_error(&rows)),
-        Figure::new("reward_safety", of(true)),
-        Figure::new("reward_other", of(false)),
-        Figure::new("helpful", mean(&each(&|reply| f64::from(reply.verdict.helpful)))),
-        Figure::new("safe", mean(&safe.collect::<Vec<_>>())),
-        Figure::new("kl_per_reply", per_reply),
-        Figure::new("kl_per_token", per_token),
+        Figure::new("reward_safety", of(true)).higher(),
+        Figure::new("reward_other", of(false)).higher(),
+        Figure::new("helpful", mean(&each(&|reply| f64::from(reply.verdict.helpful)))).higher(),
+        Figure::new("safe", mean(&safe.collect::<Vec<_>>())).higher(),
+        Figure::new("kl_per_reply", per_reply).lower(),
+        Figure::new("kl_per_token", per_token).lower(),
         Figure::new("tokens", mean(&each(&|reply| reply.tokens as f64))),
         Figure::new("ended", share(&|reply| reply.ended)),
-        Figure::new("empty", share(&|reply| reply.empty)),
+        Figure::new("empty", share(&|reply| reply.empty)).lower(),
         Figure::count("replies", replies.len()),
     ];
     let remarks = per_reply.filter(|kl| *kl > FAR).map(drifted).into_iter().collect();

@@ -4,7 +4,7 @@
 use anyhow::{Context as _, Result, bail};
 
 use super::align;
-use super::model::template_of;
+use super::model::{encoding_of, template_of};
 use super::training::{batch_of, training_of};
 use crate::exec::inputs::Fields;
 use crate::lang::value::Value;
@@ -56,7 +56,13 @@ pub fn combine_of(fields: &Fields<'_>) -> Result<Combine> {
 }
 
 pub fn merge_of(fields: &Fields<'_>) -> Result<Merge> {
-    Ok(Merge { adapter: fields.model("adapter")?, into: fields.artifact("into")? })
+    Ok(Merge {
+        adapter: fields.model("adapter")?,
+        into: fields.artifact("into")?,
+        dtype: encoding_of(fields)?,
+        original: fields.optional("original", Fields::artifact)?,
+        data: fields.optional("data", Fields::artifact)?,
+    })
 }
 
 pub fn read_adapter_of(fields: &Fields<'_>) -> Result<ReadAdapter> {
@@ -71,7 +77,12 @@ pub fn read_adapter_of(fields: &Fields<'_>) -> Result<ReadAdapter> {
 
 /// All projections, or those that are named, in their order.
 fn targets_of(fields: &Fields<'_>) -> Result<Vec<Which>> {
-    let names = match fields.take("targets")? {
+    targets_in(&fields.take("targets")?)
+}
+
+/// The projections that a value names.
+pub fn targets_in(value: &Value) -> Result<Vec<Which>> {
+    let names = match value {
         Value::Text(text) if text == "all-linear" => return Ok(Which::ALL.to_vec()),
         Value::List(names) => names,
         other => bail!("{other:?} are no targets"),

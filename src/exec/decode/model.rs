@@ -30,7 +30,7 @@ pub fn export_of(fields: &Fields<'_>) -> Result<Export> {
     })
 }
 
-fn encoding_of(fields: &Fields<'_>) -> Result<Encoding> {
+pub fn encoding_of(fields: &Fields<'_>) -> Result<Encoding> {
     let name = fields.text("dtype")?;
     match Encoding::named(&name) {
         Some(encoding) => Ok(encoding),
@@ -43,7 +43,10 @@ pub fn quantize_of(fields: &Fields<'_>) -> Result<Quantize> {
         model: fields.artifact("model")?,
         to: match fields.text("to")?.as_str() {
             "nf4" => Codes::Nf4,
-            other => bail!("`{other}` is no way to quantise a model"),
+            other => match Encoding::named(other) {
+                Some(encoding @ Encoding::Blocks(_)) => Codes::Ggml(encoding),
+                _ => bail!("`{other}` is no way to quantise a model"),
+            },
         },
         double_quant: fields.flag("double_quant")?,
         dtype: encoding_of(fields)?,

@@ -62,6 +62,8 @@ pub fn length_of(quantity: Quantity) -> Result<Length> {
 }
 
 pub fn training_of(fields: &Fields<'_>) -> Result<Training> {
+    // A promise is proved before the run, which nothing of it can change.
+    fields.take("fits")?;
     Ok(Training {
         lr: fields.number("lr")?,
         length: length_of(fields.quantity("length")?)?,

@@ -1,4 +1,4 @@
-//! The numbers of a matrix as they lie in memory or in a mapped file: f32, or 16 or 4 bits that are
+//! The numbers of a matrix as they lie in memory or in a mapped file: f32, or 4 to 16 bits that are
 //! widened where they are used. Widening gives the same bits wherever it happens, so a product has
 //! the bits of the same product over an f32 copy. It knows no shapes and no files.
 
@@ -6,6 +6,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use super::device::Isa;
+use super::ggml::{Format, Ggml};
 use super::nf4::Nf4;
 
 /// Borrowed numbers; those of 16 bits are little-endian and need no alignment.
@@ -15,6 +16,7 @@ pub enum Elements<'a> {
     Bf16(&'a [[u8; 2]]),
     F16(&'a [[u8; 2]]),
     Nf4(Nf4<'a>),
+    Ggml(Ggml<'a>),
 }
 
 impl<'a> Elements<'a> {
@@ -24,12 +26,28 @@ impl<'a> Elements<'a> {
             Elements::F32(floats) => floats.len(),
             Elements::Bf16(halves) | Elements::F16(halves) => halves.len(),
             Elements::Nf4(blocks) => blocks.len(),
+            Elements::Ggml(blocks) => blocks.len(),
         }
     }
 
     /// Whether there are none.
     pub fn is_empty(self) -> bool {
         self.len() == 0
+    }
+
+    /// How each is stored, as PyTorch, bitsandbytes and llama.cpp call it.
+    pub fn dtype(self) -> &'static str {
+        match self {
+            Elements::F32(_) => "float32",
+            Elements::Bf16(_) => "bfloat16",
+            Elements::F16(_) => "float16",
+            Elements::Nf4(_) => "nf4",
+            Elements::Ggml(blocks) => match blocks.format() {
+                Format::Q8_0 => "q8_0",
+                Format::Q4_0 => "q4_0",
+                Format::Q4K => "q4_K",
+            },
+        }
     }
 
     /// Without the first numbers; nothing is left where there are fewer.
@@ -39,6 +57,7 @@ impl<'a> Elements<'a> {
             Elements::Bf16(halves) => Elements::Bf16(&halves[count.min(halves.len())..]),
             Elements::F16(halves) => Elements::F16(&halves[count.min(halves.len())..]),
             Elements::Nf4(blocks) => Elements::Nf4(blocks.skip(count)),
+            Elements::Ggml(blocks) => Elements::Ggml(blocks.skip(count)),
         }
     }
 
@@ -67,6 +86,7 @@ impl<'a> Elements<'a> {
                 }
             }
             Elements::Nf4(blocks) => blocks.widen(isa, into),
+            Elements::Ggml(blocks) => blocks.widen(isa, into),
         }
     }
 

@@ -8,9 +8,11 @@
 //!
 //! | file            | operation                              | order of its sums                 |
 //! |-----------------|----------------------------------------|-----------------------------------|
-//! | `elements`      | numbers of 16 and 4 bits widened       | none                              |
+//! | `elements`      | numbers of 4 to 16 bits widened        | none                              |
 //! | `nf4`           | blocks of 4 bits, and back             | mean of scales: f64, ascending    |
 //! | `dynamic8`      | blocks of 8 bits, and back             | none                              |
+//! | `ggml`          | blocks of 8 and 4 bits, and back       | none                              |
+//! | `q4_k`          | the same with lines of their own       | 16 lanes                          |
 //! | `gemm`          | y = x wᵀ, dx = dy w                    | FMA ascending, blocks of 256      |
 //! | `gemm`          | dw += dyᵀ x                            | the same from each row's start    |
 //! | `rms_norm`      | y = x w / √(mean x² + ε), and back     | width: 16 lanes; tokens: as dw    |
@@ -44,6 +46,10 @@ pub mod elements;
 pub mod dynamic8;
 
 pub mod nf4;
+
+pub mod ggml;
+
+pub mod q4_k;
 
 pub mod gemm;
 

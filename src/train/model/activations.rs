@@ -5,7 +5,7 @@
 //! makes them again, with the same bits.
 
 use super::config::ModelConfig;
-use super::projection::Beside;
+use super::projection::{Beside, fit};
 
 /// What a forward pass leaves for the backward pass. It changes memory and time, never a bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,25 +112,29 @@ impl Activations {
     /// can allocate.
     pub fn fit(&mut self, tokens: usize) {
         for (buffer, width) in self.buffers() {
-            let length = tokens * width;
-            // Exact, so that what the ledger states is what is taken.
-            buffer.reserve_exact(length.saturating_sub(buffer.len()));
-            buffer.resize(length, 0.0);
+            fit(buffer, tokens * width);
         }
+    }
+
+    /// The bytes that all buffers hold, those of an adapter included.
+    pub fn bytes(&mut self) -> u64 {
+        let beside = self.workspace.beside.bytes();
+        let buffers = self.buffers();
+        buffers.iter().map(|(buffer, _)| 4 * buffer.capacity() as u64).sum::<u64>() + beside
     }
 
     /// The bytes that all buffers hold for so many tokens, while training.
     pub fn training_bytes(config: &ModelConfig, tokens: u64, keep: Keep) -> u64 {
         let mut empty = Activations::for_training(config, 0, keep);
         let widths: u64 = empty.buffers().iter().map(|(_, width)| *width as u64).sum();
-        4 * widths * tokens
+        tokens.saturating_mul(4 * widths)
     }
 
     /// The same for a forward pass alone.
     pub fn inference_bytes(config: &ModelConfig, tokens: u64) -> u64 {
         let mut empty = Activations::for_inference(config, 0);
         let widths: u64 = empty.buffers().iter().map(|(_, width)| *width as u64).sum();
-        4 * widths * tokens
+        tokens.saturating_mul(4 * widths)
     }
 
     /// Every buffer with its numbers a token.

@@ -44,7 +44,7 @@ pub struct Anywhere {
 }
 
 impl Anywhere {
-    /// Opens a folder, whose weights stay in their files, or reads a GGUF file.
+    /// Opens a folder or a GGUF file; weights stay in their files.
     pub fn open(path: &Path) -> Result<Anywhere, Failure> {
         if !is_gguf(path) {
             return Ok(Anywhere {
@@ -53,9 +53,7 @@ impl Anywhere {
                 chat_template: folder::read_chat_template(path)?,
             });
         }
-        let gguf::GgufModel { model, tokenizer, chat_template } = gguf::read(path)?;
-        let ModelFolder { config, special, weights } = model;
-        let model = ModelFolder { config, special, weights: weights.map(Stored::Memory) };
+        let gguf::GgufModel { model, tokenizer, chat_template } = gguf::open(path)?;
         Ok(Anywhere { model, tokenizer, chat_template })
     }
 }

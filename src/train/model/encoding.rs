@@ -1,9 +1,11 @@
-//! How the numbers of a tensor are written in a file: as they are, rounded to 16 bits, or as
-//! integers of 8 or 4 bits that share a scale. Rounding is to the nearest number, ties to even for
-//! floats and away from zero for integers. Knows numbers and bytes; does not know tensors or files.
+//! How the numbers of a tensor are written in a file: as they are, rounded to 16 bits, or in ggml's
+//! blocks of integers. Floats are rounded to the nearest, ties to even. Knows numbers and bytes;
+//! does not know tensors or files.
 
 use half::{bf16, f16};
 
+use crate::train::kernels::ggml::Format;
+use crate::train::kernels::{Isa, Threads};
 use crate::train::progress::Failure;
 
 /// A way to write numbers.
@@ -12,22 +14,27 @@ pub enum Encoding {
     F32,
     F16,
     Bf16,
-    /// ggml's: blocks of 32 numbers, a scale in f16 and 32 integers from -127 to 127.
-    Q8_0,
-    /// ggml's: blocks of 32 numbers, a scale in f16 and 32 integers from -8 to 7, of which the
-    /// first sixteen are the low halves of the bytes.
-    Q4_0,
+    /// ggml's blocks.
+    Blocks(Format),
 }
 
-/// Numbers that share a scale, and their bytes in [`Encoding::Q8_0`] and [`Encoding::Q4_0`].
-const BLOCK: usize = 32;
-const Q8_0_BYTES: usize = 2 + BLOCK;
-const Q4_0_BYTES: usize = 2 + BLOCK / 2;
-
 impl Encoding {
+    /// 32 numbers a block, of 8.5 bits.
+    pub const Q8_0: Encoding = Encoding::Blocks(Format::Q8_0);
+    /// 32 numbers a block, of 4.5 bits.
+    pub const Q4_0: Encoding = Encoding::Blocks(Format::Q4_0);
+    /// 256 numbers a block, of 4.5 bits.
+    pub const Q4_K: Encoding = Encoding::Blocks(Format::Q4K);
+
     /// All there are.
-    pub const ALL: [Encoding; 5] =
-        [Encoding::F32, Encoding::F16, Encoding::Bf16, Encoding::Q8_0, Encoding::Q4_0];
+    pub const ALL: [Encoding; 6] = [
+        Encoding::F32,
+        Encoding::F16,
+        Encoding::Bf16,
+        Encoding::Q8_0,
+        Encoding::Q4_0,
+        Encoding::Q4_K,
+    ];
 
     /// As recipes call it.
     pub fn name(self) -> &'static str {
@@ -37,6 +44,7 @@ impl Encoding {
             Encoding::Bf16 => "bf16",
             Encoding::Q8_0 => "q8_0",
             Encoding::Q4_0 => "q4_0",
+            Encoding::Q4_K => "q4_K",
         }
     }
 
@@ -47,7 +55,10 @@ impl Encoding {
 
     /// Numbers that cannot be parted: a row holds a multiple of so many.
     pub fn group(self) -> usize {
-        if matches!(self, Encoding::Q8_0 | Encoding::Q4_0) { BLOCK } else { 1 }
+        match self {
+            Encoding::Blocks(format) => format.numbers(),
+            _ => 1,
+        }
     }
 
     /// Bytes of one group.
@@ -55,8 +66,7 @@ impl Encoding {
         match self {
             Encoding::F32 => 4,
             Encoding::F16 | Encoding::Bf16 => 2,
-            Encoding::Q8_0 => Q8_0_BYTES,
-            Encoding::Q4_0 => Q4_0_BYTES,
+            Encoding::Blocks(format) => format.bytes(),
         }
     }
 
@@ -77,6 +87,10 @@ impl Encoding {
             // A step is an eighth of the largest number, and a number beyond seven of them loses
             // up to a whole one.
             Encoding::Q4_0 => 1.0 / 8.0 + 1.0 / 2048.0,
+            // A step is at most a seventh of the largest number, and a number beyond the end of
+            // its line may lose a whole one; slopes and offsets are off by up to a 126th of the
+            // largest.
+            Encoding::Q4_K => 1.0 / 7.0 + 1.0 / 32.0,
         }
     }
 
@@ -88,6 +102,8 @@ impl Encoding {
             Encoding::Bf16 => bf16::from_f32(number).is_finite(),
             Encoding::Q8_0 => f16::from_f32(number.abs() / 127.0).is_finite(),
             Encoding::Q4_0 => f16::from_f32(number / -8.0).is_finite(),
+            // An offset is written as 63 units, and may lie a step beyond the number.
+            Encoding::Q4_K => f16::from_f32(number / 32.0).is_finite(),
         }
     }
 
@@ -115,11 +131,22 @@ impl Encoding {
             Encoding::Bf16 => {
                 out.extend(numbers.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()));
             }
-            Encoding::Q8_0 => {
-                numbers.as_chunks().0.iter().for_each(|block| encode_q8_0(block, out));
+            Encoding::Blocks(format) => {
+                let start = out.len();
+                out.resize(start + self.bytes(numbers.len()), 0);
+                format.encode(Isa::detect(), numbers, &mut out[start..]);
             }
-            Encoding::Q4_0 => {
-                numbers.as_chunks().0.iter().for_each(|block| encode_q4_0(block, out));
+        }
+    }
+
+    /// The bytes of whole groups of numbers, made on all threads where that takes long.
+    pub fn encoded(self, t: &Threads, numbers: &[f32]) -> Vec<u8> {
+        match self {
+            Encoding::Blocks(format) => format.quantise(t, numbers),
+            _ => {
+                let mut bytes = Vec::new();
+                self.encode(numbers, &mut bytes);
+                bytes
             }
         }
     }
@@ -134,13 +161,10 @@ impl Encoding {
             }
             Encoding::F16 => out.extend(pairs.iter().map(|x| f16::from_le_bytes(*x).to_f32())),
             Encoding::Bf16 => out.extend(pairs.iter().map(|x| bf16::from_le_bytes(*x).to_f32())),
-            Encoding::Q8_0 => {
-                let (blocks, _) = bytes.as_chunks::<Q8_0_BYTES>();
-                blocks.iter().for_each(|block| decode_q8_0(block, out));
-            }
-            Encoding::Q4_0 => {
-                let (blocks, _) = bytes.as_chunks::<Q4_0_BYTES>();
-                blocks.iter().for_each(|block| decode_q4_0(block, out));
+            Encoding::Blocks(format) => {
+                let start = out.len();
+                out.resize(start + bytes.len() / format.bytes() * format.numbers(), 0.0);
+                format.decode(Isa::detect(), bytes, &mut out[start..]);
             }
         }
     }
@@ -152,39 +176,4 @@ impl Encoding {
         self.decode(&bytes, &mut rounded);
         rounded
     }
-}
-
-/// The scale makes the largest number ±127; integers are found with the scale before it is rounded,
-/// as ggml finds them.
-fn encode_q8_0(block: &[f32; BLOCK], out: &mut Vec<u8>) {
-    let largest = block.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
-    let scale = largest / 127.0;
-    let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
-    out.extend(f16::from_f32(scale).to_le_bytes());
-    out.extend(block.iter().map(|x| (x * inverse).round() as i8 as u8));
-}
-
-fn decode_q8_0(block: &[u8; Q8_0_BYTES], out: &mut Vec<f32>) {
-    let scale = f16::from_le_bytes([block[0], block[1]]).to_f32();
-    out.extend(block[2..].iter().map(|x| f32::from(*x as i8) * scale));
-}
-
-/// The scale makes the number of the largest magnitude -8, the first where several are as large;
-/// integers are found with the scale before it is rounded: half a step is added in one rounding,
-/// and the fraction is cut off, as ggml finds them.
-fn encode_q4_0(block: &[f32; BLOCK], out: &mut Vec<u8>) {
-    let larger = |most: f32, x: &f32| if x.abs() > most.abs() { *x } else { most };
-    let scale = block.iter().fold(0.0, larger) / -8.0;
-    let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
-    let code = |x: f32| ((f64::from(x) * f64::from(inverse) + 8.5) as f32 as u8).min(15);
-    out.extend(f16::from_f32(scale).to_le_bytes());
-    let (low, high) = block.split_at(BLOCK / 2);
-    out.extend(low.iter().zip(high).map(|(low, high)| code(*low) | code(*high) << 4));
-}
-
-fn decode_q4_0(block: &[u8; Q4_0_BYTES], out: &mut Vec<f32>) {
-    let scale = f16::from_le_bytes([block[0], block[1]]).to_f32();
-    let number = |code: u8| f32::from(code as i8 - 8) * scale;
-    out.extend(block[2..].iter().map(|byte| number(byte & 15)));
-    out.extend(block[2..].iter().map(|byte| number(byte >> 4)));
 }

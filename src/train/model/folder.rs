@@ -3,7 +3,8 @@
 //! ```text
 //! config.json              the shape, and which tokens begin and end a text
 //! generation_config.json   the same tokens, where generators look for them
-//! model.safetensors        the weights, f32
+//! model.safetensors        the weights
+//! model.gguf               in its place those of a model in ggml's blocks
 //! tokenizer.json           copied from the tokenizer
 //! tokenizer_config.json    the same, with the chat template of a chat model
 //! ```
@@ -87,15 +88,28 @@ pub fn read_chat_template(folder: &Path) -> Result<Option<String>, Failure> {
     chat_template::read(folder)
 }
 
-/// Writes a model with the files of `tokenizer`, a folder, and for a chat model its template.
+/// Writes a model in f32 with the files of `tokenizer`, a folder, and for a chat model its
+/// template.
 pub fn write(
     folder: &Path,
     model: &ModelFolder,
     tokenizer: &Path,
     chat_template: Option<&str>,
 ) -> Result<(), Failure> {
-    write_settings(folder, model, tokenizer, chat_template, "float32")?;
+    write_beside_weights(folder, model, tokenizer, chat_template, Encoding::F32)?;
     weights::save(&folder.join(weights::WHOLE), &model.config, &model.weights)
+}
+
+/// The same in f32 or in 16 bits.
+pub fn write_in(
+    folder: &Path,
+    model: &ModelFolder,
+    tokenizer: &Path,
+    chat_template: Option<&str>,
+    encoding: Encoding,
+) -> Result<(), Failure> {
+    write_beside_weights(folder, model, tokenizer, chat_template, encoding)?;
+    weights::save_in(folder, &model.config, &model.weights, encoding, usize::MAX)
 }
 
 /// The same as other programs publish it: in any encoding that safetensors have, large models in
@@ -112,8 +126,7 @@ pub fn publish(
         return Err(Failure::input(format!("a Hugging Face folder cannot hold {name}"))
             .remedy("choose `to: \"gguf\"`, or `dtype: \"bf16\"`"));
     }
-    let dtype = quantized::torch_name(encoding);
-    write_settings(folder, model, tokenizer, chat_template, dtype)?;
+    write_beside_weights(folder, model, tokenizer, chat_template, encoding)?;
     write_template(folder, chat_template)?;
     weights::save_in(folder, &model.config, &model.weights, encoding, LARGEST_FILE)
 }
@@ -151,15 +164,17 @@ pub fn bytes(folder: &Path) -> Result<u64, Failure> {
     Ok(bytes)
 }
 
-fn write_settings(
+/// Writes all of a model's folder but its weights, which are said to be in f32 or in 16 bits.
+pub fn write_beside_weights<T>(
     folder: &Path,
-    model: &ModelFolder,
+    model: &ModelFolder<T>,
     tokenizer: &Path,
     chat_template: Option<&str>,
-    dtype: &str,
+    encoding: Encoding,
 ) -> Result<(), Failure> {
     fs::create_dir_all(folder).map_err(Failure::io(folder))?;
     let ModelFolder { config, special, .. } = model;
+    let dtype = quantized::torch_name(encoding);
     write_text(&folder.join(CONFIG), &config.to_json_in(*special, dtype))?;
     write_generation(folder, *special)?;
     write_tokenizer(folder, tokenizer, chat_template)

@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use super::activations::Activations;
 use super::anywhere::ModelPath;
 use super::batch::Batch;
+use super::config::ModelConfig;
 use super::folder::{self, ModelFolder};
 use super::peft;
 use super::transformer::Transformer;
@@ -102,6 +103,17 @@ impl Judge {
     /// Whether a prompt of safety is judged otherwise than another.
     pub fn is_gate(&self) -> bool {
         self.safe.is_some()
+    }
+
+    /// The shape of the only model, or of both of a gate.
+    pub fn configs(&self) -> Vec<&ModelConfig> {
+        let scorers = [Some(&self.helpful), self.safe.as_ref().map(|(safe, _)| safe)];
+        scorers.into_iter().flatten().map(|scorer| &scorer.model.config).collect()
+    }
+
+    /// How the matrices of the first are stored.
+    pub fn dtype(&self) -> &'static str {
+        self.helpful.model.dtype()
     }
 
     /// The longest text that can be scored, in tokens.

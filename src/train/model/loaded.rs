@@ -100,6 +100,11 @@ impl LoadedModel {
         Ok(losses)
     }
 
+    /// How its matrices are stored.
+    pub fn dtype(&self) -> &'static str {
+        self.model.dtype()
+    }
+
     /// Fails at the first row that cannot be scored, which it names by its number.
     pub fn check_rows(&self, rows: &[Row]) -> Result<(), Failure> {
         (1..).zip(rows).try_for_each(|(number, row)| self.check(number, row))

@@ -146,6 +146,21 @@ pub struct Beside {
     output_to: Vec<f32>,
 }
 
+impl Beside {
+    /// The bytes that all buffers hold.
+    pub fn bytes(&self) -> u64 {
+        let buffers = [&self.input_ti, &self.low_tr, &self.dlow_tr, &self.output_to];
+        buffers.iter().map(|buffer| 4 * buffer.capacity() as u64).sum()
+    }
+}
+
+/// Makes a buffer so long, and takes no more memory than that, so that what the ledger states is
+/// what is taken.
+pub(super) fn fit(buffer: &mut Vec<f32>, length: usize) {
+    buffer.reserve_exact(length.saturating_sub(buffer.len()));
+    buffer.resize(length, 0.0);
+}
+
 /// Where the gradients of a projection go; empty or none where it is frozen.
 #[derive(Debug)]
 pub struct Towards<'g> {
@@ -213,7 +228,7 @@ impl Projection<'_> {
                 dy
             }
             false => {
-                output_to.resize(dy.len(), 0.0);
+                fit(&mut output_to, dy.len());
                 self.before_gains(t, rows, x, &mut output_to, beside);
                 adapted.grad_magnitude(dy, &mut output_to, &mut towards.magnitude_o);
                 &output_to
@@ -240,13 +255,13 @@ impl Adapted<'_> {
         let x = match dropout {
             None => x,
             Some(dropout) => {
-                input_ti.clear();
-                input_ti.extend_from_slice(x);
+                fit(input_ti, x.len());
+                input_ti.copy_from_slice(x);
                 dropout.apply(t, rows, input_ti);
                 input_ti
             }
         };
-        low_tr.resize(tokens * self.rank, 0.0);
+        fit(low_tr, tokens * self.rank);
         linear(t, x, &self.low_rank.a_ri, low_tr, [tokens, i, self.rank]);
         adamw::scale(t, low_tr, self.scale);
     }
@@ -298,7 +313,7 @@ impl Adapted<'_> {
         let dropout = self.dropout(beside);
         let Beside { input_ti, low_tr, dlow_tr, .. } = beside;
         linear_grad_weight(t, dz, low_tr, rows, &mut towards.b_or, [tokens, r, o]);
-        dlow_tr.resize(tokens * r, 0.0);
+        fit(dlow_tr, tokens * r);
         linear_grad_input(t, dz, &self.low_rank.b_or, dlow_tr, [tokens, r, o], Sink::Write);
         adamw::scale(t, dlow_tr, self.scale);
         let shape = [tokens, i, r];

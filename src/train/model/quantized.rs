@@ -21,8 +21,8 @@ use super::encoding::Encoding;
 use super::parameters::{Parameters, Role, TensorSpec, table};
 use super::tensor::{Blocks, Stored, Tensor};
 use super::weights::{Content, Saved};
-use crate::train::kernels::Threads;
 use crate::train::kernels::nf4::{BLOCK, CODE, NESTED_BLOCK, Scales, quantise};
+use crate::train::kernels::{Elements, Threads};
 use crate::train::progress::Failure;
 
 /// One tensor of a file.
@@ -54,7 +54,8 @@ pub fn is_double(weights: &Parameters<Stored>) -> bool {
     weights.in_order().iter().any(is_nested)
 }
 
-/// The same model with its matrices in NF4, and all else in memory. Matrices that are in NF4
+/// The same model with its matrices in NF4, and all else in memory. Each tensor is read and given
+/// back before the next, so that a model is never in memory as it was. Matrices that are in NF4
 /// already stay as they are.
 pub fn quantised(
     t: &Threads,
@@ -68,6 +69,7 @@ pub fn quantised(
             return Ok(Stored::Nf4(blocks.clone()));
         }
         let numbers = tensor.elements().to_floats();
+        tensor.release();
         form.encoding.check(&spec.name, &numbers)?;
         let numbers = form.encoding.rounded(&numbers);
         if !is_quantised(&spec) {
@@ -78,6 +80,36 @@ pub fn quantised(
     });
     let tensors = tensors.collect::<Result<Vec<Stored>, Failure>>()?;
     Ok(Parameters::from_tensors(config, tensors))
+}
+
+/// How far numbers moved, as a share of what they were: ‖before − after‖ / ‖before‖, in f64.
+pub fn relative_error<'a>(pairs: impl Iterator<Item = (Elements<'a>, Elements<'a>)>) -> f64 {
+    let (mut moved, mut all) = (0.0, 0.0);
+    for (before, after) in pairs {
+        for (before, after) in before.to_floats().into_iter().zip(after.to_floats()) {
+            let (before, after) = (f64::from(before), f64::from(after));
+            moved += (before - after) * (before - after);
+            all += before * before;
+        }
+    }
+    if moved == 0.0 { 0.0 } else { (moved / all).sqrt() }
+}
+
+/// The same over those matrices of a model that are quantised after. Each is given back before the
+/// next.
+pub fn error_of_blocks(before: &Parameters<Stored>, after: &Parameters<Stored>) -> f64 {
+    let pairs = before.in_order().into_iter().zip(after.in_order());
+    let quantised = pairs.filter(|(_, after)| after.is_quantised());
+    let mut last: Option<&Stored> = None;
+    relative_error(quantised.map(|(before, after)| {
+        last.replace(before).inspect(|last| last.release());
+        (before.elements(), after.elements())
+    }))
+}
+
+/// Whether any matrix of a model is quantised.
+pub fn has_blocks(weights: &Parameters<Stored>) -> bool {
+    weights.in_order().iter().any(|tensor| tensor.is_quantised())
 }
 
 /// The tensors of a file that holds a quantised model; those that are not quantised are written in
@@ -96,7 +128,9 @@ pub fn saved<'a>(
                 shape: spec.shape,
                 content: Content::Numbers(numbers, encoding),
             }),
-            Stored::File { .. } => panic!("a tensor that was left in its file"),
+            Stored::File { .. } | Stored::Ggml(..) => {
+                panic!("a tensor that was left in its file")
+            }
         }
     }
     saved

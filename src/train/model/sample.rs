@@ -6,6 +6,7 @@
 use super::activations::Activations;
 use super::batch::Batch;
 use super::kv_cache::KvCache;
+use super::loaded::TOKENS_AT_ONCE;
 use super::transformer::Transformer;
 use crate::train::data::pack::{IGNORE, Row};
 use crate::train::kernels::Threads;
@@ -130,13 +131,19 @@ pub fn generate_until(
         if progress.cancelled() {
             return Err(Failure::Interrupted);
         }
-        for (at, slot) in slots.iter_mut().enumerate() {
-            if slot.is_none()
-                && let Some(next) = open.pop()
-            {
-                cache.copy(spare, at, cache.length(spare));
-                *slot = Some(Slot::new(next, prompts, options, capacity, beginning.len()));
+        let mut tokens = slots.iter().flatten().count();
+        let mut fresh = 0;
+        for (at, slot) in slots.iter_mut().enumerate().filter(|(_, slot)| slot.is_none()) {
+            let Some(next) = open.last() else { break };
+            tokens += prompts[next / options.samples].len() - beginning.len();
+            // Long prompts take turns, so that reading them needs no more room than scoring does.
+            if fresh > 0 && tokens > TOKENS_AT_ONCE {
+                break;
             }
+            fresh += 1;
+            cache.copy(spare, at, cache.length(spare));
+            let slot_of = |next| Slot::new(next, prompts, options, capacity, beginning.len());
+            *slot = open.pop().map(slot_of);
         }
         advance(t, model, &mut slots, &mut cache, &mut a, options);
         for slot in slots.iter_mut() {

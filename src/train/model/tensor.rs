@@ -1,13 +1,14 @@
 //! One parameter's numbers: in memory as f32, in a mapped file as they were stored, or in blocks of
-//! 4 bits. Knows bytes; does not know names or shapes.
+//! 4 or 8 bits. Knows bytes; does not know names or shapes.
 
 use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
 
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 
 use crate::train::kernels::Elements;
+use crate::train::kernels::ggml::{Format, Ggml};
 use crate::train::kernels::nf4::{Nf4, Scales};
 
 /// What a decoder can compute with.
@@ -48,6 +49,8 @@ pub enum Stored {
         dtype: Dtype,
     },
     Nf4(Blocks),
+    /// ggml's blocks.
+    Ggml(Packed, Format),
 }
 
 /// Numbers of 4 bits, shared by all clones.
@@ -58,10 +61,20 @@ pub struct Blocks {
     len: usize,
 }
 
+/// Bytes in memory, or a part of a mapped file, which lies inside it.
 #[derive(Clone, Debug)]
-enum Packed {
+pub enum Packed {
     Memory(Arc<[u8]>),
     File(Arc<Mmap>, Range<usize>),
+}
+
+impl Packed {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Packed::Memory(bytes) => bytes,
+            Packed::File(map, bytes) => &map[bytes.clone()],
+        }
+    }
 }
 
 impl Blocks {
@@ -78,10 +91,7 @@ impl Blocks {
 
     /// Two codes a byte.
     pub fn packed(&self) -> &[u8] {
-        match &self.packed {
-            Packed::Memory(bytes) => bytes,
-            Packed::File(map, bytes) => &map[bytes.clone()],
-        }
+        self.packed.bytes()
     }
 
     /// The scales of the blocks.
@@ -128,11 +138,32 @@ impl Stored {
         Stored::File { map: map.clone(), bytes, dtype }
     }
 
+    /// Whether numbers share scales.
+    pub fn is_quantised(&self) -> bool {
+        matches!(self, Stored::Nf4(_) | Stored::Ggml(..))
+    }
+
+    /// Lets the system drop what was read of a file. Who reads on reads it again.
+    pub fn release(&self) {
+        if let Stored::File { map, bytes, .. } = self {
+            // SAFETY: the map is read-only, so dropped pages come back as they were.
+            let advised = unsafe {
+                map.unchecked_advise_range(UncheckedAdvice::DontNeed, bytes.start, bytes.len())
+            };
+            // It is advice: where it is not taken, memory is held for longer.
+            drop(advised);
+        }
+    }
+
     /// The numbers in memory.
     pub fn into_floats(self) -> Vec<f32> {
         match self {
             Stored::Memory(floats) => floats,
-            stored => stored.elements().to_floats(),
+            stored => {
+                let floats = stored.elements().to_floats();
+                stored.release();
+                floats
+            }
         }
     }
 }
@@ -152,6 +183,7 @@ impl Tensor for Stored {
             Stored::Nf4(blocks) => {
                 Elements::Nf4(Nf4::new(blocks.packed(), &blocks.scales, blocks.len))
             }
+            Stored::Ggml(packed, format) => Elements::Ggml(Ggml::new(*format, packed.bytes())),
         }
     }
 

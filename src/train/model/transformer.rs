@@ -38,6 +38,12 @@ pub struct Transformer {
 }
 
 impl Transformer {
+    /// How its matrices are stored.
+    pub fn dtype(&self) -> &'static str {
+        let matrix = self.weights.blocks.first().map(|block| &block.query_dd);
+        matrix.unwrap_or(&self.weights.embedding_vd).elements().dtype()
+    }
+
     /// A decoder of this shape; `positions` is the longest text it will read.
     pub fn new(
         config: ModelConfig,

@@ -1,6 +1,6 @@
-//! Weights as safetensors files in Hugging Face's names: one file, or several with an index. They
-//! are mapped and checked, and read where they are used. Knows no tokenizer and no other file of
-//! a model's folder.
+//! Weights as safetensors files in Hugging Face's names: one file, or several with an index; or as
+//! a GGUF file in their place. They are mapped and checked, and read where they are used. Knows no
+//! tokenizer and no other file of a model's folder.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -17,6 +17,7 @@ use serde_json::{Map, json};
 
 use super::config::ModelConfig;
 use super::encoding::Encoding;
+use super::gguf;
 use super::parameters::{Parameters, TensorSpec, count, table};
 use super::quantized::{self, Part};
 use super::tensor::{self, Blocks, Stored};
@@ -40,6 +41,9 @@ struct Shard {
 /// Opens the weights of a folder. A missing, superfluous or mis-shaped tensor is an error that
 /// names it, and so is a file that is not whole. Norms are read; matrices stay in their files.
 pub fn open(folder: &Path, config: &ModelConfig) -> Result<Parameters<Stored>, Failure> {
+    if holds_gguf(folder) {
+        return gguf::read::weights_in(&folder.join(gguf::FILE), config);
+    }
     let shards = shards(folder)?;
     let mut places: BTreeMap<String, &Shard> = BTreeMap::new();
     for shard in &shards {
@@ -93,8 +97,18 @@ pub fn load(folder: &Path, config: &ModelConfig) -> Result<Parameters, Failure> 
     Ok(open(folder, config)?.map(Stored::into_floats))
 }
 
-/// The names of the files that hold a folder's weights, in the order of their names.
+/// Whether a folder's weights are in a GGUF file, there being no others.
+fn holds_gguf(folder: &Path) -> bool {
+    let has = |name: &str| folder.join(name).is_file();
+    has(gguf::FILE) && !has(WHOLE) && !has(INDEX)
+}
+
+/// The names of the files that hold a folder's weights, in the order of their names; the index of
+/// several is not among them.
 pub fn files(folder: &Path) -> Result<Vec<String>, Failure> {
+    if holds_gguf(folder) {
+        return Ok(vec![gguf::FILE.to_string()]);
+    }
     let index = folder.join(INDEX);
     if folder.join(WHOLE).is_file() || !index.is_file() {
         return Ok(vec![WHOLE.to_string()]);

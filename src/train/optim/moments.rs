@@ -95,39 +95,43 @@ pub struct Paging<'a> {
     pub folder: &'a Path,
 }
 
+/// The bytes of both moments of each tensor, given how many numbers it has, and whether they are in
+/// memory: as many are as the budget holds, in their order.
+pub fn places(sizes: &[usize], bits: Bits, budget: u64) -> Vec<(u64, bool)> {
+    let mut taken = 0;
+    let place = |size: &usize| {
+        let bytes = 4 * bits.words(*size) as u64;
+        let in_memory = taken + bytes <= budget;
+        taken += if in_memory { bytes } else { 0 };
+        (bytes, in_memory)
+    };
+    sizes.iter().chain(sizes).map(place).collect()
+}
+
 /// Both moments of each tensor, given how many numbers it has.
 pub fn moments(
     sizes: &[usize],
     bits: Bits,
     paging: Option<Paging<'_>>,
 ) -> Result<[Vec<Moment>; 2], Failure> {
-    let all = || sizes.iter().chain(sizes).map(|size| 4 * bits.words(*size) as u64);
-    let budget = paging.map_or(u64::MAX, |paging| paging.budget);
-    let mut in_memory = 0;
-    let stays: Vec<bool> = all()
-        .map(|bytes| {
-            let fits = in_memory + bytes <= budget;
-            in_memory += if fits { bytes } else { 0 };
-            fits
-        })
-        .collect();
-    let paged = all().zip(&stays).filter(|(_, stays)| !*stays).map(|(bytes, _)| bytes).sum();
+    let places = places(sizes, bits, paging.map_or(u64::MAX, |paging| paging.budget));
+    let paged = places.iter().filter(|(_, in_memory)| !in_memory).map(|(bytes, _)| bytes).sum();
     let file = match paging {
         Some(paging) if paged > 0 => Some((room(paging.folder, paged)?, paging.folder)),
         _ => None,
     };
     let mut offset = 0;
-    let made = sizes.iter().chain(sizes).zip(stays).map(|(size, stays)| {
-        let words = bits.words(*size);
+    let made = sizes.iter().chain(sizes).zip(places).map(|(size, (bytes, in_memory))| {
         let place = match &file {
-            Some((file, folder)) if !stays => {
-                offset += 4 * words as u64;
-                let (from, len) = (offset - 4 * words as u64, 4 * words);
+            Some((file, folder)) if !in_memory => {
+                let from = offset;
+                offset += bytes;
+                let len = bytes as usize;
                 // SAFETY: the file has no name, so nobody else changes or cuts it.
                 let map = unsafe { MmapOptions::new().offset(from).len(len).map_mut(file) };
                 Place::File(map.map_err(Failure::io(*folder))?)
             }
-            _ => Place::Memory(vec![0.0; words]),
+            _ => Place::Memory(vec![0.0; bits.words(*size)]),
         };
         Ok(Moment { place, numbers: *size, bits: bits.of(*size) })
     });

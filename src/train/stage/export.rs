@@ -51,21 +51,21 @@ pub struct Export {
 }
 
 /// The name of the file inside the result of an export to GGUF.
-pub const GGUF_FILE: &str = "model.gguf";
+pub const GGUF_FILE: &str = gguf::FILE;
 
 /// A model with all that goes with it.
-struct Source {
-    model: ModelFolder<Stored>,
+pub(super) struct Source {
+    pub(super) model: ModelFolder<Stored>,
     tokenizer: Tokenizer,
     /// Where the tokenizer's files lie.
-    files: PathBuf,
-    chat_template: Option<String>,
+    pub(super) files: PathBuf,
+    pub(super) chat_template: Option<String>,
     /// Keeps files that were only made for this.
     _kept: Option<TempDir>,
 }
 
 impl Source {
-    fn open(path: &Path) -> Result<Source, Failure> {
+    pub(super) fn open(path: &Path) -> Result<Source, Failure> {
         let Anywhere { model, tokenizer, chat_template } = Anywhere::open(path)?;
         let (entries, rows) = (tokenizer.vocab(), model.config.vocab);
         if entries > rows {
@@ -86,6 +86,26 @@ impl Source {
         let files = kept.path().to_path_buf();
         Ok(Source { model, tokenizer, files, chat_template, _kept: Some(kept) })
     }
+
+    /// Writes a GGUF file and reads it back: every number, how text is cut, and the template.
+    pub(super) fn write_gguf(
+        &self,
+        path: &Path,
+        encoding: Encoding,
+        context: &mut Context<'_>,
+    ) -> Result<Source, Failure> {
+        let threads = context.kernels();
+        // Only transformers knows its marks; where there are none the template stays as it is.
+        let template = self.chat_template.as_deref().map(without_generation_marks);
+        let template = template.as_deref();
+        let facts = vocabulary::facts_of(&self.tokenizer, template, self.model.config.vocab)?;
+        gguf::write(&threads, path, &self.model, facts, encoding, context.progress)?;
+        compare_gguf(&threads, path, &self.model, encoding)?;
+        let written = Source::open(path)?;
+        compare_texts(&self.tokenizer, &written.tokenizer)?;
+        compare_template(&self.tokenizer, template, &written)?;
+        Ok(written)
+    }
 }
 
 /// Writes the model at port `out`: a folder that holds what Hugging Face's would, or `model.gguf`.
@@ -94,50 +114,71 @@ pub fn run(params: &Export, context: &mut Context<'_>) -> Result<Metrics, Failur
         return export_adapter(params, context);
     }
     let path = &params.model.base;
-    let Source { model, tokenizer, files, chat_template, _kept } = Source::open(path)?;
+    let mut source = Source::open(path)?;
     let threads = context.kernels();
-    let tokens = probe(&model.config, model.special);
-    let (before, model) = logits(&threads, model, &tokens);
+    let tokens = probe(&source.model.config, source.model.special);
+    let before;
+    (before, source.model) = logits(&threads, source.model, &tokens);
     let out = context.out.join("out");
     std::fs::create_dir_all(&out).map_err(Failure::io(&out))?;
-    // Only transformers knows its marks; where there are none the template stays as it is.
-    let chat_template = match params.to {
-        Target::Bnb4 | Target::Hf | Target::Peft => chat_template,
-        Target::Gguf => chat_template.as_deref().map(without_generation_marks),
-    };
-    let template = chat_template.as_deref();
-    let mut unit = params.dtype.unit();
-    let written = match params.to {
+    let (written, unit) = match params.to {
         Target::Peft => unreachable!("adapters are written elsewhere"),
-        Target::Bnb4 => {
-            let form = Form { encoding: params.dtype, double: true };
-            let model = quantize::nf4(&model, form, context)?;
-            folder::publish_nf4(&out, &model, &files, template, params.dtype)?;
-            quantize::compare_nf4(&out, &model)?;
-            unit += nf4::UNIT;
-            Source::open(&out)?
-        }
-        Target::Hf => {
-            let model = in_memory(model);
-            folder::publish(&out, &model, &files, template, params.dtype)?;
-            compare_folder(&out, &model, params.dtype)?;
-            Source::open(&out)?
-        }
         Target::Gguf => {
-            let model = in_memory(model);
-            let path = out.join(GGUF_FILE);
-            let facts = vocabulary::facts_of(&tokenizer, template, model.config.vocab)?;
-            gguf::write(&path, &model, facts, params.dtype, context.progress)?;
-            compare_gguf(&path, &model, params.dtype)?;
-            Source::open(&path)?
+            tell_what_is_widened(&source.model, params.dtype, context);
+            let written = source.write_gguf(&out.join(GGUF_FILE), params.dtype, context)?;
+            (written, params.dtype.unit())
         }
+        Target::Bnb4 | Target::Hf => write_folder(&out, source, params, context)?,
     };
-    compare_texts(&tokenizer, &written.tokenizer)?;
-    compare_template(&tokenizer, template, &written)?;
     let (after, written) = logits(&threads, written.model, &tokens);
     let moved = compare_logits(&before, &after, unit, written.config.layers)?;
     let bytes = folder::bytes(&out)?;
     Ok(vec![("bytes".into(), bytes as f64), ("largest_logit_error".into(), moved)])
+}
+
+/// Writes a folder and reads it back; gives also the unit of its rounding.
+fn write_folder(
+    out: &Path,
+    source: Source,
+    params: &Export,
+    context: &Context<'_>,
+) -> Result<(Source, f64), Failure> {
+    let Source { model, tokenizer, files, chat_template, _kept } = source;
+    let (template, mut unit) = (chat_template.as_deref(), params.dtype.unit());
+    if params.to == Target::Bnb4 {
+        let form = Form { encoding: params.dtype, double: true };
+        let model = quantize::nf4(&model, form, context)?;
+        folder::publish_nf4(out, &model, &files, template, params.dtype)?;
+        quantize::compare_nf4(out, &model)?;
+        unit += nf4::UNIT;
+    } else {
+        let model = in_memory(model);
+        folder::publish(out, &model, &files, template, params.dtype)?;
+        compare_folder(out, &model, params.dtype)?;
+    }
+    let written = Source::open(out)?;
+    compare_texts(&tokenizer, &written.tokenizer)?;
+    compare_template(&tokenizer, template, &written)?;
+    Ok((written, unit))
+}
+
+/// A model in ggml's blocks keeps its bytes only in those.
+fn tell_what_is_widened(
+    model: &ModelFolder<Stored>,
+    encoding: Encoding,
+    context: &mut Context<'_>,
+) {
+    let blocks = model.weights.in_order().into_iter().find_map(|tensor| match tensor {
+        Stored::Ggml(_, format) => Some(Encoding::Blocks(*format)),
+        _ => None,
+    });
+    if let Some(blocks) = blocks.filter(|blocks| *blocks != encoding) {
+        let (blocks, name) = (blocks.name(), encoding.name());
+        context.progress.notice(&format!(
+            "the model is in {blocks} and is written in {name}; `dtype: \"{blocks}\"` keeps its \
+             bytes"
+        ));
+    }
 }
 
 fn in_memory(model: ModelFolder<Stored>) -> ModelFolder {
@@ -206,22 +247,36 @@ fn compare_folder(folder: &Path, model: &ModelFolder, encoding: Encoding) -> Res
     Ok(())
 }
 
-/// The same for a GGUF file, one tensor at a time.
-fn compare_gguf(path: &Path, model: &ModelFolder, encoding: Encoding) -> Result<(), Failure> {
+/// The same for a GGUF file, one tensor at a time; blocks of its own encoding are as they were.
+fn compare_gguf(
+    threads: &Threads,
+    path: &Path,
+    model: &ModelFolder<Stored>,
+    encoding: Encoding,
+) -> Result<(), Failure> {
     let mapped = Mapped::open(path)?;
     let file = mapped.parse()?;
     let config = gguf::shape::config_of(&file)?;
     compare_facts(path, model, &config, model.special)?;
-    for (laid, before) in laid(&model.config).iter().zip(model.weights.tensors()) {
+    for (laid, before) in laid(&model.config).iter().zip(model.weights.in_order()) {
         let after = laid.ours(gguf::read::tensor_of(&file, laid)?.numbers());
-        compare_numbers(&laid.spec.name, &laid.encoding(encoding).rounded(before), &after)?;
+        let encoding = laid.encoding(encoding);
+        let is_kept =
+            matches!(before, Stored::Ggml(_, format) if Encoding::Blocks(*format) == encoding);
+        let mut expected = before.elements().to_floats();
+        if !is_kept {
+            let bytes = encoding.encoded(threads, &expected);
+            expected.clear();
+            encoding.decode(&bytes, &mut expected);
+        }
+        compare_numbers(&laid.spec.name, &expected, &after)?;
     }
     Ok(())
 }
 
-fn compare_facts(
+fn compare_facts<T>(
     path: &Path,
-    model: &ModelFolder,
+    model: &ModelFolder<T>,
     config: &ModelConfig,
     special: SpecialTokens,
 ) -> Result<(), Failure> {

@@ -53,6 +53,7 @@ pub mod read_model;
 pub mod reward_model;
 pub mod safety_gate;
 pub mod sft;
+pub mod worth;
 
 pub use combine::Combine;
 pub use context_distill::ContextDistill;

@@ -1,24 +1,26 @@
-//! `quantize`: the matrices of a model in NF4, and the perplexity of texts before and after. What
-//! was written is read back: every number must be what was quantised. Knows models and texts; does
-//! not know how a block lays out its bits.
+//! `quantize`: a model in blocks of 4 or 8 bits, how far its numbers move by that, and the
+//! perplexity of texts before and after. What was written is read back: every number must be what
+//! was quantised. Knows models and texts; does not know how a block lays out its bits.
 
 use std::path::{Path, PathBuf};
 
-use crate::train::data::rows::{Text, read_rows};
-use crate::train::data::tokenizer::Tokenizer;
-use crate::train::kernels::math;
+use super::export::Source;
+use super::worth::{Texts, perplexity};
 use crate::train::model::encoding::Encoding;
 use crate::train::model::folder::{self, ModelFolder};
+use crate::train::model::gguf;
 use crate::train::model::parameters::table;
-use crate::train::model::quantized::{Form, quantised};
+use crate::train::model::quantized::{Form, error_of_blocks, quantised};
 use crate::train::model::tensor::{Stored, Tensor};
-use crate::train::model::{Anywhere, LoadedModel};
 use crate::train::progress::{Context, Failure, Metrics};
 
 /// What a matrix is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Codes {
+    /// Matrices of the blocks, as bitsandbytes keeps them.
     Nf4,
+    /// All matrices, in an encoding of GGUF files.
+    Ggml(Encoding),
 }
 
 /// The parameters of `quantize`.
@@ -27,9 +29,9 @@ pub struct Quantize {
     /// A model's folder.
     pub model: PathBuf,
     pub to: Codes,
-    /// Whether scales are written in 8 bits too.
+    /// Whether scales of NF4 are written in 8 bits too.
     pub double_quant: bool,
-    /// What is not quantised is rounded to this, and what is before that.
+    /// What NF4 leaves is rounded to this, and what it takes is before that.
     pub dtype: Encoding,
     /// Texts whose perplexity is told.
     pub data: Option<PathBuf>,
@@ -37,29 +39,50 @@ pub struct Quantize {
 
 /// Writes the model at port `out`.
 pub fn run(params: &Quantize, context: &mut Context<'_>) -> Result<Metrics, Failure> {
-    let Codes::Nf4 = params.to;
-    let texts = params.data.as_deref().map(read_rows::<Text>).transpose()?;
-    let texts: Option<Vec<String>> =
-        texts.map(|rows| rows.into_iter().map(|row| row.text).collect());
+    let texts = params.data.as_deref().map(Texts::read).transpose()?;
     let out = context.out.join("out");
-    let form = Form { encoding: params.dtype, double: params.double_quant };
-    let Anywhere { model, chat_template, .. } = Anywhere::open(&params.model)?;
-    let model = nf4(&model, form, context)?;
-    folder::publish_nf4(&out, &model, &params.model, chat_template.as_deref(), form.encoding)?;
-    compare_nf4(&out, &model)?;
-    drop(model);
+    let source = Source::open(&params.model)?;
+    match params.to {
+        Codes::Nf4 => write_nf4(&out, &source, params, context)?,
+        Codes::Ggml(encoding) => {
+            let Source { model, files, chat_template, .. } = &source;
+            let template = chat_template.as_deref();
+            folder::write_beside_weights(&out, model, files, template, Encoding::F32)?;
+            source.write_gguf(&out.join(gguf::FILE), encoding, context)?;
+        }
+    }
+    let error = error_of_blocks(&source.model.weights, &folder::open(&out)?.weights);
+    drop(source);
+    context.progress.log(&format!(
+        "matrices moved by {:.3}% of their size, as the root of mean squares",
+        100.0 * error
+    ));
     let bytes = |path: &Path| folder::bytes(path).map(|bytes| bytes as f64);
     let mut metrics = vec![
         ("bytes before".to_string(), bytes(&params.model)?),
         ("bytes after".to_string(), bytes(&out)?),
+        ("relative error".to_string(), error),
     ];
     if let Some(texts) = texts {
-        let before = perplexity(&params.model, &texts, context)?;
-        let after = perplexity(&out, &texts, context)?;
+        let before = perplexity(&params.model.as_path().into(), &texts, context)?;
+        let after = perplexity(&out.as_path().into(), &texts, context)?;
         metrics.push(("perplexity before".to_string(), before));
         metrics.push(("perplexity after".to_string(), after));
     }
     Ok(metrics)
+}
+
+fn write_nf4(
+    out: &Path,
+    source: &Source,
+    params: &Quantize,
+    context: &Context<'_>,
+) -> Result<(), Failure> {
+    let form = Form { encoding: params.dtype, double: params.double_quant };
+    let model = nf4(&source.model, form, context)?;
+    let template = source.chat_template.as_deref();
+    folder::publish_nf4(out, &model, &source.files, template, form.encoding)?;
+    compare_nf4(out, &model)
 }
 
 /// The model with its matrices in NF4. Those that are in NF4 already are not rounded again.
@@ -89,14 +112,4 @@ pub fn compare_nf4(folder: &Path, model: &ModelFolder<Stored>) -> Result<(), Fai
         }
     }
     Ok(())
-}
-
-/// exp of the mean loss of a token, over all tokens of the texts.
-fn perplexity(model: &Path, texts: &[String], context: &mut Context<'_>) -> Result<f64, Failure> {
-    let documents = Tokenizer::load(model)?.encode_documents(texts, context.threads);
-    let model = LoadedModel::load(model, context.kernels())?;
-    let losses = model.document_losses(&documents, context.progress)?;
-    let tokens: usize = losses.iter().map(Vec::len).sum();
-    let nats: f64 = losses.iter().flatten().map(|loss| f64::from(*loss)).sum();
-    Ok(f64::from(math::exp((nats / tokens.max(1) as f64) as f32)))
 }

@@ -231,7 +231,7 @@ fn dialogues() -> [Vec<Message>; 3] {
 
 fn copy_weights(from: &Path, out: &Path, context: &mut Context<'_>) -> Result<(), Failure> {
     let mut names = weights::files(from)?;
-    if names != [weights::WHOLE] {
+    if names != [weights::WHOLE] && from.join(weights::INDEX).is_file() {
         names.push(weights::INDEX.into());
     }
     for (done, name) in names.iter().enumerate() {

@@ -60,7 +60,7 @@ pub struct TrainState {
     pub optimizer: AdamWState,
     /// What dropout depends on besides the rows.
     pub draws: Draws,
-    activations: Activations,
+    pub activations: Activations,
 }
 
 /// Where random numbers of a step come from.

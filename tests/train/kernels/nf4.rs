@@ -5,12 +5,7 @@ use llamake::train::kernels::gemm::{linear, linear_grad_input};
 use llamake::train::kernels::nf4::{Nf4, Scales, quantise};
 use llamake::train::kernels::{Elements, Isa, Sink, Threads};
 
-use super::{assert_same_bits, numbers};
-
-fn everywhere() -> impl Iterator<Item = Threads> {
-    let available = Isa::ALL.into_iter().filter(|isa| isa.available());
-    available.flat_map(|isa| (1..=3).map(move |threads| Threads::with_isa(threads, isa)))
-}
+use super::{assert_same_bits, everywhere, numbers};
 
 /// Tokens, inputs, outputs.
 const SHAPES: [[usize; 3]; 8] = [

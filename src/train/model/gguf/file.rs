@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use memmap2::Mmap;
 
@@ -25,7 +27,7 @@ const MOST_DIMENSIONS: u32 = 4;
 #[derive(Debug)]
 pub struct Mapped {
     name: String,
-    map: Mmap,
+    map: Arc<Mmap>,
 }
 
 /// What a file holds.
@@ -62,7 +64,7 @@ impl Mapped {
         // SAFETY: the file is read as bytes, whatever they are. A file that is cut while it is
         // mapped ends the program; a store never changes what it holds.
         let map = unsafe { Mmap::map(&file) }.map_err(Failure::io(path))?;
-        Ok(Mapped { name: path.display().to_string(), map })
+        Ok(Mapped { name: path.display().to_string(), map: Arc::new(map) })
     }
 
     /// Reads and checks all but the numbers.
@@ -71,6 +73,12 @@ impl Mapped {
             Failure::input(format!("`{}` is no whole GGUF file: {fact}", self.name))
         })?;
         Ok(Gguf { name: &self.name, facts, tensors })
+    }
+
+    /// The map, and where in it the bytes of a tensor of this file lie.
+    pub fn place_of(&self, tensor: &Tensor<'_>) -> (&Arc<Mmap>, Range<usize>) {
+        let start = tensor.bytes.as_ptr().addr() - self.map.as_ptr().addr();
+        (&self.map, start..start + tensor.bytes.len())
     }
 }
 
@@ -234,23 +242,23 @@ fn check_order(places: &[Place<'_>], alignment: usize, length: usize) -> Result<
 }
 
 /// ggml's numbers for the types that can be read.
-const ENCODINGS: [(u32, Encoding); 5] = [
+const ENCODINGS: [(u32, Encoding); 6] = [
     (0, Encoding::F32),
     (1, Encoding::F16),
     (2, Encoding::Q4_0),
     (8, Encoding::Q8_0),
+    (12, Encoding::Q4_K),
     (30, Encoding::Bf16),
 ];
 
 /// Those that cannot, so that a message can name them.
-const OTHERS: [(u32, &str); 29] = [
+const OTHERS: [(u32, &str); 28] = [
     (3, "Q4_1"),
     (6, "Q5_0"),
     (7, "Q5_1"),
     (9, "Q8_1"),
     (10, "Q2_K"),
     (11, "Q3_K"),
-    (12, "Q4_K"),
     (13, "Q5_K"),
     (14, "Q6_K"),
     (15, "Q8_K"),
@@ -281,7 +289,7 @@ fn encoding_of(kind: u32) -> Result<Encoding, String> {
     }
     let name = OTHERS.iter().find(|(number, _)| *number == kind).map(|(_, name)| *name);
     let name = name.map_or_else(|| format!("number {kind}"), str::to_string);
-    Err(format!("is of type {name}; F32, F16, BF16, Q8_0 and Q4_0 can be read"))
+    Err(format!("is of type {name}; F32, F16, BF16, Q8_0, Q4_0 and Q4_K can be read"))
 }
 
 /// ggml's number for an encoding.

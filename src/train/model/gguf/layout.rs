@@ -66,13 +66,18 @@ impl Laid {
         (0..count).map(move |row| turned.map_or(row, |width| row_of_ours(row, width)))
     }
 
-    /// Numbers in the file's order of rows, brought into ours.
-    pub fn ours(&self, theirs: Vec<f32>) -> Vec<f32> {
+    /// Whether rows stand in another order than ours.
+    pub fn is_turned(&self) -> bool {
+        self.turned.is_some()
+    }
+
+    /// Numbers, or bytes, in the file's order of rows, brought into ours.
+    pub fn ours<T: Copy + Default>(&self, theirs: Vec<T>) -> Vec<T> {
         if self.turned.is_none() {
             return theirs;
         }
-        let width = self.row();
-        let mut ours = vec![0.0; theirs.len()];
+        let width = theirs.len() / (self.spec.len() / self.row());
+        let mut ours = vec![T::default(); theirs.len()];
         for (row, from) in self.rows().zip(theirs.chunks_exact(width)) {
             ours[row * width..(row + 1) * width].copy_from_slice(from);
         }

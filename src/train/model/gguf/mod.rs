@@ -22,9 +22,12 @@ pub mod shape;
 pub mod tokens;
 pub mod vocabulary;
 
+/// The name of a model's file in a folder.
+pub const FILE: &str = "model.gguf";
+
 // Whole models.
 pub mod read;
 pub mod write;
 
-pub use read::{GgufModel, read};
+pub use read::{GgufModel, open, read};
 pub use write::write;

@@ -1,6 +1,6 @@
-//! A whole model into a GGUF file, one row of numbers after the other: beside the model itself,
-//! only the facts are ever in memory. The bytes depend on the model alone. Does not know what is
-//! done with the file.
+//! A whole model into a GGUF file, one tensor after the other. What is in the file's blocks already
+//! is written as it is, never rounded again. The bytes depend on the model alone. Does not know
+//! what is done with the file.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -10,8 +10,11 @@ use super::facts::{Fact, write_fact, write_text};
 use super::file::{ALIGNMENT, MAGIC, VERSION, number_of};
 use super::layout::{Laid, ROPE_FREQUENCIES, laid};
 use super::shape;
+use crate::train::kernels::{Elements, Threads};
+use crate::train::model::ModelConfig;
 use crate::train::model::encoding::Encoding;
 use crate::train::model::folder::ModelFolder;
+use crate::train::model::tensor::Tensor;
 use crate::train::progress::{Failure, Progress};
 
 /// What other programs call these files' contents, by llama.cpp's numbers.
@@ -21,6 +24,8 @@ fn file_type(encoding: Encoding) -> u32 {
         Encoding::F16 => 1,
         Encoding::Q4_0 => 2,
         Encoding::Q8_0 => 7,
+        // All matrices alike, which llama.cpp calls pure.
+        Encoding::Q4_K => 14,
         Encoding::Bf16 => 32,
     }
 }
@@ -43,9 +48,10 @@ impl Placed {
 }
 
 /// Writes a model in `encoding`, norms in f32, with the facts of its tokenizer and template.
-pub fn write(
+pub fn write<T: Tensor + Default>(
+    t: &Threads,
     path: &Path,
-    model: &ModelFolder,
+    model: &ModelFolder<T>,
     tokenizer: Vec<(String, Fact)>,
     encoding: Encoding,
     progress: &mut dyn Progress,
@@ -54,21 +60,21 @@ pub fn write(
     check_rows(&laid, encoding)?;
     let divisors = shape::divisors(&model.config);
     let placed = places(&laid, encoding, divisors.as_deref());
-    let facts = facts_of(model, tokenizer, encoding);
+    let facts = facts_of(&model.config, tokenizer, encoding);
     let file = File::create(path).map_err(Failure::io(path))?;
     let mut out = Out { file: BufWriter::new(file), written: 0 };
     out.write(&head(&facts, &placed)).map_err(Failure::io(path))?;
-    let parameters = laid.iter().zip(model.weights.tensors());
-    for (done, (laid, numbers)) in parameters.enumerate() {
+    let parameters = laid.iter().zip(model.weights.in_order());
+    for (done, (laid, tensor)) in parameters.enumerate() {
         if progress.cancelled() {
             return Err(Failure::Interrupted);
         }
-        laid.encoding(encoding).check(&laid.spec.name, numbers)?;
-        write_rows(&mut out, laid, numbers, encoding).map_err(Failure::io(path))?;
+        let bytes = encoded(t, laid, tensor.elements(), laid.encoding(encoding))?;
+        out.write(&bytes).and_then(|()| out.pad()).map_err(Failure::io(path))?;
         progress.at(done as u64 + 1, placed.len() as u64, "tensors", &[]);
     }
     let finished = match divisors {
-        Some(divisors) => out.numbers(&divisors, Encoding::F32).and_then(|()| out.pad()),
+        Some(divisors) => out.write(&Encoding::F32.encoded(t, &divisors)).and_then(|()| out.pad()),
         None => Ok(()),
     };
     finished.and_then(|()| out.file.flush()).map_err(Failure::io(path))
@@ -86,29 +92,35 @@ impl Out {
         self.file.write_all(bytes)
     }
 
-    fn numbers(&mut self, numbers: &[f32], encoding: Encoding) -> std::io::Result<()> {
-        let mut bytes = Vec::new();
-        encoding.encode(numbers, &mut bytes);
-        self.write(&bytes)
-    }
-
     fn pad(&mut self) -> std::io::Result<()> {
         let missing = self.written.next_multiple_of(ALIGNMENT) - self.written;
         self.write(&[0; ALIGNMENT][..missing])
     }
 }
 
-fn write_rows(
-    out: &mut Out,
+/// The bytes of a tensor in the file's order of rows.
+fn encoded(
+    t: &Threads,
     laid: &Laid,
-    numbers: &[f32],
+    elements: Elements<'_>,
     encoding: Encoding,
-) -> std::io::Result<()> {
-    let (width, encoding) = (laid.row(), laid.encoding(encoding));
-    for row in laid.rows() {
-        out.numbers(&numbers[row * width..(row + 1) * width], encoding)?;
+) -> Result<Vec<u8>, Failure> {
+    let width = laid.row();
+    if let Elements::Ggml(blocks) = elements
+        && encoding == Encoding::Blocks(blocks.format())
+    {
+        return Ok(laid
+            .rows()
+            .flat_map(|row| blocks.bytes_of(row * width, width))
+            .copied()
+            .collect());
     }
-    out.pad()
+    let mut numbers = vec![0.0; elements.len()];
+    for (row, to) in laid.rows().zip(numbers.chunks_exact_mut(width)) {
+        elements.skip(row * width).widen(to);
+    }
+    encoding.check(&laid.spec.name, &numbers)?;
+    Ok(encoding.encoded(t, &numbers))
 }
 
 fn check_rows(laid: &[Laid], encoding: Encoding) -> Result<(), Failure> {
@@ -121,7 +133,10 @@ fn check_rows(laid: &[Laid], encoding: Encoding) -> Result<(), Failure> {
                 laid.spec.name,
                 laid.row()
             ))
-            .remedy("choose `dtype: \"f16\"` or `\"bf16\"`"))
+            .remedy(match laid.row().is_multiple_of(Encoding::Q4_0.group()) {
+                true => "choose `\"q4_0\"` or `\"q8_0\"`",
+                false => "choose `\"f16\"` or `\"bf16\"`",
+            }))
         }
         None => Ok(()),
     }
@@ -143,7 +158,7 @@ fn places(laid: &[Laid], encoding: Encoding, divisors: Option<&[f32]>) -> Vec<Pl
 }
 
 fn facts_of(
-    model: &ModelFolder,
+    config: &ModelConfig,
     tokenizer: Vec<(String, Fact)>,
     encoding: Encoding,
 ) -> Vec<(String, Fact)> {
@@ -152,7 +167,7 @@ fn facts_of(
         ("general.architecture".to_string(), text("llama")),
         ("general.name".to_string(), text("llamake")),
     ];
-    facts.extend(shape::facts_of(&model.config));
+    facts.extend(shape::facts_of(config));
     facts.push(("general.file_type".to_string(), Fact::U32(file_type(encoding))));
     if encoding.group() > 1 {
         facts.push(("general.quantization_version".to_string(), Fact::U32(BLOCKS_VERSION)));

@@ -1,0 +1,181 @@
+//! A report in the shape that lm-evaluation-harness writes, so that what reads its results reads
+//! ours: one file of results a model, and one of samples a model and task. Hashes are computed as
+//! it does. What it states of host, time and versions of packages is left out: the same evaluation
+//! has the same bytes everywhere. Knows findings; does not know how they came about.
+
+use serde_json::{Map, Value, json};
+
+use super::finding::{Card, Figure, Finding, Record, Said, sha256};
+use super::report::{Cell, Report, TaskReport};
+
+/// Figures that say something of another one, not of the model.
+const BESIDE: [&str; 4] = ["change", "change_se", "change_p", "reward_se"];
+
+/// All that one model showed, or `None` if it is in no task.
+pub fn results(report: &Report, model: &str) -> Option<Value> {
+    let cells = report.tasks.iter().filter_map(|task| {
+        let cell = task.cells.iter().find(|cell| cell.model == model)?;
+        Some((task, &cell.finding))
+    });
+    let cells = cells.collect::<Vec<_>>();
+    let card = &cells.first()?.1.card;
+    let of = |read: &dyn Fn(&TaskReport, &Finding) -> Value| {
+        let all = cells.iter().map(|(task, finding)| (task.name.clone(), read(task, finding)));
+        Value::Object(all.collect())
+    };
+    let hashes = cells
+        .iter()
+        .filter_map(|(task, finding)| Some((task.name.clone(), Value::String(finding.hash()?))));
+    let samples = |finding: &Finding| json!({ "original": finding.asked.of, "effective": finding.asked.rows });
+    let mut whole = json!({
+        "results": of(&|task, finding| metrics(&task.name, finding)),
+        "group_subtasks": of(&|_, _| json!([])),
+        "configs": of(&|task, _| config(task)),
+        "versions": of(&|task, _| json!(task.about.version)),
+        "n-shot": of(&|task, _| json!(task.about.shots)),
+        "higher_is_better": of(&|_, finding| directions(finding)),
+        "n-samples": of(&|_, finding| samples(finding)),
+        "config": {
+            "model": "llamake",
+            "model_args": { "pretrained": model },
+            "model_num_parameters": card.parameters,
+            "model_dtype": card.dtype,
+            "limit": report.limit,
+            "random_seed": report.seed,
+            "fewshot_seed": report.seed,
+        },
+        "model_source": "llamake",
+        "model_name": model,
+        "model_name_sanitized": file_stem(model),
+        "task_hashes": Value::Object(hashes.collect()),
+    });
+    let all = whole.as_object_mut().expect("it is one");
+    all.extend(tokens(card));
+    Some(whole)
+}
+
+/// What is told of tokenizer and template.
+fn tokens(card: &Card) -> Map<String, Value> {
+    let special = |(text, id): &(String, u32)| json!([text, id.to_string()]);
+    let template_sha = card.chat_template.as_deref().map(sha256);
+    let told = json!({
+        "tokenizer_blake3": card.tokenizer,
+        "tokenizer_bos_token": special(&card.bos),
+        "tokenizer_eos_token": special(&card.eos),
+        "eot_token_id": card.eos.1,
+        "max_length": card.context,
+        "adapter": card.adapter,
+        "chat_template": card.chat_template,
+        "chat_template_sha": template_sha,
+    });
+    told.as_object().cloned().expect("it is one")
+}
+
+/// `exact_match,none`, and its standard error beside it.
+fn metrics(task: &str, finding: &Finding) -> Value {
+    let mut all = Map::new();
+    all.insert("alias".into(), json!(task));
+    all.insert("sample_len".into(), json!(finding.asked.rows));
+    for figure in figures(finding) {
+        let (metric, filter) = parted(&figure.name);
+        let error = finding.standard_error(&figure.name);
+        all.insert(format!("{metric},{filter}"), json!(figure.value));
+        let error = error.map_or_else(|| json!("N/A"), |error| json!(error));
+        all.insert(format!("{metric}_stderr,{filter}"), error);
+    }
+    all.into()
+}
+
+/// The figures of a model that have a value.
+fn figures(finding: &Finding) -> impl Iterator<Item = &Figure> {
+    let tells = |figure: &&Figure| {
+        figure.value.is_some() && !figure.counts && !BESIDE.contains(&figure.name.as_str())
+    };
+    finding.scores.iter().filter(tells)
+}
+
+/// A figure's name and the filter it was taken through: `exact_match,strict-match`.
+fn parted(name: &str) -> (&str, &str) {
+    name.split_once(',').unwrap_or((name, "none"))
+}
+
+fn directions(finding: &Finding) -> Value {
+    let better =
+        |figure: &Figure| (parted(&figure.name).0.to_string(), json!(figure.higher_is_better));
+    Value::Object(figures(finding).map(better).collect())
+}
+
+fn config(task: &TaskReport) -> Value {
+    let about = &task.about;
+    let mut config = json!({
+        "task": task.name,
+        "kind": about.kind,
+        "output_type": about.output_type,
+        "num_fewshot": about.shots,
+        "metadata": { "version": about.version },
+    });
+    if let Some((temperature, samples)) = about.drawing {
+        config["repeats"] = json!(samples);
+        config["generation_kwargs"] = drawing(temperature);
+    }
+    config
+}
+
+fn drawing(temperature: f64) -> Value {
+    json!({ "do_sample": temperature > 0.0, "temperature": temperature })
+}
+
+/// The rows of a cell, one object a line; nothing where rows are not told.
+pub fn samples(task: &TaskReport, cell: &Cell) -> String {
+    let line = |(at, record): (usize, &Record)| format!("{}\n", sample(task, at, record));
+    cell.finding.records.iter().enumerate().map(line).collect()
+}
+
+fn sample(task: &TaskReport, at: usize, record: &Record) -> Value {
+    let Record { row, prompt, gold, said, scores } = record;
+    let (arguments, resps, filtered) = match said {
+        Said::Answers(answers) => {
+            let how = task.about.drawing.map_or(json!({}), |(temperature, _)| drawing(temperature));
+            let texts = answers.iter().map(|answer| &answer.text).collect::<Vec<_>>();
+            let read = answers.iter().map(|answer| &answer.read).collect::<Vec<_>>();
+            let read = if read.len() == 1 { json!(read) } else { json!([read]) };
+            (json!({ "gen_args_0": { "arg_0": prompt, "arg_1": how } }), json!([texts]), read)
+        }
+        Said::Choices(choices) => {
+            let arguments = (0..).zip(choices).map(|(at, choice): (usize, _)| {
+                (format!("gen_args_{at}"), json!({ "arg_0": prompt, "arg_1": choice.text }))
+            });
+            let told = choices.iter().map(|choice| {
+                let greedy = if choice.greedy { "True" } else { "False" };
+                json!([format!("{:?}", choice.log_prob), greedy])
+            });
+            let told = told.collect::<Vec<_>>();
+            let each = told.iter().map(|told| json!([told])).collect();
+            (Value::Object(arguments.collect()), Value::Array(each), Value::Array(told))
+        }
+    };
+    let [doc_hash, prompt_hash, target_hash] = record.hashes();
+    let mut sample = json!({
+        "doc_id": at,
+        "doc": row,
+        "target": gold,
+        "arguments": arguments,
+        "resps": resps,
+        "filtered_resps": filtered,
+        "filter": "none",
+        "metrics": scores.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+        "doc_hash": doc_hash,
+        "prompt_hash": prompt_hash,
+        "target_hash": target_hash,
+    });
+    for (name, value) in scores {
+        sample[name] = json!(value);
+    }
+    sample
+}
+
+/// A part of a file's name that any system takes; two names may give the same.
+pub fn file_stem(name: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-.".contains(c) { c } else { '_' };
+    name.chars().take(80).map(plain).collect()
+}
