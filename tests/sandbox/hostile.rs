@@ -77,7 +77,7 @@ impl Drop for Canaries {
     }
 }
 
-/// The hostile programs by name, each with the verdict it names.
+/// The hostile programs by name, each with the verdict, or verdicts, it names.
 fn programs() -> Vec<(String, String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sandbox/hostile");
     let read = |entry: std::io::Result<fs::DirEntry>| {
@@ -98,10 +98,10 @@ fn survives(place: &Place, canaries: &Canaries) {
     let Some(sandbox) = sandbox(&place.program()) else { return };
     let programs = programs();
     let texts = programs.iter().map(|(_, _, text)| text.clone()).collect::<Vec<_>>();
-    let ran = sandbox.run_all(&texts, Limits::of_seconds(2), 4, &mut Heard::default()).unwrap();
+    let ran = sandbox.run_all(&texts, Limits::of_seconds(3), 4, &mut Heard::default()).unwrap();
     let mut wrong = Vec::new();
     for ((name, expected, _), ran) in programs.iter().zip(&ran) {
-        if ran.verdict.name() != expected {
+        if !expected.split(" or ").any(|verdict| verdict == ran.verdict.name()) {
             let (found, said) = (ran.verdict.name(), &ran.said);
             wrong.push(format!("{name}: {found} where {expected} was expected: {said}"));
         }
