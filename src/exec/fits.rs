@@ -1,6 +1,6 @@
 //! Whether the tasks and the models of an `eval` fit each other, and whether programs that a model
-//! writes may run, found before anything is trained. Knows values and types of the recipe; what fits
-//! what is the evaluation's to say.
+//! writes may run, found before anything is trained. Knows values and types of the recipe; what
+//! fits what is the evaluation's to say.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ pub fn unfit(sources: &Sources, module: &Module, stage: &Stage) -> Option<Diagno
     )
 }
 
-/// A task whose programs the recipe does not allow to run, or that asks more of them than there are.
+/// A task whose programs the recipe does not let run, or that asks more of them than there are.
 pub fn unrunnable(sources: &Sources, stage: &Stage) -> Option<Diagnostic> {
     let (fact, remedy, task) = running(&stage.params).find_map(|(task, fields)| {
         if fields.get("allow_code_execution") != Some(&Value::Bool(true)) {

@@ -1,11 +1,22 @@
 //! Programs that a model writes, from a recipe: two permissions, a sandbox, a report.
 
+use serde_json::json;
+
 use super::Project;
 
 const STAGES: &str = r#"
 stage problems = read_benchmark {
     files:   "problems.jsonl"
     columns: ["prompt", "test", "entry_point"]
+}
+
+let scored = programs {
+    program:              "{{prompt}}\nsaid = {{answer | tojson}}\n{{test}}\ncheck({{entry_point}})"
+    max_answer:           8 tokens
+    temperature:          1
+    samples:              4
+    k:                    [1, 4]
+    allow_code_execution: true
 }
 
 stage solved = eval {
@@ -16,14 +27,7 @@ stage solved = eval {
             data:    problems
             prompt:  "{{prompt}}"
             between: ""
-            score:   programs {
-                program:              "{{prompt}}\nsaid = {{answer | tojson}}\n{{test}}\ncheck({{entry_point}})\n"
-                max_answer:           8 tokens
-                temperature:          1
-                samples:              4
-                k:                    [1, 4]
-                allow_code_execution: true
-            }
+            score:   scored
         }
     ]
 }
@@ -33,22 +37,27 @@ output solved
 
 /// Of the first problem every program passes, whatever it was that the model wrote; of the second
 /// none.
-const PROBLEMS: &str = r##"{"prompt":"def one():\n    return 1\n","test":"def check(f):\n    assert f() == 1","entry_point":"one"}
-{"prompt":"def two():\n    return 1\n","test":"def check(f):\n    assert f() == 2","entry_point":"two"}
-"##;
+fn problems() -> String {
+    let problem = |name: &str, wanted: u32| {
+        let prompt = format!("def {name}():\n    return 1\n");
+        let test = format!("def check(f):\n    assert f() == {wanted}");
+        json!({ "prompt": prompt, "test": test, "entry_point": name }).to_string()
+    };
+    [problem("one", 1), problem("two", 2)].join("\n")
+}
 
 fn project() -> Project {
     let project = Project::micro();
     let text = project.read("a.recipe");
     project.write("a.recipe", text.replace("output chat, scores", "") + STAGES);
-    project.write("problems.jsonl", PROBLEMS);
+    project.write("problems.jsonl", problems());
     project
 }
 
 #[test]
 fn programs_need_a_permission_in_the_recipe() {
     let project = project();
-    let allows = "                allow_code_execution: true\n";
+    let allows = "    allow_code_execution: true\n";
     project.edit("a.recipe", allows, "");
     let told = ["[programs]", "`problems`", "recipe does not allow", "allow_code_execution: true"];
     project.run("check a.recipe").ended(1).told(&told);

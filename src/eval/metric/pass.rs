@@ -1,5 +1,5 @@
-//! pass@k: how likely one of k programs passes, estimated from n of which c passed (Chen et al., 2021,
-//! "Evaluating large language models trained on code", equation 1):
+//! pass@k: how likely one of k programs passes, estimated from n of which c passed (Chen et al.,
+//! 2021, "Evaluating large language models trained on code", equation 1):
 //!
 //! ```text
 //! pass@k = 1 − C(n − c, k) / C(n, k) = 1 − Π (1 − k / i), i from n − c + 1 to n

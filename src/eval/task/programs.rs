@@ -1,5 +1,6 @@
-//! Programs that a model writes, run against the tests of their rows: whether they pass, and pass@k.
-//! Knows rows, texts and verdicts; does not know which model wrote a program, or what confines it.
+//! Programs that a model writes, run against the tests of their rows: whether they pass, and
+//! pass@k. Knows rows, texts and verdicts; does not know which model wrote a program, or what
+//! confines it.
 
 use std::collections::BTreeMap;
 
