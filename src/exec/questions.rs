@@ -141,6 +141,7 @@ impl<'a> Declared<'a> {
         add("choices", Form::Expression, both, one("choices"));
         add("gold", Form::Expression, both, one("gold"));
         add("accept", Form::Expression, Of::Rows, one("accept"));
+        add("wrong", Form::Expression, Of::Rows, one("wrong"));
         found
     }
 
@@ -179,14 +180,14 @@ impl<'a> Declared<'a> {
         if !is_told {
             found.push("nothing tells what would be right".into());
         }
-        let mut figures = self.marks().map(|mark| mark.get("name").and_then(text_of));
-        let names = figures.by_ref().collect::<Vec<_>>();
-        if score.contains_key("marks") && names.is_empty() {
-            found.push("`marks` is empty".into());
-        }
-        let twice = (1..names.len()).find(|at| names[..*at].contains(&names[*at]));
-        if twice.is_some_and(|at| names[at].is_some()) {
+        let names = self.marks().map(|mark| mark.get("name").and_then(text_of));
+        let mut names = names.flatten().collect::<Vec<_>>();
+        names.sort_unstable();
+        if names.windows(2).any(|pair| pair[0] == pair[1]) {
             found.push("two marks have the same `name`".into());
+        }
+        if score.get("marks") == Some(&Value::List(Vec::new())) {
+            found.push("`marks` is empty".into());
         }
         found
     }
