@@ -39,7 +39,7 @@ impl Sheet {
         let columns = row.keys().cloned().collect::<Vec<_>>();
         let own = row.iter().map(|(name, value)| (name.clone(), Value::from(Serde(value))));
         let values = std::iter::once((ROW.to_string(), whole)).chain(own);
-        Sheet { values: values.collect(), columns }
+        Sheet { values: Value::from_pairs(values), columns }
     }
 }
 
@@ -165,7 +165,7 @@ mod tests {
             write("{{answer}}").unwrap_err(),
             "there is no column `answer`; it has `question`, `choices`, `Best Answer`"
         );
-        assert_eq!(pen.find("choices.index('b')", &sheet).is_err(), true);
+        assert!(pen.find("choices.nothing('b')", &sheet).is_err());
         assert_eq!(pen.find("choices | length", &sheet).unwrap(), Value::from(2));
         assert!(pen.find("gold", &sheet).unwrap_err().starts_with("there is no column `gold`"));
     }

@@ -12,7 +12,7 @@ use crate::train::model::{Head, ModelConfig};
 use crate::train::stage::ledger::{MemoryLedger, parameters, training_flops_per_token};
 
 use super::needs::{Needs, Shapes};
-use super::{adapted, blocks, course, device, fits};
+use super::{adapted, blocks, course, device, fits, questions};
 
 /// The most threads that a stage kind uses well, and the memory it will need where `memory` says it
 /// by the stage's name.
@@ -119,9 +119,11 @@ pub fn prove(sources: &Sources, module: &Module) -> Vec<Diagnostic> {
         let unrunnable = fits::unrunnable(sources, stage);
         let blocks =
             [blocks::outside_gguf(sources, stage), blocks::parted_rows(sources, &shapes, stage)];
-        blocks.into_iter().chain([even_heads(sources, stage), unfit, adapter, broken, unrunnable])
+        let own = [even_heads(sources, stage), unfit, adapter, broken, unrunnable];
+        let own = blocks.into_iter().chain(own).flatten();
+        own.chain(questions::faults(sources, module, stage))
     };
-    module.stages.iter().flat_map(of_stage).flatten().collect()
+    module.stages.iter().flat_map(of_stage).collect()
 }
 
 /// Rotary positions turn pairs, so a head must have an even width.

@@ -21,6 +21,7 @@ pub mod needs;
 pub mod exams;
 pub mod fits;
 pub mod inspect;
+mod questions;
 
 // The executor that runs stages in this process.
 pub mod local;

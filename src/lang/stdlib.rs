@@ -13,6 +13,7 @@ const FILES: &[(&str, &str)] = &[
     ("std/contamination.recipe", include_str!("../../stdlib/contamination.recipe")),
     ("std/data.recipe", include_str!("../../stdlib/data.recipe")),
     ("std/eval.recipe", include_str!("../../stdlib/eval.recipe")),
+    ("std/exams.recipe", include_str!("../../stdlib/exams.recipe")),
     ("std/hub.recipe", include_str!("../../stdlib/hub.recipe")),
     ("std/llama2.recipe", include_str!("../../stdlib/llama2.recipe")),
     ("std/model.recipe", include_str!("../../stdlib/model.recipe")),
@@ -23,6 +24,7 @@ const FILES: &[(&str, &str)] = &[
     ("std/samples.recipe", include_str!("../../stdlib/samples.recipe")),
     ("std/shapes.recipe", include_str!("../../stdlib/shapes.recipe")),
     ("std/smallworld.recipe", include_str!("../../stdlib/smallworld.recipe")),
+    ("std/tasks.recipe", include_str!("../../stdlib/tasks.recipe")),
     ("std/train.recipe", include_str!("../../stdlib/train.recipe")),
 ];
 

@@ -137,6 +137,10 @@ fn every_signature_of_the_library_can_be_run() {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let module = path.file_stem().unwrap().to_str().unwrap().to_string();
+        if ["exams", "tasks"].contains(&module.as_str()) {
+            // Functions with bodies.
+            continue;
+        }
         for line in std::fs::read_to_string(&path).unwrap().lines() {
             let Some(rest) = line.strip_prefix("fn ") else { continue };
             let name = rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();

@@ -49,7 +49,9 @@ fn examples(text: &str) -> Vec<(String, String)> {
 }
 
 fn faults(example: &str) -> Vec<String> {
-    let mut text = "use std/llama2\nuse std/shapes\nuse std/smallworld\n".to_string();
+    let mut text =
+        "use std/exams\nuse std/llama2\nuse std/shapes\nuse std/smallworld\nuse std/tasks\n"
+            .to_string();
     for (name, item) in GIVEN {
         let declares =
             ["let", "stage"].iter().any(|word| example.contains(&format!("{word} {name} =")));

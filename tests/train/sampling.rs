@@ -1,8 +1,10 @@
 //! Generation: the same tokens whatever else shares the batch, with the log-probabilities that
 //! scoring gives, to the last bit.
 
+use llamake::train::data::pack::{IGNORE, Row};
 use llamake::train::kernels::Threads;
 use llamake::train::kernels::sample::Sampling;
+use llamake::train::model::endings::Ending;
 use llamake::train::model::folder::{self, ModelFolder};
 use llamake::train::model::sample::{GenerateOptions, Generated, as_row};
 use llamake::train::model::{LoadedModel, ModelConfig, SpecialTokens};
@@ -74,6 +76,50 @@ fn an_answer_depends_on_nothing_but_its_prompt() {
     assert_ne!(together[0], together[1]);
     let reseeded = GenerateOptions { seed: 10, ..options };
     assert_ne!(generate(&model, &prompts, &reseeded), together);
+}
+
+/// Texts of two subjects that begin alike, with choices of one token and of several.
+fn endings() -> Vec<Ending> {
+    let subject = |seed: usize| {
+        let beginning = row(seed, 50, &[12]).tokens;
+        (0..9).flat_map(move |at| {
+            let question = [beginning.clone(), row(seed + at, 50, &[3 + at % 4]).tokens].concat();
+            [vec![3], vec![4], vec![5, 6], vec![5, 7, 8]].map(|choice| Ending {
+                from: question.len(),
+                tokens: [question.clone(), choice].concat(),
+            })
+        })
+    };
+    let alone = row(99, 50, &[20]).tokens;
+    subject(1).chain(subject(40)).chain([Ending { from: 1, tokens: alone }]).collect()
+}
+
+#[test]
+fn shared_beginnings_change_no_bit_of_a_score() {
+    let (model, endings) = (loaded(1, 2), endings());
+    let found = model.score_endings(&endings, &mut Heard::default()).unwrap();
+    let as_row = |Ending { tokens, from }: &Ending| {
+        let mut targets = vec![IGNORE; from - 1];
+        targets.extend(&tokens[*from..]);
+        let read = tokens[..tokens.len() - 1].to_vec();
+        Row { segments: std::iter::once(0..read.len()).collect(), tokens: read, targets }
+    };
+    let alone = endings.iter().map(as_row).collect::<Vec<_>>();
+    let alone = model.score(&alone, &mut Heard::default()).unwrap();
+    for (at, (found, alone)) in found.iter().zip(alone).enumerate() {
+        assert_eq!(found.losses, alone[endings[at].from - 1..], "ending {at}");
+    }
+    let greedy = GenerateOptions { samples: 1, max_answer: 1, ..options(1, 0.0) };
+    let prompts = endings.iter().map(|one| one.tokens[..one.from].to_vec()).collect::<Vec<_>>();
+    let said = generate(&model, &prompts, &greedy);
+    for (at, (found, said)) in found.iter().zip(said).enumerate() {
+        let Ending { tokens, from } = &endings[at];
+        let first = said.tokens.first().copied().unwrap_or(EOS);
+        assert!(!found.greedy || first == tokens[*from], "ending {at}");
+        if tokens.len() == from + 1 {
+            assert_eq!(found.greedy, first == tokens[*from], "ending {at}");
+        }
+    }
 }
 
 /// More prompts than are read at once: those that wait for their turn answer as they do alone.

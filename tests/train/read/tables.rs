@@ -6,7 +6,7 @@ use llamake::train::data::rows::{Prompt, Text, read_rows};
 use llamake::train::progress::Failure;
 use llamake::train::stage::split::{self, HeldOut, Split};
 
-use super::rows;
+use super::{refused, rows};
 use crate::train::{file, run_stage, told};
 
 #[test]
@@ -15,6 +15,32 @@ fn benchmarks_keep_their_columns() {
     let fields = "columns: [\"question\", \"answer\"], ignore: [\"id\"]";
     let made = rows("a.jsonl", row, "read_benchmark", fields);
     assert_eq!(made, "{\"question\":\"q\",\"answer\":[\"x\"]}\n");
+}
+
+#[test]
+fn a_table_may_have_no_header_and_its_file_a_subject() {
+    let fields = "columns: [\"q\", \"a\"], header: false, named: \"{{subject}}_test.csv\"";
+    let made = rows("art_test.csv", "\"1, 2\",b\nc,d\n", "read_benchmark", fields);
+    assert_eq!(
+        made,
+        "{\"q\":\"1, 2\",\"a\":\"b\",\"subject\":\"art\"}\n\
+         {\"q\":\"c\",\"a\":\"d\",\"subject\":\"art\"}\n"
+    );
+    let said = refused("art_test.csv", "a,b,c\n", "read_benchmark", fields);
+    assert!(said.contains("line 1 has 3 fields, and 2 columns are named"), "{said}");
+    let said = refused("art.csv", "a,b\n", "read_benchmark", fields);
+    assert!(said.contains("`art.csv` is not called like `{{subject}}_test.csv`"), "{said}");
+}
+
+#[test]
+fn rows_may_lie_within_an_object_or_be_a_text() {
+    let fields = "columns: [\"q\"], rows: \"all\"";
+    let object = "{\n \"note\": 1,\n \"all\": [{\"q\": 1}, {\"q\": 2}]\n}\n";
+    assert_eq!(rows("a.json", object, "read_benchmark", fields), "{\"q\":1}\n{\"q\":2}\n");
+    let said = refused("a.json", "{\"note\": 1}", "read_benchmark", fields);
+    assert!(said.contains("has no list `all`; it has `note`"), "{said}");
+    let made = rows("a.txt", "x\n\ny\n", "read_benchmark", "columns: [\"text\"]");
+    assert_eq!(made, "{\"text\":\"x\\n\\ny\\n\"}\n");
 }
 
 #[test]
