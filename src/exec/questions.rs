@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::ledger::line_of;
 use crate::eval::prompt::{Pen, pattern};
+use crate::eval::task::programs::ANSWER;
 use crate::lang::diagnostic::Diagnostic;
 use crate::lang::source::Sources;
 use crate::lang::value::{Module, Stage, Value};
@@ -109,7 +110,11 @@ impl<'a> Declared<'a> {
         let places = [(rows, "its rows"), (examples, "its examples")];
         let places = places.into_iter().filter_map(|(columns, of)| Some((columns?, of)));
         for (columns, of) in places {
-            if let Some(missing) = read.iter().find(|name| !columns.contains(*name)) {
+            // A program has what the model wrote besides.
+            let has = |name: &String| {
+                columns.contains(name) || (field == "program" && name.as_str() == ANSWER)
+            };
+            if let Some(missing) = read.iter().find(|name| !has(name)) {
                 let what = format!("`{field}` reads a column `{missing}` that {of} have not");
                 let notes = vec![format!("they have {}", quoted(columns))];
                 return Some(Fault { notes, ..self.fault(what) });
@@ -142,6 +147,7 @@ impl<'a> Declared<'a> {
         add("gold", Form::Expression, both, one("gold"));
         add("accept", Form::Expression, Of::Rows, one("accept"));
         add("wrong", Form::Expression, Of::Rows, one("wrong"));
+        add("program", Form::Template, Of::Rows, one("program"));
         found
     }
 

@@ -83,6 +83,46 @@ fn a_k_beyond_the_programs_is_found_before_anything_runs() {
     project.run("check a.recipe").ended(1).told(&told);
 }
 
+#[test]
+fn a_program_of_columns_that_are_not_there_is_found_before_anything_runs() {
+    let project = project();
+    project.edit("a.recipe", "{{answer | tojson}}", "{{answers | tojson}}");
+    let told = ["`program` reads a column `answers` that its rows have not", "`entry_point`"];
+    project.run("check a.recipe").ended(1).told(&told);
+}
+
+#[test]
+fn programs_of_mbpp_are_right_as_the_library_has_them() {
+    let project = project();
+    let stages = r#"
+stage first = read_benchmark { files: "first.jsonl", columns: ["text", "code", "test_list"] }
+stage rest = read_benchmark {
+    files:   "rest.jsonl"
+    columns: ["text", "code", "test_setup_code", "test_list"]
+}
+stage more = eval {
+    models: [base]
+    tasks:  [
+        task {
+            name:     "MBPP"
+            data:     rest
+            prompt:   mbpp_prompt
+            answer:   "{{code}}\n[DONE]"
+            between:  ""
+            shots:    3
+            examples: first
+            score:    programs { ..mbpp_programs, allow_code_execution: true }
+        }
+    ]
+}
+output more
+"#;
+    project.write("a.recipe", project.read("a.recipe") + stages);
+    project.run("check a.recipe").ended(0);
+    project.edit("a.recipe", "\"test_setup_code\", ", "");
+    project.run("check a.recipe").ended(1).told(&["`test_setup_code` that its rows have not"]);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn programs_are_run_and_reproduced() {

@@ -126,8 +126,8 @@ pub fn become_user(id: u32) -> io::Result<()> {
 pub fn drop_capabilities() -> io::Result<()> {
     const VERSION_3: u32 = 0x2008_0522;
     // SAFETY: no pointer is passed. The first number that is no capability ends the loop.
-    let drop = |number: &c_ulong| unsafe { libc::prctl(libc::PR_CAPBSET_DROP, *number, 0, 0, 0) };
-    let dropped = (0..).take_while(|number| drop(number) == 0).count();
+    let give = |number: &c_ulong| unsafe { libc::prctl(libc::PR_CAPBSET_DROP, *number, 0, 0, 0) };
+    let dropped = (0..).take_while(|number| give(number) == 0).count();
     if dropped == 0 {
         return Err(io::Error::last_os_error());
     }
@@ -138,11 +138,9 @@ pub fn drop_capabilities() -> io::Result<()> {
 
 /// From here on no program started gains a right, and every call of the kernel passes the filter.
 pub fn install_filter(filter: &[Instruction]) -> io::Result<()> {
-    let zero: c_ulong = 0;
+    let [zero, one]: [c_ulong; 2] = [0, 1];
     // SAFETY: no pointer is passed.
-    checked(
-        unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1 as c_ulong, zero, zero, zero) }.into(),
-    )?;
+    checked(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, one, zero, zero, zero) }.into())?;
     let len = u16::try_from(filter.len()).map_err(io::Error::other)?;
     let program = libc::sock_fprog { len, filter: filter.as_ptr().cast_mut() };
     let mode = c_ulong::from(libc::SECCOMP_MODE_FILTER);
