@@ -1,11 +1,11 @@
 """Asks a small random Llama the same questions as lm-evaluation-harness and compares row by row:
 prompts byte for byte, log-likelihoods within 1e-3, accuracy; and times both.
 
-    python benches/lm_eval.py LLAMAKE DATA [ROWS] [--fixture FILE]
+    python benches/lm_eval.py LLAMAKE DATA [ROWS]
 
 LLAMAKE is the binary, DATA the folder with `eval/` and `tokenizers/`. Needs lm_eval, torch and
-transformers; asks no hub. ROWS limits each task; each has a small fixture's worth without it.
-Examples are the first rows of their file: the harness draws GSM8K's by Python's generator.
+transformers; asks no hub. ROWS of each file are asked, four without it. Examples are the first rows
+of their file: the harness draws GSM8K's by Python's generator.
 """
 
 import csv, glob, json, os, subprocess, sys, tempfile, time
@@ -165,9 +165,8 @@ def run_llamake(folder, binary):
 
 
 def main():
-    arguments = [one for one in sys.argv[1:] if not one.startswith("--")]
-    binary, data = os.path.abspath(arguments[0]), Path(arguments[1]).resolve()
-    rows = int(arguments[2]) if len(arguments) > 2 else 4
+    binary, data = os.path.abspath(sys.argv[1]), Path(sys.argv[2]).resolve()
+    rows = int(sys.argv[3]) if len(sys.argv) > 3 else 4
     folder = Path(tempfile.mkdtemp())
     make_model(folder / "model", data)
     write_data(folder, data, rows)
@@ -179,30 +178,30 @@ def main():
 
 
 def compare(ours, theirs):
+    """Whether anything differs that should not."""
     by_task = {}
     for name, rows in theirs["samples"].items():
         key = "mmlu" if name.startswith("mmlu") else name
-        by_task.setdefault(key, []).extend(
-            row for row in rows if row["filter"] in ("none", "strict-match")
-        )
+        rows = [row for row in rows if row["filter"] in ("none", "strict-match")]
+        by_task.setdefault(key, []).extend(rows)
     failed = False
     for task, rows in sorted(by_task.items()):
         own = next(of for name, of in ours.items() if name.startswith(f"samples_{task}"))
-        own = [row for row in own if row["filter"] in ("none", "strict-match")]
         same, furthest, scores = 0, 0.0, 0
         for mine, yours in zip(own, rows, strict=True):
-            ends = [request[0] for request in mine["arguments"].values()] if isinstance(
-                mine["arguments"], dict) else [request[0] for request in mine["arguments"]]
-            asked = [request["arg_0"] for request in mine["arguments"].values()] if isinstance(
-                mine["arguments"], dict) else ends
-            same += asked[0] == list(yours["arguments"])[0][0]
-            if len(yours["resps"]) > 1 or not isinstance(yours["resps"][0][0], str):
+            prompt = mine["arguments"]["gen_args_0"]["arg_0"]
+            same += prompt == list(yours["arguments"])[0][0]
+            if "acc" in yours:
                 for a, b in zip(mine["resps"], yours["resps"], strict=True):
                     furthest = max(furthest, abs(float(a[0][0]) - float(b[0][0])))
-            metric = "acc" if "acc" in yours else "exact_match"
-            scores += abs(float(mine[metric]) - float(yours[metric])) < 1e-4
-        print(f"{task}: {same} of {len(rows)} prompts alike, log-likelihoods within "
-              f"{furthest:.1e}, {scores} of {len(rows)} scores alike")
+                alike = abs(mine["acc"] - yours["acc"]) < 1e-4
+            else:
+                alike = mine["exact_match,strict-match"] == yours["exact_match"]
+            scores += bool(alike)
+        print(
+            f"{task}: {same} of {len(rows)} prompts alike, log-likelihoods within "
+            f"{furthest:.1e}, {scores} of {len(rows)} scores alike"
+        )
         failed |= same < len(rows) or scores < len(rows) or furthest > 1e-3
     return failed
 
