@@ -182,7 +182,8 @@ impl<'a> Declared<'a> {
         }
         let Some(score) = self.score() else { return found };
         let has = |field: &str| score.get(field).is_some_and(|value| *value != Value::None);
-        let is_told = self.text("answer").is_some() || has("gold") || has("accept");
+        let is_told =
+            ["gold", "accept", "program"].into_iter().any(has) || self.text("answer").is_some();
         if !is_told {
             found.push("nothing tells what would be right".into());
         }
