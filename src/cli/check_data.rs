@@ -90,6 +90,9 @@ fn assessed(
     Ok(Assessed { compiled, plan, store, verdicts })
 }
 
+/// Rows of a task that are named one by one; the stage `contamination` names them all.
+const WARNED: usize = 3;
+
 /// Everything that is there to look at.
 struct Look<'a> {
     assessed: &'a Assessed,
@@ -200,7 +203,7 @@ impl Look<'_> {
             }
         } else if task.unclean().next().is_some() {
             let name = self.name(stage);
-            let told = task.sentences();
+            let told = task.sentences(WARNED);
             told.iter().for_each(|text| note(&format!("warning: stage `{name}`, {text}")));
         }
     }
