@@ -90,6 +90,9 @@ fn assessed(
     Ok(Assessed { compiled, plan, store, verdicts })
 }
 
+/// Rows of a task that are named one by one; the stage `contamination` names them all.
+const WARNED: usize = 3;
+
 /// Everything that is there to look at.
 struct Look<'a> {
     assessed: &'a Assessed,
@@ -144,7 +147,7 @@ impl Look<'_> {
         let laid = self.laid(places, folder.path())?;
         for (data, place) in &subject.data {
             if !laid.contains_key(place) {
-                self.waits(subject, data, place);
+                self.waits(subject.stage, data, place);
             }
         }
         if !laid.contains_key(&subject.tokenizer) {
@@ -180,6 +183,9 @@ impl Look<'_> {
         if !laid.contains_key(&exam.tokenizer) {
             return Ok(Ok(()));
         }
+        for place in exam.asked.iter().filter(|place| !laid.contains_key(*place)) {
+            self.waits(exam.stage, self.name(place.0), place);
+        }
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let mut listens = Listens { cancel: &self.cancel };
         let plan = &self.assessed.plan;
@@ -197,7 +203,7 @@ impl Look<'_> {
             }
         } else if task.unclean().next().is_some() {
             let name = self.name(stage);
-            let told = task.sentences();
+            let told = task.sentences(WARNED);
             told.iter().for_each(|text| note(&format!("warning: stage `{name}`, {text}")));
         }
     }
@@ -206,15 +212,15 @@ impl Look<'_> {
         &self.assessed.plan.action(stage).name
     }
 
-    fn waits(&self, subject: &Subject, data: &str, place: &Place) {
+    fn waits(&self, stage: ActionId, data: &str, place: &Place) {
         let maker = &self.assessed.plan.action(place.0).name;
         let text = format!(
             "`{data}` of stage `{}` is not there yet: `{maker}` needs a trained model; it is \
              looked at once it is built",
-            self.name(subject.stage)
+            self.name(stage)
         );
         match self.json {
-            true => self.object(subject.stage, "data-waits", "note", Some(data), None, &text, None),
+            true => self.object(stage, "data-waits", "note", Some(data), None, &text, None),
             false => note(&text),
         }
     }

@@ -60,9 +60,6 @@ pub struct PlaceFound {
     pub prompt: bool,
 }
 
-/// Rows that are told one by one; the rest are counted.
-const TOLD: usize = 20;
-
 /// Standard errors beyond which a subset of rows is unlike all of them.
 const FAR: f64 = 2.0;
 
@@ -104,8 +101,8 @@ impl TaskOverlap {
         self.found.iter().filter(|row| !row.is_clean())
     }
 
-    /// A sentence for the whole task, then one for each of the first rows that are not clean.
-    pub fn sentences(&self) -> Vec<String> {
+    /// A sentence for the whole task, then one for each row that is not clean, up to so many.
+    pub fn sentences(&self, most: usize) -> Vec<String> {
         let dirty = self.found.iter().filter(|row| row.is_dirty()).count();
         let unclean = self.unclean().collect::<Vec<_>>();
         let of = format!("task `{}`", self.name);
@@ -114,9 +111,11 @@ impl TaskOverlap {
             unclean.len(),
             self.rows
         )];
-        told.extend(unclean.iter().take(TOLD).map(|row| format!("{of}, {}", row.sentence())));
-        if unclean.len() > TOLD {
-            told.push(format!("{of}: and {} more rows", unclean.len() - TOLD));
+        told.extend(unclean.iter().take(most).map(|row| format!("{of}, {}", row.sentence())));
+        match unclean.len().saturating_sub(most) {
+            0 => {}
+            1 => told.push(format!("{of}: and 1 more row")),
+            more => told.push(format!("{of}: and {more} more rows")),
         }
         told
     }
@@ -253,7 +252,7 @@ mod tests {
 
     #[test]
     fn rows_are_named_with_where_they_stand() {
-        let told = task(vec![row(2, 50, 4, false), row(3, 41, 38, true)]).sentences();
+        let told = task(vec![row(2, 50, 4, false), row(3, 41, 38, true)]).sentences(1);
         assert_eq!(told[0], "task `quiz`: 1 of 6 rows are not clean, 1 dirty");
         let row = "row 3: its prompt and 92% of its 41 tokens are in training data, most in row 7 \
                    of `desk`";
