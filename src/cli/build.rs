@@ -207,8 +207,8 @@ fn made(compiled: &Compiled, plan: &Plan, report: &RunReport, store: &Store) {
 }
 
 fn is_model(manifest: &Manifest) -> bool {
-    let names_weights = |entry: &crate::build::digest::Entry| entry.path == "model.safetensors";
-    manifest.entries().iter().any(names_weights)
+    let has = |name: &str| manifest.entries().iter().any(|entry| entry.path == name);
+    has("model.safetensors") || has("model.gguf") && has("config.json")
 }
 
 /// How a build ends, as the shell sees it.

@@ -11,6 +11,7 @@ use llamake::train::model::folder::ModelFolder;
 use llamake::train::model::gguf::facts::{Fact, write_fact, write_text};
 use llamake::train::model::gguf::{self, vocabulary};
 use llamake::train::model::parameters::Parameters;
+use llamake::train::model::tensor::Stored;
 use llamake::train::model::{ModelConfig, init};
 use llamake::train::progress::Failure;
 
@@ -155,6 +156,23 @@ fn patched(bytes: &[u8], key: &str, skip: usize, with: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     bytes[at..at + with.len()].copy_from_slice(with);
     bytes
+}
+
+/// Norms are computed with in f32, however narrow a stranger's file has them.
+#[test]
+fn a_norm_in_blocks_is_widened() {
+    let whole = written(&model(360), Manner::ByteLevel, Encoding::F32);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.gguf");
+    for kind in [1u32, 8] {
+        // Behind the name the number of dimensions, one of them, and the type.
+        let bytes = patched(&whole, "blk.0.attn_norm.weight", 4 + 8, &kind.to_le_bytes());
+        std::fs::write(&path, bytes).unwrap();
+        let opened = gguf::open(&path).unwrap().model.weights;
+        assert!(
+            matches!(&opened.blocks[0].attention_norm_d, Stored::Memory(norm) if norm.len() == 32)
+        );
+    }
 }
 
 #[test]

@@ -76,19 +76,12 @@ pub(super) fn pack_tiles<'a>(
     Tiles { data, order, rows: tile_rows, stride }
 }
 
-/// Packs columns of a matrix of `len` rows into panels as wide as a tile: `[panel][len][width]`.
-/// What lies beyond the last column is of any value.
-pub(super) fn pack_panels<'a>(
-    isa: Isa,
-    b: Floats,
-    len: usize,
-    columns: usize,
-    buffer: &'a mut Buffer,
-) -> &'a [f32] {
-    assert!(len <= BLOCK);
+/// Packs columns of a matrix of `len` rows into panels as wide as a tile: `[panel][len][width]`,
+/// which is all of `to`. What lies beyond the last column is of any value.
+pub(super) fn pack_panels(isa: Isa, b: Floats, len: usize, columns: usize, to: &mut [f32]) {
     let width = tile::columns(isa);
-    let data = buffer.floats(columns.div_ceil(width) * len * width);
-    for (panel, to) in data.chunks_exact_mut(len * width).enumerate() {
+    assert!(len <= BLOCK && to.len() == columns.div_ceil(width) * len * width);
+    for (panel, to) in to.chunks_exact_mut(len * width).enumerate() {
         let first = panel * width;
         if b.column == 1 {
             match width {
@@ -101,7 +94,6 @@ pub(super) fn pack_panels<'a>(
             transpose_strip(isa, &b.data[first * b.column..], b.column, len, [valid, width], to);
         }
     }
-    data
 }
 
 /// Copies W floats from every `stride`-th place.

@@ -70,6 +70,29 @@ impl<'a> View<'a> {
         let [row, column] = if by_row { [length, 1] } else { [1, length] };
         Floats { data: widened, row, column }
     }
+
+    /// The first `rows` and `columns` in panels. What is not f32 is widened into `room`: lines that
+    /// are columns one panel at a time, which is then still in the first-level cache; of lines that
+    /// are rows a panel would take parts of blocks.
+    fn packed<'p>(
+        self,
+        isa: Isa,
+        [rows, columns]: [usize; 2],
+        room: &mut Buffer,
+        panels: &'p mut Buffer,
+    ) -> &'p [f32] {
+        let width = tile::columns(isa);
+        let is_whole = self.column == 1 || matches!(self.data, Elements::F32(_));
+        let step = if is_whole { columns } else { width };
+        let panels = panels.floats(columns.div_ceil(width) * rows * width);
+        for columns in chunks(columns, step) {
+            let (first, count) = (columns.start, columns.len());
+            let part = self.skip(0, first).widened(isa, [rows, count], room);
+            let to = &mut panels[first * rows..][..count.div_ceil(width) * rows * width];
+            pack_panels(isa, part, rows, count, to);
+        }
+        panels
+    }
 }
 
 impl Floats<'_> {
@@ -123,8 +146,7 @@ pub(crate) unsafe fn product(
             let sink = if at == 0 { sink } else { Sink::Add };
             for columns in chunks(c.columns, COLUMN_CHUNK) {
                 let b = b.skip(block.start, columns.start);
-                let b = b.widened(isa, [block.len(), columns.len()], widened);
-                let panels = pack_panels(isa, b, block.len(), columns.len(), packed_b);
+                let panels = b.packed(isa, [block.len(), columns.len()], widened, packed_b);
                 for rows in chunks(c.rows, ROW_CHUNK) {
                     let a = a.skip(rows.start, block.start).floats();
                     let tiles = pack_tiles(isa, a, rows.len(), block.len(), packed_a);

@@ -82,8 +82,11 @@ fn weights_of(
     Ok(Parameters::from_tensors(config, stored.collect()))
 }
 
-/// A parameter where it is, or in our order in memory.
+/// A matrix where it is, or in our order in memory; a norm in memory.
 fn stored(mapped: &Mapped, laid: &Laid, tensor: &Tensor<'_>) -> Stored {
+    if laid.spec.shape.len() == 1 {
+        return Stored::Memory(tensor.numbers());
+    }
     let (map, bytes) = mapped.place_of(tensor);
     let dtype = match tensor.encoding {
         Encoding::Blocks(format) => {
@@ -97,7 +100,7 @@ fn stored(mapped: &Mapped, laid: &Laid, tensor: &Tensor<'_>) -> Stored {
         Encoding::F16 => Dtype::F16,
         Encoding::Bf16 => Dtype::Bf16,
     };
-    if laid.is_turned() || laid.spec.shape.len() == 1 {
+    if laid.is_turned() {
         return Stored::Memory(laid.ours(tensor.numbers()));
     }
     Stored::in_file(map, bytes, dtype)
