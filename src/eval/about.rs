@@ -1,5 +1,5 @@
-//! What a reader should know of a task besides its name. Knows words for it; does not know how it is
-//! asked.
+//! What a reader should know of a task besides its name. Knows words for it; does not know how it
+//! is asked.
 
 /// What a reader should know of a task besides its name.
 #[derive(Clone, Debug, Default, PartialEq)]

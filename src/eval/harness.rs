@@ -1,7 +1,7 @@
 //! A report in the shape that lm-evaluation-harness writes, so that what reads its results reads
-//! ours: one file of results a model, and one of samples a model and task. Hashes are computed as it
-//! does. What it states of host, time and versions of packages is left out: the same evaluation has
-//! the same bytes everywhere. Knows findings; does not know how they came about.
+//! ours: one file of results a model, and one of samples a model and task. Hashes are computed as
+//! it does. What it states of host, time and versions of packages is left out: the same evaluation
+//! has the same bytes everywhere. Knows findings; does not know how they came about.
 
 use serde_json::{Map, Value, json};
 

@@ -46,6 +46,9 @@ pub mod roster;
 // What others have published.
 pub mod reference;
 
+// Which rows of a task stand in what models learnt from.
+pub mod overlap;
+
 // What is written down in the end.
 pub mod report;
 
@@ -60,3 +63,9 @@ pub mod publish;
 
 // Every model on every task that fits it.
 pub mod run;
+
+// A report read back, what is demanded of it, and several side by side.
+pub mod reading;
+
+pub mod compare;
+pub mod expect;

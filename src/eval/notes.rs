@@ -1,9 +1,9 @@
-//! What an unfinished evaluation has found out so far, kept in the folder of its attempt: answers one
-//! by one, scores by the batch. An evaluation that was killed goes on with those that are missing,
-//! and which they are changes no bit of the rest. Knows token ids; does not know tasks.
+//! What an unfinished evaluation has found out so far, kept in the folder of its attempt: answers
+//! one by one, scores by the batch. An evaluation that was killed goes on with those that are
+//! missing, and which they are changes no bit of the rest. Knows token ids; does not know tasks.
 //!
-//! A model asked on a task asks the same things in the same order each time, so that a file is found
-//! by the cell and by how many came before it.
+//! A model asked on a task asks the same things in the same order each time, so that a file is
+//! found by the cell and by how many came before it.
 
 use std::cell::{Cell, RefCell};
 use std::ops::Range;

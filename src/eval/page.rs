@@ -1,6 +1,6 @@
 //! A report as one page of HTML: no script, nothing fetched, plots drawn in place, light or dark as
-//! the reader's machine is. What models and data say is a stranger's text and is escaped wherever it
-//! stands. Knows reports; does not know how the figures came about.
+//! the reader's machine is. What models and data say is a stranger's text and is escaped wherever
+//! it stands. Knows reports; does not know how the figures came about.
 
 use std::fmt::Write as _;
 

@@ -81,7 +81,7 @@ fn cause(stage: &Stage, part: &str) -> &'static str {
     };
     let stated = |name: &&&str| {
         let place = stage.places.get(**name);
-        place.is_some_and(|place| place.path == stage.place.path)
+        place.is_some_and(|place| !place.path.starts_with("std/"))
     };
     // A name that no stage has stands for the stage itself.
     causes.iter().find(stated).unwrap_or(&"")

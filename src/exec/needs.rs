@@ -48,6 +48,11 @@ impl<'m> Shapes<'m> {
         Shapes { module, by_stage }
     }
 
+    /// That of the model a stage has to do with.
+    pub(super) fn config(&self, stage: &Stage) -> Option<&ModelConfig> {
+        self.by_stage[stage.id.0 as usize].as_ref()
+    }
+
     fn stage(&self, artifact: &Artifact) -> &'m Stage {
         &self.module.stages[artifact.stage.0 as usize]
     }
@@ -160,7 +165,7 @@ fn adapted(kind: &str) -> Option<&'static str> {
 /// With the head that a kind trains.
 fn headed(kind: &str, config: ModelConfig) -> ModelConfig {
     match kind {
-        "lora_reward" | "reward_model" => ModelConfig { head: Head::Score, tied: false, ..config },
+        "lora_reward" | "reward_model" => config.scoring(),
         "ppo" => ModelConfig { head: Head::LanguageAndValue, ..config },
         _ => config,
     }
@@ -182,7 +187,8 @@ fn learnt(shapes: &Shapes<'_>, stage: &Stage) -> Option<Learnt> {
         targets: targets_in(stage.params.get("targets")?).ok()?,
         dora: flag("dora"),
     };
-    Some(Learnt::Adapter { settings, base: width(shapes, stage.params.get("base")?) })
+    let base = width(shapes, stage.params.get("base").or(stage.params.get("init"))?);
+    Some(Learnt::Adapter { settings, base })
 }
 
 /// How the weights of a result are kept. A model that was made elsewhere may be narrower than the

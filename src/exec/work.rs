@@ -10,6 +10,8 @@ use super::decode::{model, sampling, training};
 use super::inputs::Fields;
 use crate::build::executor::{Job, Keyed};
 use crate::eval;
+use crate::eval::compare::{self, Compare};
+use crate::eval::expect::{self, Expect};
 use crate::train::progress::{Context, Failure, Metrics};
 use crate::train::stage::command::{self, Command};
 use crate::train::stage::fetch::{self, Fetch};
@@ -54,13 +56,21 @@ const fn trains(name: &'static str, version: u32) -> Kind {
     Kind { name, version, keyed: Keyed { outside: OUTSIDE, input_names: false } }
 }
 
+/// A kind whose result calls models and reports by their names.
+const fn judges(name: &'static str, version: u32) -> Kind {
+    Kind { name, version, keyed: Keyed { outside: &[], input_names: true } }
+}
+
 /// Every stage kind that can be run here.
 pub const KINDS: &[Kind] = &[
     kind("combine", 1),
     kind("command", 1),
+    judges("compare", 1),
+    judges("contamination", 1),
     kind("context_distill", 1),
     trains("dpo", 1),
-    Kind { name: "eval", version: 2, keyed: Keyed { outside: &[], input_names: true } },
+    judges("eval", 3),
+    judges("expect", 1),
     kind("export", 2),
     kind("fetch", 1),
     kind("generate", 2),
@@ -105,9 +115,12 @@ pub const KINDS: &[Kind] = &[
 pub enum Work {
     Combine(Combine),
     Command(Command),
+    Compare(Compare),
+    Contamination(eval::overlap::run::Params),
     ContextDistill(ContextDistill),
     Dpo(Dpo),
     Eval(eval::run::Params),
+    Expect(Expect),
     Export(Export),
     Fetch(Fetch),
     Generate(Generate),
@@ -152,9 +165,12 @@ impl Work {
         let work = match job.action.kind.as_str() {
             "combine" => Work::Combine(adapters::combine_of(&fields)?),
             "command" => Work::Command(data::command_of(&fields)?),
+            "compare" => Work::Compare(examination::compare_of(&fields)?),
+            "contamination" => Work::Contamination(examination::contamination_of(&fields)?),
             "context_distill" => Work::ContextDistill(sampling::context_distill_of(&fields)?),
             "dpo" => Work::Dpo(align::dpo_of(&fields)?),
             "eval" => Work::Eval(examination::eval_of(&fields)?),
+            "expect" => Work::Expect(examination::expect_of(&fields)?),
             "export" => Work::Export(model::export_of(&fields)?),
             "fetch" => Work::Fetch(data::fetch_of(&fields)?),
             "generate" => Work::Generate(model::generate_of(&fields)?),
@@ -209,9 +225,12 @@ impl Work {
         match self {
             Work::Combine(params) => combine::run(params, context),
             Work::Command(params) => command::run(params, search_path, context),
+            Work::Compare(params) => compare::run(params, context),
+            Work::Contamination(params) => eval::overlap::run::run(params, context),
             Work::ContextDistill(params) => context_distill::run(params, context),
             Work::Dpo(params) => dpo::run(params, context),
             Work::Eval(params) => eval::run::run(params, context),
+            Work::Expect(params) => expect::run(params, context),
             Work::Export(params) => export::run(params, context),
             Work::Fetch(params) => fetch::run(params, context),
             Work::Generate(params) => generate::run(params, context),

@@ -42,8 +42,8 @@ impl Progress for Quiet<'_> {
     }
 }
 
-/// Parts of results that other results may share, each under a key that says all that decides on its
-/// bits: a part that is there need not be made again.
+/// Parts of results that other results may share, each under a key that says all that decides on
+/// its bits: a part that is there need not be made again.
 pub trait Pieces {
     /// What was put there, whole; a damaged piece is none.
     fn get(&self, key: &[u8; 32]) -> Option<Vec<u8>>;

@@ -6,7 +6,7 @@ use llamake::lang::compile;
 use llamake::lang::source::{Source, Sources};
 
 /// What examples may take for granted, unless they declare it themselves.
-const GIVEN: [(&str, &str); 12] = [
+const GIVEN: [(&str, &str); 13] = [
     ("tiny", "let tiny = llama2.architecture { dim: 128, layers: 4, heads: 4, vocab: 1024 }"),
     ("world", "stage world = smallworld.generate {}"),
     ("tokenizer", "stage tokenizer = train_tokenizer { text: world.corpus, vocab: 1024 }"),
@@ -26,6 +26,7 @@ const GIVEN: [(&str, &str); 12] = [
     ("pirate", "stage pirate = lora { base: chat, data: world.pirate }"),
     ("desk", "stage desk = read_chat { files: \"desk.jsonl\", shape: shapes.messages {} }"),
     ("exam", "stage exam = read_benchmark { files: \"exam.jsonl\", columns: [\"question\"] }"),
+    ("scores", "stage scores = eval { models: [chat], tasks: world.tasks }"),
 ];
 
 /// The first declaration after each run of doc lines, with the example inside them.

@@ -435,7 +435,7 @@ fn answers_that_cannot_be_kept_stop_nothing() {
     let stage = |context: &mut Context<'_>| rejection_sampling::run(&best, context);
     let (bytes, said) = attempted(root.path(), None, &stage);
     assert!(bytes.is_some());
-    let told = said.iter().filter(|line| line.starts_with("sampling goes on, but")).count();
+    let told = said.iter().filter(|line| line.starts_with("work goes on, but")).count();
     assert_eq!(told, 1, "{said:?}");
 }
 

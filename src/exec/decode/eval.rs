@@ -1,12 +1,16 @@
 //! The parameters of `eval`: its tasks and how answers are scored. Knows fields; does not know
 //! scores.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
 use super::task::asked_of;
 use crate::eval::cells::Identities;
+use crate::eval::compare::{Compare, Point};
+use crate::eval::expect::Expect;
+use crate::eval::overlap;
 use crate::eval::reference::{Published, Reference};
 use crate::eval::run::{Params, Task};
 use crate::eval::task::answers::{Answers, Score};
@@ -23,11 +27,48 @@ pub fn eval_of(fields: &Fields<'_>) -> Result<Params> {
             tasks: fields.identities("tasks")?,
         },
         models: fields.models("models")?,
-        tasks: fields.each("tasks", task_of)?,
+        tasks: tasks_of(fields)?,
         limit: fields.optional("limit", Fields::count)?,
         seed: fields.seed("seed")?,
         references: fields.each("references", |_, fields| reference_of(fields))?,
+        overlap: fields.optional("overlap", Fields::artifact)?,
     })
+}
+
+pub fn expect_of(fields: &Fields<'_>) -> Result<Expect> {
+    Ok(Expect {
+        report: fields.named("report")?,
+        model: fields.name_of_model("model")?,
+        metric: fields.text("metric")?,
+        at_least: fields.optional("at_least", Fields::number)?,
+        at_most: fields.optional("at_most", Fields::number)?,
+    })
+}
+
+pub fn compare_of(fields: &Fields<'_>) -> Result<Compare> {
+    let point = |(name, folder): (String, PathBuf)| Point { axes: axes_of(&name), name, folder };
+    Ok(Compare {
+        reports: fields.artifacts("reports")?.into_iter().map(point).collect(),
+        metric: fields.text("metric")?,
+        rows: fields.optional("rows", Fields::text)?,
+        columns: fields.optional("columns", Fields::text)?,
+    })
+}
+
+/// The point of a sweep that a stage's name tells: `score[rank: 8, lr: 0.0001]`. A comma inside a
+/// text does not part axes.
+fn axes_of(name: &str) -> BTreeMap<String, String> {
+    let inside = name.split_once('[').and_then(|(_, rest)| rest.strip_suffix(']'));
+    let mut is_text = false;
+    let parts = inside.unwrap_or("").split(|c| {
+        is_text ^= c == '"';
+        c == ',' && !is_text
+    });
+    let axis = |part: &str| {
+        let (axis, value) = part.split_once(": ")?;
+        Some((axis.trim().to_string(), value.trim_matches('"').to_string()))
+    };
+    parts.filter_map(axis).collect()
 }
 
 fn reference_of(fields: &Fields<'_>) -> Result<Reference> {
@@ -42,6 +83,21 @@ fn reference_of(fields: &Fields<'_>) -> Result<Reference> {
             })
         })?,
     })
+}
+
+pub fn contamination_of(fields: &Fields<'_>) -> Result<overlap::run::Params> {
+    Ok(overlap::run::Params {
+        tasks: tasks_of(fields)?,
+        training: fields.sources("training")?,
+        tokenizer: fields.artifact("tokenizer")?,
+        longer_than: fields.size("longer_than")?,
+        fails: fields.text("contaminated")? == "fail",
+    })
+}
+
+/// What is asked.
+pub fn tasks_of(fields: &Fields<'_>) -> Result<Vec<Task>> {
+    fields.each("tasks", task_of)
 }
 
 fn task_of(record: &str, fields: &Fields<'_>) -> Result<Task> {
@@ -105,5 +161,18 @@ fn score_of(record: &str, fields: &Fields<'_>) -> Result<Score> {
         "last_number" => Ok(Score::LastNumber),
         "slot" => Ok(Score::Slot { forms: fields.text("forms")? }),
         other => bail!("`{other}` is no way to score an answer"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::axes_of;
+
+    #[test]
+    fn axes_are_read_from_a_name() {
+        let told = |name: &str| format!("{:?}", axes_of(name));
+        assert_eq!(told("scores"), "{}");
+        assert_eq!(told("score[rank: 8, lr: 0.0001]"), r#"{"lr": "0.0001", "rank": "8"}"#);
+        assert_eq!(told(r#"s[how: "a, b", k: 1]"#), r#"{"how": "a, b", "k": "1"}"#);
     }
 }

@@ -1,5 +1,5 @@
-//! Unfinished sampling on disk: a journal of answers, each added when it is finished. Which they are
-//! changes no bit of the rest. Knows token ids; does not know what answers are for.
+//! Unfinished sampling on disk: a journal of answers, each added when it is finished. Which they
+//! are changes no bit of the rest. Knows token ids; does not know what answers are for.
 //!
 //! The words of an answer: its number, 1 where it ended or else 0, its tokens, and the bits of its
 //! log-probabilities.

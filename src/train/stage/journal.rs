@@ -61,8 +61,8 @@ impl Journal {
         (journal, entries)
     }
 
-    /// Adds an entry. Where that is not possible work goes on: what was added before is still whole,
-    /// and the next one may be possible.
+    /// Adds an entry. Where that is not possible work goes on: what was added before is still
+    /// whole, and the next one may be possible.
     pub fn add(&mut self, words: &[u32], progress: &mut dyn Progress) {
         let Some(file) = &mut self.file else { return };
         let record = record(&self.name, words);
