@@ -12,6 +12,8 @@ use llamake::train::stage::ledger::MemoryLedger;
 
 /// A chat model of one of the paper's sizes, its base in NF4, and more stages.
 fn recipe(size: &str, stages: &str) -> String {
+    let long = "let long = { context: 2048 tokens, length: 10 steps, micro_batch: 1 sequence }";
+    let long = if stages.contains("..long") { long } else { "" };
     format!(
         "use std/llama2\n\
          use std/shapes\n\
@@ -23,7 +25,7 @@ fn recipe(size: &str, stages: &str) -> String {
          is:        llama2.size_{size}.architecture\n    tokenizer: words\n    \
          template:  llama2.chat\n}}\n\
          stage small = quantize {{ model: base, dtype: \"bf16\" }}\n\
-         let long = {{ context: 2048 tokens, length: 10 steps, micro_batch: 1 sequence }}\n\
+         {long}\n\
          {stages}\noutput tuned\n"
     )
 }
