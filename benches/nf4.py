@@ -16,7 +16,7 @@ import sys
 
 from step import built
 
-SHAPES = [(1, 2048, 2048), (1, 2048, 5632), (32, 2048, 5632), (512, 2048, 2048), (512, 2048, 5632), (512, 5632, 2048)]
+SHAPES = [(tokens, 2048, outputs) for tokens in (1, 16, 512) for outputs in (2048, 5632)]
 
 
 def torch_side(threads):

@@ -12,14 +12,15 @@ use llamake::train::kernels::{Elements, Threads, rng::Stream};
 const THREADS: usize = 2;
 const ROUNDS: usize = 15;
 
-/// Tokens, inputs, outputs: one token, a small batch and a long row through layers of a 1B model.
+/// Tokens, inputs, outputs: a token, a small batch and a long row through layers of a model of 1.1
+/// billion numbers.
 const SHAPES: [[usize; 3]; 6] = [
     [1, 2048, 2048],
     [1, 2048, 5632],
-    [32, 2048, 5632],
+    [16, 2048, 2048],
+    [16, 2048, 5632],
     [512, 2048, 2048],
     [512, 2048, 5632],
-    [512, 5632, 2048],
 ];
 
 /// One product's operands.

@@ -23,7 +23,7 @@ def built(name):
     """The program of a benchmark, compiled."""
     command = ["cargo", "bench", "--no-run", "--bench", name]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    found = re.search(rf"\((target/release/deps/{name}-[0-9a-f]+)\)", done.stderr)
+    found = re.search(rf"\((\S*release/deps/{name}-[0-9a-f]+)\)", done.stderr)
     if done.returncode != 0 or not found:
         sys.exit(f"`{' '.join(command)}` failed:\n{done.stderr}")
     return ROOT / found.group(1)

@@ -182,7 +182,15 @@ impl Exam {
             tasks: tasks.iter().map(|task| identity(format!("{task:?}"))).collect(),
         };
         let models = models.iter().map(place).collect();
-        Params { models, tasks, identities, limit: None, seed: 5, references: Vec::new() }
+        Params {
+            models,
+            tasks,
+            identities,
+            limit: None,
+            seed: 5,
+            references: Vec::new(),
+            overlap: None,
+        }
     }
 
     fn refused(&self, models: &[&str], tasks: Vec<Task>) -> String {

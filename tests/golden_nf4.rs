@@ -53,27 +53,34 @@ fn check_matrix(case: &Case, file: &str) {
     assert_eq!(numbers, tensors.floats("dequantised"), "{file}");
 }
 
-/// Scales in 8 bits: each code is the nearest entry, and theirs is too or is one off it, as their
-/// own search is not exact. Gives theirs.
+/// Scales in 8 bits, byte for byte where theirs is the nearest entry. Their search on a processor,
+/// unlike that on a GPU, is not exact, and takes the entry beside it for one code in a few hundred.
+/// Gives theirs.
 fn check_scales(ours: &Scales, tensors: &Tensors, file: &str) -> Scales {
     let Scales::Nested { codes, scales, map, offset } = ours else { panic!("{file}: not nested") };
     let [their_offset] = tensors.floats("nested_offset")[..] else { panic!("{file}: no offset") };
     assert!((offset - their_offset).abs() <= 1e-6 * their_offset, "{file}: {offset}");
     let (their_scales, raw) = (tensors.floats("nested_absmax"), tensors.floats("absmax"));
     // A mean one unit off moves what is left of a scale by as much.
-    let slack = 1e-6 * their_offset;
+    let is_same_mean = offset.to_bits() == their_offset.to_bits();
+    let slack = if is_same_mean { 0.0 } else { 1e-6 * their_offset };
     for (ours, theirs) in scales.iter().zip(&their_scales) {
-        assert!((ours - theirs).abs() <= 1e-6 * theirs + slack, "{file}: {ours}, {theirs}");
+        assert!((ours - theirs).abs() <= slack, "{file}: {ours}, {theirs}");
     }
     assert_eq!(map[..], tensors.floats("nested_code"), "{file}");
     let their_codes = tensors.bytes("absmax_u8");
+    let mut unlike = 0;
     for (block, (ours, theirs)) in codes.iter().zip(&their_codes).enumerate() {
         let scale = their_scales[block / NESTED_BLOCK];
         let share = if scale > 0.0 { (raw[block] - their_offset) / scale } else { 0.0 };
-        let away = |code: u8| (map[usize::from(code)] - share).abs();
+        let away = |code: u8| (f64::from(map[usize::from(code)]) - f64::from(share)).abs();
         assert!(ours.abs_diff(*theirs) <= 1, "{file}: {ours}, {theirs}");
-        assert!(scale == 0.0 || away(*theirs) - away(*ours) < 5e-5, "{file}: block {block}");
+        let farther = away(*theirs) - away(*ours);
+        assert!(ours == theirs || !is_same_mean || farther > 0.0, "{file}: block {block}");
+        assert!(scale == 0.0 || farther < 5e-5, "{file}: block {block}");
+        unlike += usize::from(ours != theirs);
     }
+    assert!(unlike <= 1 + codes.len() / 100, "{file}: {unlike} of {} codes", codes.len());
     let nested = their_scales.clone();
     let theirs = Scales::Nested {
         codes: their_codes,
@@ -84,8 +91,8 @@ fn check_scales(ours: &Scales, tensors: &Tensors, file: &str) -> Scales {
     let decoded = tensors.floats("absmax_decoded");
     for (block, decoded) in decoded.iter().enumerate() {
         assert_eq!(theirs.of(block), *decoded, "{file}: block {block}");
-        let step = 0.015 * nested[block / NESTED_BLOCK];
-        assert!((ours.of(block) - decoded).abs() <= step + slack, "{file}: block {block}");
+        let step = 0.015 * nested[block / NESTED_BLOCK] + 1e-6 * their_offset;
+        assert!((ours.of(block) - decoded).abs() <= step, "{file}: block {block}");
     }
     theirs
 }

@@ -11,8 +11,10 @@ mod golden;
 mod golden_align;
 mod golden_export;
 mod golden_lora;
+mod golden_metrics;
 mod golden_nf4;
 mod lang;
+mod metrics;
 mod ngram;
 mod real_preferences;
 #[cfg(target_os = "linux")]

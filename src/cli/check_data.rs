@@ -18,10 +18,13 @@ use super::plan::Assessed;
 use super::project::Compiled;
 use super::terminal::{note, out};
 use super::{Exit, machine};
+use crate::build::action::ActionId;
 use crate::build::examine::assess;
 use crate::build::plan::{Plan, plan};
 use crate::build::store::{ActionResult, Store};
+use crate::eval::overlap::found::TaskOverlap;
 use crate::exec::Local;
+use crate::exec::exams::{Exam, compare, exams};
 use crate::exec::inspect::{Place, Subject, after_training, look, subjects};
 use crate::train::data::inspect::Inspected;
 use crate::train::progress::Progress;
@@ -42,8 +45,8 @@ pub fn run(compiled: Compiled, json: bool) -> Result<Exit> {
         Err(failure) => return Ok(fail(&[failure])),
     };
     let cancel = machine::cancel_flag()?;
-    let subjects = subjects(&whole)?;
-    let needed = needed(&whole, &subjects);
+    let (subjects, exams) = (subjects(&whole)?, exams(&whole));
+    let needed = needed(&whole, &subjects, &exams);
     if !needed.is_empty() {
         let report = build_only(&compiled, &needed, &store, &executor, &cancel)?;
         if !report.is_success() {
@@ -58,17 +61,19 @@ pub fn run(compiled: Compiled, json: bool) -> Result<Exit> {
         Ok(results) => results,
         Err(failure) => return Ok(fail(&[failure])),
     };
-    Look { assessed: &assessed, results, cancel, json }.at_all(&subjects)
+    Look { assessed: &assessed, results, cancel, json }.at_all(&subjects, &exams)
 }
 
-/// The stages that make data sets and tokenizers, less those that need a model to be trained.
-fn needed(plan: &Plan, subjects: &[Subject]) -> Vec<String> {
+/// The stages that make data sets, rows of tasks and tokenizers, less those that need a trained
+/// model.
+fn needed(plan: &Plan, subjects: &[Subject], exams: &[Exam]) -> Vec<String> {
     let after = after_training(plan);
     let data = |subject: &Subject| {
         let places = subject.data.iter().map(|(_, place)| place.0);
         places.chain([subject.tokenizer.0]).collect::<Vec<_>>()
     };
     let mut ids = subjects.iter().flat_map(data).collect::<Vec<_>>();
+    ids.extend(exams.iter().flat_map(Exam::places).map(|place| place.0));
     ids.sort();
     ids.dedup();
     let ids = ids.into_iter().filter(|id| !after[id.0 as usize]);
@@ -94,7 +99,7 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    fn at_all(&self, subjects: &[Subject]) -> Result<Exit> {
+    fn at_all(&self, subjects: &[Subject], exams: &[Exam]) -> Result<Exit> {
         let mut faults = 0;
         for subject in subjects {
             match self.at(subject)? {
@@ -102,7 +107,24 @@ impl Look<'_> {
                 Err(failure) if failure.interrupted => return Ok(Exit::Interrupted),
                 Err(failure) => {
                     faults += 1;
-                    self.finding(subject, None, None, &failure.message, failure.remedy.as_deref());
+                    self.finding(
+                        subject.stage,
+                        None,
+                        None,
+                        &failure.message,
+                        failure.remedy.as_deref(),
+                    );
+                }
+            }
+        }
+        for exam in exams {
+            match self.compared(exam)? {
+                Ok(()) => {}
+                Err(failure) if failure.interrupted => return Ok(Exit::Interrupted),
+                Err(failure) => {
+                    faults += 1;
+                    let remedy = failure.remedy.as_deref();
+                    self.finding(exam.stage, None, None, &failure.message, remedy);
                 }
             }
         }
@@ -118,7 +140,8 @@ impl Look<'_> {
     /// The number of faults in what a stage learns from.
     fn at(&self, subject: &Subject) -> Result<Result<usize, crate::build::executor::Failure>> {
         let folder = tempfile::tempdir()?;
-        let laid = self.laid(subject, folder.path())?;
+        let places = subject.data.iter().map(|(_, place)| place).chain([&subject.tokenizer]);
+        let laid = self.laid(places, folder.path())?;
         for (data, place) in &subject.data {
             if !laid.contains_key(place) {
                 self.waits(subject, data, place);
@@ -132,14 +155,13 @@ impl Look<'_> {
         Ok(found.map(|found| found.iter().map(|(data, of)| self.tell(subject, data, of)).sum()))
     }
 
-    /// Lays out what is there of a stage's data, and its tokenizer.
-    fn laid(
+    /// Lays out what is there of some results.
+    fn laid<'p>(
         &self,
-        subject: &Subject,
+        places: impl Iterator<Item = &'p Place>,
         folder: &std::path::Path,
     ) -> Result<BTreeMap<Place, PathBuf>> {
         let mut laid = BTreeMap::new();
-        let places = subject.data.iter().map(|(_, place)| place).chain([&subject.tokenizer]);
         for (at, place) in places.enumerate() {
             let result = self.results[place.0.0 as usize].as_ref();
             if let Some(manifest) = result.and_then(|result| result.ports.get(&place.1)) {
@@ -151,8 +173,37 @@ impl Look<'_> {
         Ok(laid)
     }
 
-    fn name(&self, subject: &Subject) -> &str {
-        &self.assessed.plan.action(subject.stage).name
+    /// Tells which rows of an evaluation's tasks stand in what its models learn from.
+    fn compared(&self, exam: &Exam) -> Result<Result<(), crate::build::executor::Failure>> {
+        let folder = tempfile::tempdir()?;
+        let laid = self.laid(exam.places(), folder.path())?;
+        if !laid.contains_key(&exam.tokenizer) {
+            return Ok(Ok(()));
+        }
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut listens = Listens { cancel: &self.cancel };
+        let plan = &self.assessed.plan;
+        let found = compare(plan, exam, &laid, folder.path(), threads, &mut listens);
+        Ok(found.map(|overlap| {
+            overlap.tasks.iter().for_each(|task| self.tell_overlap(exam.stage, task));
+        }))
+    }
+
+    fn tell_overlap(&self, stage: ActionId, task: &TaskOverlap) {
+        if self.json {
+            for row in task.unclean() {
+                let (data, text) = (Some(task.name.as_str()), row.sentence());
+                self.object(stage, "contaminated", "warning", data, Some(row.row), &text, None);
+            }
+        } else if task.unclean().next().is_some() {
+            let name = self.name(stage);
+            let told = task.sentences();
+            told.iter().for_each(|text| note(&format!("warning: stage `{name}`, {text}")));
+        }
+    }
+
+    fn name(&self, stage: ActionId) -> &str {
+        &self.assessed.plan.action(stage).name
     }
 
     fn waits(&self, subject: &Subject, data: &str, place: &Place) {
@@ -160,10 +211,10 @@ impl Look<'_> {
         let text = format!(
             "`{data}` of stage `{}` is not there yet: `{maker}` needs a trained model; it is \
              looked at once it is built",
-            self.name(subject)
+            self.name(subject.stage)
         );
         match self.json {
-            true => self.object(subject, "data-waits", "note", Some(data), None, &text, None),
+            true => self.object(subject.stage, "data-waits", "note", Some(data), None, &text, None),
             false => note(&text),
         }
     }
@@ -171,21 +222,21 @@ impl Look<'_> {
     fn tell(&self, subject: &Subject, data: &str, found: &Inspected) -> usize {
         let summary = summary(found);
         match self.json {
-            true => self.object(subject, "data", "note", Some(data), None, &summary, None),
-            false => out(&format!("{:<14} {data:<20} {summary}\n", self.name(subject))),
+            true => self.object(subject.stage, "data", "note", Some(data), None, &summary, None),
+            false => out(&format!("{:<14} {data:<20} {summary}\n", self.name(subject.stage))),
         }
         if found.rows == 0 {
             let message = "the data holds nothing that can be learned from";
-            self.finding(subject, Some(data), None, message, None);
+            self.finding(subject.stage, Some(data), None, message, None);
             return 1;
         }
         let untold = found.untold();
         for fault in &found.faults {
             let remedy = fault.remedy.as_deref();
-            self.finding(subject, Some(data), Some(fault.row), &fault.message, remedy);
+            self.finding(subject.stage, Some(data), Some(fault.row), &fault.message, remedy);
             if let Some((_, more)) = untold.iter().find(|(last, _)| *last == fault) {
                 let message = format!("and {more} more rows of this sort");
-                self.finding(subject, Some(data), None, &message, None);
+                self.finding(subject.stage, Some(data), None, &message, None);
             }
         }
         found.faulty()
@@ -193,17 +244,17 @@ impl Look<'_> {
 
     fn finding(
         &self,
-        subject: &Subject,
+        stage: ActionId,
         data: Option<&str>,
         row: Option<usize>,
         message: &str,
         remedy: Option<&str>,
     ) {
         if self.json {
-            return self.object(subject, "faulty-data", "error", data, row, message, remedy);
+            return self.object(stage, "faulty-data", "error", data, row, message, remedy);
         }
         let set = data.map(|data| format!(", `{data}`")).unwrap_or_default();
-        note(&format!("error: stage `{}`{set}: {message}", self.name(subject)));
+        note(&format!("error: stage `{}`{set}: {message}", self.name(stage)));
         if let Some(remedy) = remedy {
             note(&format!("help: {remedy}"));
         }
@@ -212,7 +263,7 @@ impl Look<'_> {
     #[allow(clippy::too_many_arguments)]
     fn object(
         &self,
-        subject: &Subject,
+        stage: ActionId,
         id: &str,
         severity: &str,
         data: Option<&str>,
@@ -221,7 +272,7 @@ impl Look<'_> {
         hint: Option<&str>,
     ) {
         let object = json!({
-            "id": id, "severity": severity, "message": message, "stage": self.name(subject),
+            "id": id, "severity": severity, "message": message, "stage": self.name(stage),
             "data": data, "row": row, "hint": hint,
         });
         out(&format!("{object}\n"));

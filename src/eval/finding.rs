@@ -218,7 +218,8 @@ impl Finding {
         let change = before.and_then(|before| statistics::change(&before.rows, &self.rows));
         let mean = change.map(|change: Change| change.mean);
         let error = change.and_then(|change| change.standard_error);
-        let chance = before.and_then(|before| by_chance(&before.rows, &self.rows, seed));
+        let chance =
+            before.and_then(|before| resample::p_value_of_means(&before.rows, &self.rows, seed));
         let figures = [
             Figure { signed: true, ..Figure::new("change", mean) },
             Figure::new("change_se", error),
@@ -243,16 +244,6 @@ impl Finding {
         let values = self.records.iter().filter_map(of).map(|(_, value)| value);
         statistics::standard_error(&values.collect::<Vec<_>>())
     }
-}
-
-/// The p-value of the mean difference of paired rows, by exchanging them.
-fn by_chance(before: &[f64], after: &[f64], seed: u64) -> Option<f64> {
-    let differences: Vec<f64> =
-        before.iter().zip(after).map(|(before, after)| after - before).collect();
-    resample::p_value(differences.len(), seed, |exchanged| {
-        let signed = differences.iter().zip(exchanged);
-        Some(signed.map(|(difference, back)| if *back { -difference } else { *difference }).sum())
-    })
 }
 
 /// Which of so many rows are shown.

@@ -46,6 +46,9 @@ pub mod roster;
 // What others have published.
 pub mod reference;
 
+// Which rows of a task stand in what models learnt from.
+pub mod overlap;
+
 // What is written down in the end.
 pub mod report;
 

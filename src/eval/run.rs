@@ -2,7 +2,7 @@
 //! models by name; does not know how an answer is measured.
 
 use std::cell::Cell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::about::About;
@@ -11,6 +11,8 @@ use super::critic::Critic;
 use super::examinee::Examinee;
 use super::finding::{Card, Finding, RowsAsked};
 use super::notes::Notes;
+use super::overlap::found::Overlap;
+use super::overlap::said::said;
 use super::publish;
 use super::reference::Reference;
 use super::report::{self, Baseline, Report, TaskReport};
@@ -39,6 +41,8 @@ pub struct Params {
     pub seed: u64,
     /// Figures published elsewhere that the report shows beside its own.
     pub references: Vec<Reference>,
+    /// What training data has of the tasks.
+    pub overlap: Option<PathBuf>,
 }
 
 /// What is asked of every model that it fits.
@@ -78,7 +82,8 @@ impl Sitter {
 }
 
 impl Task {
-    fn name(&self) -> &str {
+    /// Its name in the report.
+    pub fn name(&self) -> &str {
         match self {
             Task::Answers(task) => &task.name,
             Task::Asked(task) => &task.name,
@@ -145,6 +150,7 @@ pub fn run(params: &Params, context: &mut Context<'_>) -> Result<Metrics, Failur
     });
     let papers = papers.map(Option::transpose).collect::<Result<Vec<_>, _>>()?;
     fill(&mut cells, &papers, &candidates, params, &notes, context)?;
+    part(&mut cells, params)?;
     let tasks = params.tasks.iter().zip(cells).zip(papers);
     let seed = params.seed;
     let tasks = tasks.map(|((task, cells), paper)| task_report(task, cells, paper, seed));
@@ -242,6 +248,20 @@ fn fill(
             cells::keep(&sheet.key, &finding, context);
             sheet.finding = Some(finding);
         }
+    }
+    Ok(())
+}
+
+/// Adds to each finding what it is on the rows that training data does not have.
+fn part(cells: &mut [Vec<Sheet<'_>>], params: &Params) -> Result<(), Failure> {
+    let Some(folder) = &params.overlap else { return Ok(()) };
+    let overlap = Overlap::read(folder)?;
+    for (task, cells) in params.tasks.iter().zip(cells) {
+        let found = said(task).and_then(|rows| overlap.of(task.name(), &rows)).map_err(of(task))?;
+        let draw = Draw { limit: params.limit, seed: params.seed, asked: Cell::default() };
+        let asked = drawn((0..found.rows).collect(), &draw);
+        let findings = cells.iter_mut().filter_map(|sheet| sheet.finding.as_mut());
+        findings.for_each(|finding| found.part(finding, &asked));
     }
     Ok(())
 }

@@ -27,7 +27,12 @@ pub fn too_large(sources: &Sources, module: &Module, limit: u64) -> Vec<Diagnost
 /// A stage that needs more than its `fits` promises.
 pub fn broken_promise(sources: &Sources, shapes: &Shapes<'_>, stage: &Stage) -> Option<Diagnostic> {
     let limit = whole(stage.params.get("fits")?)?;
-    let needs = Needs::of(shapes, stage)?;
+    let Some(needs) = Needs::of(shapes, stage) else {
+        let message = format!("what `{}` needs is not known before it runs", stage.name);
+        let place = line_of(sources, stage, "fits")?;
+        let fault = Diagnostic::error("unproved-promise", message);
+        return Some(fault.label(place, "so this cannot be proved"));
+    };
     let promise = format!("of the {} GiB it promises", gib(limit));
     let promised = line_of(sources, stage, "fits")?;
     Some(unfit(sources, stage, &needs, limit, &promise)?.label(promised, "the promise"))
@@ -76,7 +81,7 @@ fn cause(stage: &Stage, part: &str) -> &'static str {
     };
     let stated = |name: &&&str| {
         let place = stage.places.get(**name);
-        place.is_some_and(|place| place.path == stage.place.path)
+        place.is_some_and(|place| !place.path.starts_with("std/"))
     };
     // A name that no stage has stands for the stage itself.
     causes.iter().find(stated).unwrap_or(&"")
@@ -186,7 +191,9 @@ impl Turn {
                 std::mem::replace(&mut needs.kept.bits, Bits::Eight) == Bits::Full
             }
             (Turn::ShorterTexts, _) => needs.shortens && needs.context > 1,
-            (Turn::Quantise, Learnt::Adapter { base, .. }) => base.nf4.replace(true).is_none(),
+            (Turn::Quantise, Learnt::Adapter { base, .. }) if base.encoding.group() == 1 => {
+                base.nf4.replace(true).is_none()
+            }
             (Turn::Adapter, learnt @ Learnt::All) if needs.adapted.is_some() => {
                 *learnt = Learnt::Adapter { settings: every_projection(), base: Width::F32 };
                 true

@@ -9,6 +9,8 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::build::executor::Job;
 use crate::build::key::part_key;
+use crate::build::sources::visit;
+use crate::eval::overlap::scan::Source;
 use crate::lang::value::{Quantity, SINGLE_PORT, Unit, Value, WITH_BASE};
 use crate::train::data::mixture::Mix;
 use crate::train::model::ModelPath;
@@ -259,6 +261,22 @@ impl<'j> Fields<'j> {
             Ok((self.maker(made), path))
         };
         self.list(name)?.into_iter().map(named).collect()
+    }
+
+    /// Every data set inside a list of them, of lists and of shares, once each.
+    pub fn sources(&self, name: &str) -> Result<Vec<Source>> {
+        let list = Value::List(self.list(name)?);
+        let mut found: Vec<Source> = Vec::new();
+        visit(&list, &mut |value| {
+            if let Value::Artifact(artifact) = value {
+                let path = self.job.artifact(artifact).to_path_buf();
+                let source = Source { name: self.maker(value), path };
+                if !found.contains(&source) {
+                    found.push(source);
+                }
+            }
+        });
+        Ok(found)
     }
 
     /// What each element of a list is by its contents, whatever it is called; takes nothing.

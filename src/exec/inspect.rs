@@ -44,7 +44,7 @@ pub struct Subject {
 const DATA: [&str; 3] = ["data", "prompts", "held_out"];
 
 /// The parameters by which a model comes into a stage that makes another of it.
-const MODELS: [&str; 4] = ["init", "policy", "model", "base"];
+const MODELS: [&str; 5] = ["init", "policy", "model", "base", "into"];
 
 /// The training stages, in order.
 pub fn subjects(plan: &Plan) -> Result<Vec<Subject>> {
@@ -97,12 +97,12 @@ fn subject(plan: &Plan, action: &Action) -> Result<Subject> {
     }
 }
 
-fn place_of(plan: &Plan, artifact: &Artifact) -> Place {
+pub(super) fn place_of(plan: &Plan, artifact: &Artifact) -> Place {
     (plan.origin(artifact.stage), artifact.port.clone())
 }
 
 /// How the recipe calls a result.
-fn name_of(action: &Action, artifact: &Artifact) -> String {
+pub(super) fn name_of(action: &Action, artifact: &Artifact) -> String {
     let stage = action.input_name(artifact.stage);
     match artifact.port.as_str() {
         SINGLE_PORT => stage.into(),
@@ -193,7 +193,7 @@ fn decoded(action: &Action, artifacts: &BTreeMap<(String, String), PathBuf>) -> 
 }
 
 /// An action whose parameters are read and which is not run.
-fn job<'a>(
+pub(super) fn job<'a>(
     action: &'a Action,
     artifacts: &'a BTreeMap<(String, String), PathBuf>,
     files: &'a BTreeMap<(String, String), Vec<PathBuf>>,

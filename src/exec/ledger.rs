@@ -12,13 +12,15 @@ use crate::train::model::{Head, ModelConfig};
 use crate::train::stage::ledger::{MemoryLedger, parameters, training_flops_per_token};
 
 use super::needs::{Needs, Shapes};
-use super::{adapted, course, device, fits};
+use super::{adapted, blocks, course, device, fits};
 
 /// The most threads that a stage kind uses well, and the memory it will need where `memory` says it
 /// by the stage's name.
 pub fn demand(action: &Action, memory: &BTreeMap<String, u64>) -> Demand {
     let threads = match action.kind.as_str() {
-        "context_distill" | "ghost_attention" | "rejection_sampling" => usize::MAX,
+        "contamination" | "context_distill" | "ghost_attention" | "rejection_sampling" => {
+            usize::MAX
+        }
         "lora" | "lora_dpo" | "lora_reward" | "pretrain" | "sft" | "reward_model" | "dpo"
         | "grpo" | "ppo" => usize::MAX,
         "eval" | "export" | "generate" | "merge" | "quantize" | "train_tokenizer" => usize::MAX,
@@ -115,29 +117,11 @@ pub fn prove(sources: &Sources, module: &Module) -> Vec<Diagnostic> {
         let adapter = adapted::unfit(sources, module, stage);
         let broken = device::broken_promise(sources, &shapes, stage);
         let unrunnable = fits::unrunnable(sources, stage);
-        let whole = [even_heads(sources, stage), blocks_in_gguf(sources, stage)];
-        whole.into_iter().chain([unfit, adapter, broken, unrunnable])
+        let blocks =
+            [blocks::outside_gguf(sources, stage), blocks::parted_rows(sources, &shapes, stage)];
+        blocks.into_iter().chain([even_heads(sources, stage), unfit, adapter, broken, unrunnable])
     };
     module.stages.iter().flat_map(of_stage).flatten().collect()
-}
-
-/// Safetensors have no blocks of integers but those of bitsandbytes.
-fn blocks_in_gguf(sources: &Sources, stage: &Stage) -> Option<Diagnostic> {
-    let text = |name: &str| match stage.params.get(name) {
-        Some(Value::Text(text)) => Some(text.as_str()),
-        _ => None,
-    };
-    let dtype = text("dtype").filter(|dtype| matches!(*dtype, "q8_0" | "q4_0"))?;
-    if stage.kind != "export" || matches!(text("to"), Some("gguf" | "peft")) {
-        return None;
-    }
-    let name = &stage.name;
-    let message = format!("`{name}` writes {dtype}, which a Hugging Face folder cannot hold");
-    Some(
-        Diagnostic::error("export-dtype", message)
-            .label(line_of(sources, stage, "dtype")?, format!("only GGUF files have {dtype}"))
-            .note("choose `to: \"gguf\"`, or `dtype: \"bf16\"`"),
-    )
 }
 
 /// Rotary positions turn pairs, so a head must have an even width.

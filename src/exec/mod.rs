@@ -11,12 +11,14 @@ pub mod work;
 
 // What an action costs, and what of it can be proved before it runs.
 mod adapted;
+mod blocks;
 mod course;
 pub mod device;
 pub mod ledger;
 pub mod needs;
 
-// Whether what is evaluated fits, and what is learned from.
+// Whether what is evaluated fits, what is learned from, and whether that is asked again.
+pub mod exams;
 pub mod fits;
 pub mod inspect;
 

@@ -10,6 +10,7 @@ use super::ledger::{architecture, quantity, whole};
 use super::local::find;
 use crate::lang::value::{Artifact, Module, Stage, Value};
 use crate::train::model::activations::Keep;
+use crate::train::model::encoding::Encoding;
 use crate::train::model::lora::LoraSettings;
 use crate::train::model::{Head, ModelConfig};
 use crate::train::optim::Bits;
@@ -45,6 +46,11 @@ impl<'m> Shapes<'m> {
             }
         }
         Shapes { module, by_stage }
+    }
+
+    /// That of the model a stage has to do with.
+    pub(super) fn config(&self, stage: &Stage) -> Option<&ModelConfig> {
+        self.by_stage[stage.id.0 as usize].as_ref()
     }
 
     fn stage(&self, artifact: &Artifact) -> &'m Stage {
@@ -98,7 +104,7 @@ impl Needs {
         let begun = shapes.by_stage[stage.id.0 as usize].clone()?;
         let context = number("context").unwrap_or(begun.context as u64);
         let (rows, texts, asks) = match stage.kind.as_str() {
-            "lora" | "pretrain" | "qlora" | "sft" => {
+            "lora" | "pretrain" | "sft" => {
                 let batch = batch_of(quantity(stage.params.get("batch")?)?).ok()?;
                 (batch.sequences(context).ok()?, 1, Asks::Nothing)
             }
@@ -130,11 +136,12 @@ impl Needs {
 
     /// What the ledger says of them.
     pub fn memory(&self) -> MemoryLedger {
-        let tokens = self.texts * self.context;
+        let tokens = self.texts.saturating_mul(self.context);
         let rows = [self.micro_batch, tokens];
         let memory = memory(&self.config, &self.learnt, rows, self.keep, self.kept);
         // What is scored before the first step has its room to itself.
-        let later = memory.gradients + memory.optimizer + memory.activations + memory.workspace;
+        let later = memory.gradients + memory.optimizer + memory.workspace;
+        let later = later.saturating_add(memory.activations);
         let sampling = match self.asks {
             Asks::Nothing => 0,
             Asks::Scores => scoring_memory(&self.config, tokens).saturating_sub(later),
@@ -158,7 +165,7 @@ fn adapted(kind: &str) -> Option<&'static str> {
 /// With the head that a kind trains.
 fn headed(kind: &str, config: ModelConfig) -> ModelConfig {
     match kind {
-        "lora_reward" | "reward_model" => ModelConfig { head: Head::Score, tied: false, ..config },
+        "lora_reward" | "reward_model" => config.scoring(),
         "ppo" => ModelConfig { head: Head::LanguageAndValue, ..config },
         _ => config,
     }
@@ -181,34 +188,44 @@ fn learnt(shapes: &Shapes<'_>, stage: &Stage) -> Option<Learnt> {
         dora: flag("dora"),
     };
     let base = width(shapes, stage.params.get("base").or(stage.params.get("init"))?);
-    let base = match stage.kind.as_str() {
-        "qlora" => Width { nf4: base.nf4.or(Some(!is_false(stage, "double_quant"))), ..base },
-        _ => base,
-    };
     Some(Learnt::Adapter { settings, base })
-}
-
-fn is_false(stage: &Stage, name: &str) -> bool {
-    stage.params.get(name) == Some(&Value::Bool(false))
 }
 
 /// How the weights of a result are kept. A model that was made elsewhere may be narrower than the
 /// recipe can know: that is f32 here, the most it can be.
 fn width(shapes: &Shapes<'_>, made: &Value) -> Width {
-    let mut made = made;
-    let mut outermost = None;
-    while let Value::Artifact(artifact) = made {
-        let stage = shapes.stage(artifact);
-        let (Some(model), "quantize") = (stage.params.get("model"), stage.kind.as_str()) else {
-            break;
-        };
-        // Blocks stay as they were first made, all else is as it was written last.
-        let wide = stage.params.get("dtype") == Some(&Value::Text("f32".into()));
-        let bytes = outermost.map_or(if wide { 4 } else { 2 }, |width: Width| width.bytes);
-        outermost = Some(Width { bytes, nf4: Some(!is_false(stage, "double_quant")) });
-        made = model;
+    let Value::Artifact(artifact) = made else { return Width::F32 };
+    let stage = shapes.stage(artifact);
+    let encoding = |name: &str| named(stage, name).unwrap_or(Encoding::F32);
+    match (stage.kind.as_str(), named(stage, "to")) {
+        ("merge", _) => Width { encoding: encoding("dtype"), nf4: None },
+        ("quantize", Some(encoding)) => Width { encoding, nf4: None },
+        ("quantize", None) => {
+            Width { encoding: encoding("dtype"), nf4: Some(is_double(shapes, stage)) }
+        }
+        _ => Width::F32,
     }
-    outermost.unwrap_or(Width::F32)
+}
+
+/// An encoding that a parameter names; NF4 is none.
+fn named(stage: &Stage, parameter: &str) -> Option<Encoding> {
+    match stage.params.get(parameter) {
+        Some(Value::Text(name)) => Encoding::named(name),
+        _ => None,
+    }
+}
+
+/// Whether scales are in 8 bits. Blocks stay as they were first made.
+fn is_double(shapes: &Shapes<'_>, stage: &Stage) -> bool {
+    let mut stage = stage;
+    while let Some(Value::Artifact(model)) = stage.params.get("model") {
+        let before = shapes.stage(model);
+        if before.kind != "quantize" || named(before, "to").is_some() {
+            break;
+        }
+        stage = before;
+    }
+    stage.params.get("double_quant") == Some(&Value::Bool(true))
 }
 
 /// What the forward pass keeps.

@@ -10,6 +10,7 @@ const FILES: &[(&str, &str)] = &[
     ("std/adapted.recipe", include_str!("../../stdlib/adapted.recipe")),
     ("std/adapters.recipe", include_str!("../../stdlib/adapters.recipe")),
     ("std/align.recipe", include_str!("../../stdlib/align.recipe")),
+    ("std/contamination.recipe", include_str!("../../stdlib/contamination.recipe")),
     ("std/data.recipe", include_str!("../../stdlib/data.recipe")),
     ("std/eval.recipe", include_str!("../../stdlib/eval.recipe")),
     ("std/hub.recipe", include_str!("../../stdlib/hub.recipe")),

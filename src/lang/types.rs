@@ -33,6 +33,7 @@ pub enum Type {
     Reward,
     Adapter,
     Report,
+    Overlap,
     Files,
     /// A percentage of rows of a kind.
     Share(Kind),
@@ -128,8 +129,8 @@ impl Type {
 
     /// Whether an artifact has this type.
     pub fn is_artifact(&self) -> bool {
-        use Type::{Adapter, Data, Files, Model, Report, Reward, Tokenizer};
-        matches!(self, Tokenizer | Data(_) | Model(_) | Reward | Adapter | Report | Files)
+        use Type::{Adapter, Data, Files, Model, Overlap, Report, Reward, Tokenizer};
+        matches!(self, Tokenizer | Data(_) | Model(_) | Reward | Adapter | Report | Overlap | Files)
     }
 
     /// Whether work makes this: an artifact, or a record of nothing but artifacts.
@@ -218,6 +219,7 @@ impl Display for Type {
             Type::Reward => out.write_str("Reward"),
             Type::Adapter => out.write_str("Adapter"),
             Type::Report => out.write_str("Report"),
+            Type::Overlap => out.write_str("Overlap"),
             Type::Files => out.write_str("Files"),
             Type::Share(Kind::Open(_) | Kind::Unknown) => out.write_str("Share"),
             Type::Share(kind) => write!(out, "Share<{kind}>"),

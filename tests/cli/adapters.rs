@@ -68,7 +68,9 @@ let pairs   = { ..lessons, data: world.helpful, batch: 2 pairs }
 stage leaning[beta in [0.1, 0.5]] = lora_dpo { ..pairs, beta }
 
 stage taste = lora_reward { ..pairs, seed: 3 }
-stage small = qlora { ..talks, optimizer: adamw {} }
+stage small = qlora { ..talks, double_quant: true }
+stage twice = qlora { ..talks, base: other }
+stage thin  = lora_dpo { ..pairs, base: other }
 stage other = quantize { model: chat }
 stage plain = lora { ..talks, base: other, targets: "all-linear", micro_batch: 1 sequence }
 stage both  = combine { base: chat, adapters: leaning, weights: [0.7, 0.3] }
@@ -81,7 +83,7 @@ stage kept = rejection_sampling {
     max_answer: 4 tokens
 }
 stage sat = eval {
-    models: [chat, ..leaning, small, both, taste]
+    models: [chat, ..leaning, small, thin, both, taste]
     tasks:  [
         perplexity { data: world.held_out }
         pairs { name: "pairs", data: world.safe }
@@ -90,7 +92,7 @@ stage sat = eval {
     limit:  5 rows
 }
 
-output chat, scores, sat, kept, small, plain
+output chat, scores, sat, kept, small, plain, twice
 "#;
 
 fn project_of_pairs() -> Project {
@@ -105,23 +107,32 @@ fn adapters_of_pairs_and_over_nf4_run_anew_where_what_they_stand_on_changed() {
     let project = project_of_pairs();
     project.run("build").ended(0);
     assert_eq!(project.run("build").ended(0).built(), [""; 0]);
-    // QLoRA is LoRA over a quantised base, to the bit, whatever optimizer keeps the moments.
+    // QLoRA is LoRA over a quantised base, to the bit, wherever the moments are kept.
     let bytes = |stage: &str| {
         std::fs::read(project.path(&format!("build/a/{stage}/adapter_model.safetensors"))).unwrap()
     };
     assert_eq!(bytes("small"), bytes("plain"));
+    assert_eq!(bytes("twice"), bytes("plain"), "what is quantised already stays as it is");
     let report = project.read("build/a/sat/report.json");
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
     let asked = |task: &str| -> Vec<String> {
         report["tasks"][task]["models"].as_object().unwrap().keys().cloned().collect()
     };
     assert_eq!(asked("pairs"), ["taste"]);
-    assert_eq!(asked("liked").len(), 5);
+    assert_eq!(asked("liked").len(), 6);
+    let said = project.run("generate a.recipe small --prompt Hello --max-answer 3").ended(0);
+    assert!(said.out.ends_with('\n'), "{}", said.out);
+    project.run("export a.recipe small elsewhere --to peft").ended(0);
+    project.run("generate a.recipe taste --prompt Hello").ended(3).told(&["a reward model"]);
 
     project.edit("a.recipe", "leaning[beta in [0.1, 0.5]]", "leaning[beta in [0.1, 0.4]]");
     let built = project.run("build").ended(0);
     assert_eq!(built.built(), ["both", "leaning[beta:", "sat"], "{}", built.err);
-    project.edit("a.recipe", "small = qlora { ..talks,", "small = qlora { ..talks, rank: 3,");
+    project.edit(
+        "a.recipe",
+        "small = qlora { ..talks, double",
+        "small = qlora { ..talks, rank: 3, double",
+    );
     let built = project.run("build").ended(0);
     assert_eq!(built.built(), ["sat", "small/adapter"], "{}", built.err);
 
@@ -151,6 +162,7 @@ fn what_no_adapter_can_be_is_found_before_anything_runs() {
         ("export { model: small, to: \"peft\", dtype: \"bf16\" }", "adapters are written in f32"),
         ("export { model: chat, to: \"peft\" }", "which only holds adapters"),
         ("lora { ..talks, targets: [] }", "adapts no projection"),
+        ("qlora { ..talks, fits: 1KiB }", "of the 0.0 GiB it promises"),
         ("lora_dpo { ..pairs, targets: [] }", "adapts no projection"),
         ("combine { base: chat, adapters: leaning, weights: [1] }", "2 adapters by 1 weights"),
         ("combine { base: chat, adapters: [], weights: [] }", "0 adapters by 0 weights"),

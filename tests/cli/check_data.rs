@@ -121,3 +121,24 @@ fn many_faults_of_a_sort_are_counted() {
     let told = project.run("check --data").ended(1).told(&["row 20:", "and 13 more rows"]);
     assert!(!told.err.contains("row 21:"), "{}", told.err);
 }
+
+/// What an adapter learns from is looked at as what a whole model learns from, over any base.
+#[test]
+fn rows_of_adapters_are_looked_at_too() {
+    let dialogues = [dialogue("Hi", "Hello."), dialogue("[INST] Hi", "Hello.")];
+    let pairs = [pair("A cat.", "A dog.", None), pair("A cat.", "A cat.", Some(1))];
+    let project = project(&dialogues, &pairs);
+    let adapters = "stage over  = qlora { base, data: desk, template: llama2.chat }\n\
+                    stage alone = merge { adapter: over }\n\
+                    stage worn  = lora { base: alone, data: desk }\n\
+                    stage leans = lora_dpo { base: chat, data: liked }\n\
+                    stage taste = lora_reward { base: chat, data: liked }\n\
+                    output score, next, worn, leans, taste\n";
+    project.edit("a.recipe", "output score, next\n", adapters);
+    project.run("check --data").ended(1).told(&[
+        "stage `over/adapter`, `desk`: row 2",
+        "stage `worn`, `desk`: row 2",
+        "stage `leans`, `liked`: row 2",
+        "stage `taste`, `liked`: row 1 has no rating for a margin",
+    ]);
+}

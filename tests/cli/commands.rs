@@ -88,6 +88,17 @@ fn blocks_in_a_folder_are_found_before_anything_runs() {
     let stage = "stage out = export { model: chat, to: \"hf\", dtype: \"q8_0\" }\noutput out\n";
     project.write("a.recipe", format!("{text}\n{stage}"));
     project.run("check a.recipe").ended(1).told(&["export-dtype", "only GGUF files have q8_0"]);
+    for stage in [
+        "stage out = export { model: chat, to: \"gguf\", dtype: \"q4_K\" }",
+        "stage out = quantize { model: chat, to: \"q4_0\" }",
+    ] {
+        project.write("a.recipe", format!("{text}\n{stage}\noutput out\n"));
+        let told = project.run("check a.recipe").ended(1);
+        told.told(&["parted-rows", "rows of `out` hold 16 numbers", "dim is 16"]);
+    }
+    let stage = "stage out = quantize { model: chat, to: \"q8_0\", dtype: \"bf16\" }";
+    project.write("a.recipe", format!("{text}\n{stage}\noutput out\n"));
+    project.run("check a.recipe").ended(1).told(&["`dtype`", "std/model.recipe"]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod bad_input;
 mod building;
 mod check_data;
 mod commands;
+mod contamination;
 mod evaluating;
 #[cfg(feature = "hub")]
 mod hub;

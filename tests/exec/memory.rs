@@ -1,11 +1,11 @@
-//! What recipes need of a device: the parts of the ledger that settings lead to, and what is said of
-//! a stage that does not fit.
+//! What recipes need of a device: the parts of the ledger that settings lead to, and what is said
+//! of a stage that does not fit.
 
 use llamake::exec::device::too_large;
 use llamake::exec::ledger::{Cost, cost, prove};
 use llamake::exec::needs::Shapes;
 use llamake::lang::compile;
-use llamake::lang::diagnostic::Diagnostic;
+use llamake::lang::diagnostic::{Diagnostic, Severity};
 use llamake::lang::source::{Source, Sources};
 use llamake::lang::value::Module;
 use llamake::train::stage::ledger::MemoryLedger;
@@ -32,7 +32,8 @@ fn compiled(text: &str) -> (Sources, Module) {
     let mut sources = Sources::default();
     let root = sources.add(Source::new("a.recipe", text));
     let (module, faults) = compile(&mut sources, root, &[]);
-    let faults: Vec<_> = faults.iter().filter(|fault| fault.id != "unused").collect();
+    // Stages that nothing needs are only worth a word.
+    let faults: Vec<_> = faults.iter().filter(|one| one.severity == Severity::Error).collect();
     assert!(faults.is_empty(), "{faults:?}");
     (sources, module)
 }
@@ -84,7 +85,7 @@ fn weights_weigh_what_their_numbers_do() {
         let MemoryLedger { adapter, gradients, optimizer, .. } = qlora.memory;
         assert_eq!([adapter, gradients, optimizer], [1, 1, 2].map(|times| 4 * times * learnt));
         assert_eq!(lora.memory.activations, qlora.memory.activations);
-        assert!(qlora.memory.total() * 4 < lora.memory.total());
+        assert!(qlora.memory.total() * 3 < lora.memory.total());
     }
 }
 
@@ -115,6 +116,28 @@ fn settings_of_an_adapter_are_followed() {
     assert_eq!(with("rslora: true").memory, whole.memory);
 }
 
+/// A base is as wide as the stage that made it wrote it.
+#[test]
+fn a_base_is_as_wide_as_it_was_written() {
+    let over = |base: &str| {
+        let tuned = QLORA.replace("base: small", "base: made");
+        let MemoryLedger { weights, blocks, .. } =
+            self::tuned("7b", &format!("{base}\n{tuned}")).memory;
+        [weights, blocks]
+    };
+    // Blocks of 32 numbers and a scale of 16 bits; norms stay as they are.
+    let [weights, blocks] = over("stage made = quantize { model: base, to: \"q4_0\" }");
+    assert_eq!(weights, 4 * 65 * 4096);
+    near(blocks, 3.53);
+    let [weights, blocks] = over("stage made = quantize { model: small, double_quant: false }");
+    near(blocks, 3.11);
+    near(weights, 2.0 * 0.49);
+    let merged = "stage one = lora { base: small, data: talk, ..long }\n\
+                  stage made = merge { adapter: one, dtype: \"bf16\" }";
+    assert_eq!(over(merged)[1], 0);
+    near(over(merged)[0], 12.55);
+}
+
 /// A pair is a row of two texts; a policy learns beside a judge and what it was; neither is cut.
 #[test]
 fn alignment_is_counted() {
@@ -138,8 +161,8 @@ fn alignment_is_counted() {
     // The policy as it began, and a judge with a row for a head.
     let judge = grpo.parameters - 31_999 * 4096;
     assert_eq!(grpo.memory.beside, 4 * (grpo.parameters + judge));
-    // Keys and values of 32 texts of 4096 tokens, 32 layers of 4096.
-    let cache = 2 * 4 * 32 * 4096 * 32 * 4096;
+    // Keys and values of 32 texts of 4096 tokens and of their beginning, 32 layers of 4096.
+    let cache = 2 * 4 * 32 * 4096 * 33 * 4096;
     assert!(grpo.memory.sampling > cache && grpo.memory.sampling < cache + cache / 10);
 }
 
@@ -166,6 +189,16 @@ fn a_promise_is_proved() {
     assert!(fault.labels[0].text.starts_with("weights: 25.1 GiB"), "{fault:?}");
     assert!(fault.notes.iter().any(|note| note.contains("a base from `quantize`")), "{fault:?}");
     assert_eq!(fault.hint, None, "what changes a result is not to be pasted");
+}
+
+/// A stage of the library that is made of others passes a promise on.
+#[test]
+fn a_promise_about_qlora_is_proved() {
+    let stage = "stage tuned = qlora { base, data: talk, rank: 64, fits: LIMIT, ..long }";
+    assert_eq!(refused(&stage.replace("LIMIT", "9GiB"), None), []);
+    let found = refused(&stage.replace("LIMIT", "4GiB"), None);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].message.contains("of the 4.0 GiB it promises"), "{found:?}");
 }
 
 /// Every setting that is told is tried: what the stage needs under it is no more than there is.

@@ -1,4 +1,5 @@
-//! What is held while training, beside what the ledger said of it: byte for byte, whatever is learnt.
+//! What is held while training, beside what the ledger said of it: byte for byte, whatever is
+//! learnt.
 
 use llamake::train::kernels::Threads;
 use llamake::train::kernels::nf4::Scales;
@@ -24,7 +25,7 @@ fn adapter(rank: usize, targets: &[Which], dropout: f64, dora: bool, base: Width
     Learnt::Adapter { settings: LoraSettings { rank, alpha, dropout, targets, rslora, dora }, base }
 }
 
-const NF4: Width = Width { bytes: 4, nf4: Some(true) };
+const NF4: Width = Width { nf4: Some(true), ..Width::F32 };
 
 fn begun(config: &ModelConfig, learnt: &Learnt) -> Transformer {
     let (t, mut model) = (Threads::new(1), model(config, 4));

@@ -5,18 +5,21 @@ use llamake::train::kernels::Threads;
 use llamake::train::kernels::sample::Sampling;
 use llamake::train::model::folder::{self, ModelFolder};
 use llamake::train::model::sample::{GenerateOptions, Generated, as_row};
-use llamake::train::model::{LoadedModel, SpecialTokens};
+use llamake::train::model::{LoadedModel, ModelConfig, SpecialTokens};
 
 use super::fixtures::{Heard, config, lively, message, row, rows};
 
 const EOS: u32 = 2;
 
 fn loaded(seed: u64, threads: usize) -> LoadedModel {
+    loaded_as(config(), seed, threads)
+}
+
+fn loaded_as(config: ModelConfig, seed: u64, threads: usize) -> LoadedModel {
     let folder = tempfile::tempdir().unwrap();
     let tokenizer = tempfile::tempdir().unwrap();
     std::fs::write(tokenizer.path().join("tokenizer.json"), "{}").unwrap();
     std::fs::write(tokenizer.path().join("tokenizer_config.json"), "{}").unwrap();
-    let config = config();
     let weights = lively(&config, seed);
     let model = ModelFolder { config, special: SpecialTokens { bos: 1, eos: EOS }, weights };
     folder::write(folder.path(), &model, tokenizer.path(), None).unwrap();
@@ -71,6 +74,22 @@ fn an_answer_depends_on_nothing_but_its_prompt() {
     assert_ne!(together[0], together[1]);
     let reseeded = GenerateOptions { seed: 10, ..options };
     assert_ne!(generate(&model, &prompts, &reseeded), together);
+}
+
+/// More prompts than are read at once: those that wait for their turn answer as they do alone.
+#[test]
+fn long_prompts_take_turns() {
+    let model = loaded_as(ModelConfig { context: 512, ..config() }, 1, 2);
+    let prompts = (0..20).map(|at| row(at, 50, &[300 + 9 * at as usize]).tokens);
+    let (prompts, options) = (prompts.collect::<Vec<_>>(), options(1, 1.0));
+    let together = generate(&model, &prompts, &options);
+    for (prompt, answer) in [0, 7, 19].map(|at| (&prompts[at], &together[at])) {
+        let scored = as_row(prompt, answer, EOS);
+        let losses = model.score(&[scored], &mut Heard::default()).unwrap();
+        let rescored: Vec<f32> = losses[0][prompt.len() - 1..].iter().map(|x| 0.0 - x).collect();
+        assert_eq!(answer.log_probs, rescored);
+    }
+    assert_eq!(generate(&model, &prompts[..5], &options), together[..5]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ pub mod chrf;
 pub mod extract;
 pub mod grams;
 pub mod likeness;
+pub mod measure;
 pub mod pass;
 pub mod perplexity;
 pub mod porter;

@@ -1,7 +1,7 @@
 //! Words without their endings: M. F. Porter, "An algorithm for suffix stripping", 1980, with the
 //! changes of NLTK's stemmer, which rouge-score uses: a list of words that keep a form of their
-//! own, `ies` and `ied` after one letter, `y` only after a consonant, and the endings `bli`, `alli`,
-//! `fulli` and `logi`. Knows lower-case ASCII words.
+//! own, `ies` and `ied` after one letter, `y` only after a consonant, and the endings `bli`,
+//! `alli`, `fulli` and `logi`. Knows lower-case ASCII words.
 
 /// Words that the rules would spoil.
 const KEPT: [(&str, &str); 16] = [

@@ -1,7 +1,7 @@
 //! What a figure could have been on other rows like these, by drawing them again: intervals by the
 //! bootstrap (Efron, 1979) and the significance of a difference between two models by a paired
-//! permutation test (Fisher, 1935), each for any figure of the rows. Draws come from a stream of the
-//! seed, so they are the same everywhere. Knows row numbers; does not know what rows are.
+//! permutation test (Fisher, 1935), each for any figure of the rows. Draws come from a stream of
+//! the seed, so they are the same everywhere. Knows row numbers; does not know what rows are.
 
 use crate::train::kernels::rng::Stream;
 
@@ -48,8 +48,8 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
 }
 
 /// How often a difference at least as large as the observed one, either way, comes about when each
-/// row's results are exchanged between the two models or not: the two-sided p-value of "both are the
-/// same". `difference` is told which of `count` rows are exchanged.
+/// row's results are exchanged between the two models or not: the two-sided p-value of "both are
+/// the same". `difference` is told which of `count` rows are exchanged.
 pub fn p_value(
     count: usize,
     seed: u64,

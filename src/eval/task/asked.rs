@@ -3,10 +3,10 @@
 
 use std::path::PathBuf;
 
-use super::choice::{OneOf, Options};
+use super::choice::{OneOf, Options, right_texts};
 use super::posing::{Examples, Pool, Posing, Question};
 use super::programs::Programs;
-use super::written::Written;
+use super::written::{Known, Written};
 use crate::eval::about::About;
 use crate::eval::examinee::Examinee;
 use crate::eval::finding::{Breakdown, Figure, Finding, Group};
@@ -49,7 +49,7 @@ enum Gold {
     Choice(Vec<Options>),
     /// The row's own tests, where they are run.
     Tests(Box<Sandbox>),
-    Written(Vec<Vec<String>>),
+    Written(Vec<Known>),
 }
 
 impl Asked {
@@ -76,11 +76,35 @@ impl Asked {
             }
             Score::Programs(programs) => Gold::Tests(Box::new(programs.sandbox(untrusted)?)),
             Score::Written(written) => {
-                let accepted = |one: &Question| written.accepted(posing, &pen, &one.sheet);
-                Gold::Written(each(&questions, accepted)?)
+                let known = |one: &Question| written.known(posing, &pen, &one.sheet);
+                Gold::Written(each(&questions, known)?)
             }
         };
         Ok(Exam { questions, gold })
+    }
+
+    /// What every row says by itself, without examples: its prompt, and what would be right.
+    pub fn said(&self) -> Result<Vec<(String, Vec<String>)>, Failure> {
+        let posing = Posing { shots: 0, ..self.posing.clone() };
+        let none = |_: &Pen, _: &Sheet| Err("nothing is an example here".into());
+        let (rows, pool) = (read_rows(&self.data)?, Pool { rows: Vec::new(), is_own: false });
+        let rows = (1..).zip(rows).collect::<Vec<_>>();
+        let questions = posing.questions(&rows, &pool, &none, 0)?;
+        let pen = Pen::default();
+        let right = each(&questions, |one: &Question| self.right(&posing, &pen, &one.sheet))?;
+        Ok(questions.into_iter().map(|one| one.own).zip(right).collect())
+    }
+
+    fn right(&self, posing: &Posing, pen: &Pen, sheet: &Sheet) -> Result<Vec<String>, String> {
+        match (&self.score, &posing.answer) {
+            (Score::Choice(one_of), _) => {
+                let options = one_of.options(posing, pen, sheet)?;
+                Ok(right_texts(&options).into_iter().map(str::to_string).collect())
+            }
+            (Score::Programs(programs), Some(_)) => Ok(vec![programs.answer(posing, pen, sheet)?]),
+            (Score::Programs(_), None) => Ok(Vec::new()),
+            (Score::Written(written), _) => written.accepted(posing, pen, sheet),
+        }
     }
 
     fn pool(&self) -> Result<Pool, Failure> {
@@ -109,8 +133,8 @@ impl Asked {
                 let given = (questions, &**sandbox);
                 programs.examine(&self.posing, given, examinee, (seed, threads), progress)?
             }
-            (Score::Written(written), Gold::Written(accepted)) => {
-                written.examine(&self.posing, (questions, accepted), examinee, seed, progress)?
+            (Score::Written(written), Gold::Written(known)) => {
+                written.examine(&self.posing, (questions, known), examinee, seed, progress)?
             }
             _ => unreachable!("an exam is scored as it was written"),
         };

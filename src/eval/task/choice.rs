@@ -181,7 +181,7 @@ impl OneOf {
 }
 
 /// The texts of what is right.
-fn right_texts(options: &Options) -> Vec<&str> {
+pub fn right_texts(options: &Options) -> Vec<&str> {
     let both = options.texts.iter().zip(&options.right);
     both.filter(|(_, right)| **right).map(|(text, _)| text.as_str()).collect()
 }

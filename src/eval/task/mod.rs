@@ -5,6 +5,7 @@ pub mod answers;
 pub mod asked;
 pub mod choice;
 pub mod kept;
+pub mod likened;
 pub mod pairs;
 pub mod perplexity;
 pub mod posing;

@@ -4,11 +4,13 @@
 
 use minijinja::value::ValueKind;
 
+use super::likened;
 use super::posing::{Posing, Question};
 use crate::eval::examinee::{Examinee, Manner, tempered};
 use crate::eval::finding::{self, Answered, Figure, Finding, Record, Sample, Worth};
 use crate::eval::metric::answer;
 use crate::eval::metric::extract::{Extract, NOTHING};
+use crate::eval::metric::measure::Measure;
 use crate::eval::metric::statistics::{mean, means_of};
 use crate::eval::prompt::{Pen, Sheet};
 use crate::train::progress::{Failure, Progress};
@@ -25,6 +27,8 @@ pub struct Written {
     pub samples: usize,
     /// An expression: all that would be right. Without it, the task's answer.
     pub accept: Option<String>,
+    /// An expression: all that would be wrong, for marks that measure likeness.
+    pub wrong: Option<String>,
     pub marks: Vec<Mark>,
 }
 
@@ -34,6 +38,24 @@ pub enum Mark {
     ExactMatch,
     LastNumber,
     Extract(Extract),
+    /// How like it is to what is right.
+    Like(Measure),
+}
+
+/// What is known of the answers to a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    pub right: Vec<String>,
+    pub wrong: Option<Vec<String>>,
+}
+
+/// One figure of all answers.
+pub struct Marked {
+    pub figure: Figure,
+    /// What each question adds to it.
+    pub rows: Vec<f64>,
+    /// What was read in each answer, and whether that is right, where it can be.
+    pub read: Vec<(String, Option<bool>)>,
 }
 
 /// An answer up to its stop.
@@ -52,6 +74,7 @@ impl Mark {
             Mark::LastNumber => "last_number".into(),
             Mark::Extract(Extract { name: None, .. }) => "exact_match".into(),
             Mark::Extract(Extract { name: Some(name), .. }) => format!("exact_match,{name}"),
+            Mark::Like(measure) => measure.name(),
         }
     }
 
@@ -74,6 +97,7 @@ impl Mark {
                 let right = extract.is_right(&said, accepted)?;
                 (said, right)
             }
+            Mark::Like(_) => unreachable!("likeness is measured over all answers"),
         })
     }
 }
@@ -86,19 +110,16 @@ impl Written {
         pen: &Pen,
         sheet: &Sheet,
     ) -> Result<Vec<String>, String> {
-        let Some(accept) = &self.accept else {
-            return Ok(vec![self.answer(posing, pen, sheet)?]);
-        };
-        let found = pen.find(accept, sheet).map_err(|what| format!("`accept`: {what}"))?;
-        let texts = match found.kind() {
-            ValueKind::String | ValueKind::Number => vec![found.to_string()],
-            _ => {
-                let items =
-                    found.try_iter().map_err(|_| format!("`accept`: `{found}` is no list"))?;
-                items.map(|item| item.to_string()).collect()
-            }
-        };
-        if texts.is_empty() { Err("`accept` gives nothing".into()) } else { Ok(texts) }
+        match &self.accept {
+            None => Ok(vec![self.answer(posing, pen, sheet)?]),
+            Some(accept) => texts("accept", accept, pen, sheet),
+        }
+    }
+
+    /// All that is known of the answers to a row.
+    pub fn known(&self, posing: &Posing, pen: &Pen, sheet: &Sheet) -> Result<Known, String> {
+        let wrong = self.wrong.as_ref().map(|wrong| texts("wrong", wrong, pen, sheet));
+        Ok(Known { right: self.accepted(posing, pen, sheet)?, wrong: wrong.transpose()? })
     }
 
     /// What follows the prompt of an example.
@@ -111,7 +132,7 @@ impl Written {
     pub fn examine(
         &self,
         posing: &Posing,
-        (questions, accepted): (&[Question], &[Vec<String>]),
+        (questions, known): (&[Question], &[Known]),
         examinee: &Examinee,
         seed: u64,
         progress: &mut dyn Progress,
@@ -127,7 +148,7 @@ impl Written {
             let (text, stopped) = up_to(&text, &self.stop);
             Said { text: text.to_string(), ended: made.ended || stopped }
         });
-        let mut finding = self.finding(questions, accepted, &said.collect::<Vec<_>>())?;
+        let mut finding = self.finding(questions, known, &said.collect::<Vec<_>>())?;
         finding.remarks.extend(examinee.remark(cut, questions.len()));
         for (record, one) in finding.records.iter_mut().zip(questions) {
             record.prompt = examinee.shown(one.row, &one.prompt, posing.chat)?;
@@ -140,20 +161,15 @@ impl Written {
     pub fn finding(
         &self,
         questions: &[Question],
-        accepted: &[Vec<String>],
+        known: &[Known],
         said: &[Said],
     ) -> Result<Finding, Failure> {
         let (count, samples) = (questions.len(), self.samples);
-        let (mut scores, mut by_mark) = (Vec::new(), Vec::new());
+        let mut all = Vec::new();
         for mark in &self.marks {
-            let each = said.iter().enumerate();
-            let read = each.map(|(at, said)| mark.read(&said.text, &accepted[at / samples]));
-            let read = read.collect::<Result<Vec<_>, _>>()?;
-            let right = read.iter().map(|(_, right)| f64::from(u8::from(*right)));
-            let rows = means_of(&right.collect::<Vec<_>>(), samples);
-            scores.push(Figure::share(mark.figure(), mean(&rows), count));
-            by_mark.push((mark.figure(), read, rows));
+            all.extend(self.marked(mark, known, said)?);
         }
+        let mut scores = all.iter().map(|marked| marked.figure.clone()).collect::<Vec<_>>();
         let ended = said.iter().map(|said| f64::from(u8::from(said.ended))).collect::<Vec<_>>();
         scores.push(Figure::share("ended", mean(&ended), count));
         scores.push(Figure::count("questions", count));
@@ -161,26 +177,58 @@ impl Written {
             let answers = at * samples..(at + 1) * samples;
             let answered = |at: usize| Answered {
                 text: said[at].text.clone(),
-                read: by_mark[0].1[at].0.clone(),
+                read: all[0].read[at].0.clone(),
             };
             Record {
                 row: questions[at].columns.clone(),
                 prompt: questions[at].prompt.clone(),
-                gold: accepted[at].join(" | "),
+                gold: known[at].right.join(" | "),
                 said: finding::Said::Answers(answers.map(answered).collect()),
-                scores: by_mark.iter().map(|(name, _, rows)| (name.clone(), rows[at])).collect(),
+                scores: all.iter().map(|one| (one.figure.name.clone(), one.rows[at])).collect(),
             }
         };
         let records = (0..count).map(record).collect();
-        let (_, read, rows) = by_mark.into_iter().next().expect("a mark is given");
-        let show = |at: usize| Sample {
-            question: questions[at].own.clone(),
-            answer: said[at * samples].text.clone(),
-            worth: Worth::Right(read[at * samples].1),
+        let Marked { rows, read, .. } = all.into_iter().next().expect("a mark is given");
+        let show = |at: usize| {
+            Some(Sample {
+                question: questions[at].own.clone(),
+                answer: said[at * samples].text.clone(),
+                worth: Worth::Right(read[at * samples].1?),
+            })
         };
-        let samples = finding::shown(count).map(show).collect();
+        let samples = finding::shown(count).filter_map(show).collect();
         Ok(Finding { scores, rows, samples, records, ..Finding::default() })
     }
+}
+
+impl Written {
+    fn marked(&self, mark: &Mark, known: &[Known], said: &[Said]) -> Result<Vec<Marked>, Failure> {
+        if let Mark::Like(measure) = mark {
+            let answers = said.iter().map(|said| said.text.as_str()).collect::<Vec<_>>();
+            return likened::marked(measure, known, &answers, self.samples);
+        }
+        let each = said.iter().enumerate();
+        let read = each.map(|(at, said)| mark.read(&said.text, &known[at / self.samples].right));
+        let read = read.collect::<Result<Vec<_>, _>>()?;
+        let right = read.iter().map(|(_, right)| f64::from(u8::from(*right)));
+        let rows = means_of(&right.collect::<Vec<_>>(), self.samples);
+        let figure = Figure::share(mark.figure(), mean(&rows), known.len());
+        let read = read.into_iter().map(|(text, right)| (text, Some(right))).collect();
+        Ok(vec![Marked { figure, rows, read }])
+    }
+}
+
+/// What an expression gives: a text, or a list of them that is not empty.
+fn texts(name: &str, expression: &str, pen: &Pen, sheet: &Sheet) -> Result<Vec<String>, String> {
+    let found = pen.find(expression, sheet).map_err(|what| format!("`{name}`: {what}"))?;
+    let texts = match found.kind() {
+        ValueKind::String | ValueKind::Number => vec![found.to_string()],
+        _ => {
+            let items = found.try_iter().map_err(|_| format!("`{name}`: `{found}` is no list"))?;
+            items.map(|item| item.to_string()).collect()
+        }
+    };
+    if texts.is_empty() { Err(format!("`{name}` gives nothing")) } else { Ok(texts) }
 }
 
 /// A text before the first of some stops, and whether there was one.
@@ -202,6 +250,7 @@ mod tests {
             temperature: 0.0,
             samples: 2,
             accept: None,
+            wrong: None,
             marks,
         }
     }
@@ -247,8 +296,8 @@ mod tests {
         let question = bare(4);
         let said = |text: &str, ended| Said { text: text.into(), ended };
         let answers = [said("3 + 4 = 7", true), said("7", false)];
-        let finding =
-            written(marks).finding(&[question], &[vec!["7".to_string()]], &answers).unwrap();
+        let known = Known { right: vec!["7".to_string()], wrong: None };
+        let finding = written(marks).finding(&[question], &[known], &answers).unwrap();
         let figures = finding.scores.iter().map(|figure| (&*figure.name, figure.value.unwrap()));
         let expected =
             [("exact_match,first", 0.5), ("last_number", 1.0), ("ended", 0.5), ("questions", 1.0)];

@@ -10,6 +10,7 @@ use super::task::asked_of;
 use crate::eval::cells::Identities;
 use crate::eval::compare::{Compare, Point};
 use crate::eval::expect::Expect;
+use crate::eval::overlap;
 use crate::eval::reference::{Published, Reference};
 use crate::eval::run::{Params, Task};
 use crate::eval::task::answers::{Answers, Score};
@@ -26,10 +27,11 @@ pub fn eval_of(fields: &Fields<'_>) -> Result<Params> {
             tasks: fields.identities("tasks")?,
         },
         models: fields.models("models")?,
-        tasks: fields.each("tasks", task_of)?,
+        tasks: tasks_of(fields)?,
         limit: fields.optional("limit", Fields::count)?,
         seed: fields.seed("seed")?,
         references: fields.each("references", |_, fields| reference_of(fields))?,
+        overlap: fields.optional("overlap", Fields::artifact)?,
     })
 }
 
@@ -81,6 +83,21 @@ fn reference_of(fields: &Fields<'_>) -> Result<Reference> {
             })
         })?,
     })
+}
+
+pub fn contamination_of(fields: &Fields<'_>) -> Result<overlap::run::Params> {
+    Ok(overlap::run::Params {
+        tasks: tasks_of(fields)?,
+        training: fields.sources("training")?,
+        tokenizer: fields.artifact("tokenizer")?,
+        longer_than: fields.size("longer_than")?,
+        fails: fields.text("contaminated")? == "fail",
+    })
+}
+
+/// What is asked.
+pub fn tasks_of(fields: &Fields<'_>) -> Result<Vec<Task>> {
+    fields.each("tasks", task_of)
 }
 
 fn task_of(record: &str, fields: &Fields<'_>) -> Result<Task> {

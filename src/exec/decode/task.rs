@@ -2,7 +2,11 @@
 
 use anyhow::{Result, bail};
 
+use crate::eval::metric::bleu::{Bleu, Smoothing};
+use crate::eval::metric::chrf::Chrf;
 use crate::eval::metric::extract::{self, Extract};
+use crate::eval::metric::measure::{Measure, Rouge, Units};
+use crate::eval::metric::tokens::Tokens;
 use crate::eval::task::asked::{Asked, Score};
 use crate::eval::task::choice::{Choices, OneOf};
 use crate::eval::task::posing::{Examples, Posing};
@@ -66,6 +70,7 @@ fn score_of(record: &str, fields: &Fields<'_>) -> Result<Score> {
             temperature: fields.number("temperature")?,
             samples: fields.size("samples")?,
             accept: fields.optional("accept", Fields::text)?,
+            wrong: fields.optional("wrong", Fields::text)?,
             marks: fields.each("marks", mark_of)?,
         }),
         other => bail!("`{other}` is no way to score a task"),
@@ -77,7 +82,50 @@ fn mark_of(record: &str, fields: &Fields<'_>) -> Result<Mark> {
         "exact_match" => Mark::ExactMatch,
         "last_number" => Mark::LastNumber,
         "extract" => Mark::Extract(extract_of(fields)?),
+        "bleu" => Mark::Like(Measure::Bleu(bleu_of(fields)?)),
+        "chrf" => Mark::Like(Measure::Chrf(Chrf {
+            words: fields.flag("words")?,
+            lowercase: fields.flag("lowercase")?,
+        })),
+        "rouge" => Mark::Like(Measure::Rouge(rouge_of(fields)?)),
         other => bail!("`{other}` is no way to read an answer"),
+    })
+}
+
+fn bleu_of(fields: &Fields<'_>) -> Result<Bleu> {
+    Ok(Bleu {
+        tokens: match fields.text("tokens")?.as_str() {
+            "13a" => Tokens::Thirteen,
+            "intl" => Tokens::International,
+            "char" => Tokens::Characters,
+            "none" => Tokens::None,
+            other => bail!("`{other}` is no way to cut a text"),
+        },
+        lowercase: fields.flag("lowercase")?,
+        smoothing: fields.within("smoothing", |record, fields| {
+            Ok(match record {
+                "exponential" => Smoothing::Exponential,
+                "floor" => Smoothing::Floor(fields.number("value")?),
+                "add_k" => Smoothing::AddK(fields.number("value")?),
+                "unsmoothed" => Smoothing::None,
+                other => bail!("`{other}` is no smoothing"),
+            })
+        })?,
+        effective_order: fields.flag("effective_order")?,
+    })
+}
+
+fn rouge_of(fields: &Fields<'_>) -> Result<Rouge> {
+    Ok(Rouge {
+        of: match fields.text("of")?.as_str() {
+            "1" => Units::Words(1),
+            "2" => Units::Words(2),
+            "L" => Units::Text,
+            "Lsum" => Units::Sentences,
+            other => bail!("`{other}` is nothing that ROUGE counts"),
+        },
+        stemmed: fields.flag("stemmed")?,
+        sentences: fields.optional("sentences", Fields::text)?,
     })
 }
 

@@ -134,6 +134,7 @@ fn makes(signature: &Signature<'_>) -> &'static str {
     match signature.result {
         Some(Type::Model(_)) => "this trains a model",
         Some(Type::Report) => "this measures models",
+        Some(Type::Overlap) => "this compares data",
         Some(Type::Tokenizer) => "this trains a tokenizer",
         _ => "this runs work",
     }

@@ -39,6 +39,7 @@ const BUILT_IN: &[&str] = &[
     "Reward",
     "Adapter",
     "Report",
+    "Overlap",
     "Files",
     "Share",
 ];
@@ -267,6 +268,7 @@ fn plain_type(name: &str) -> Option<Type> {
         "Reward" => Type::Reward,
         "Adapter" => Type::Adapter,
         "Report" => Type::Report,
+        "Overlap" => Type::Overlap,
         "Files" => Type::Files,
         _ => return None,
     })

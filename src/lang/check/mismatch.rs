@@ -187,6 +187,7 @@ fn in_words(ty: &Type) -> String {
         Type::Reward => "a reward model".to_string(),
         Type::Adapter => "an adapter".to_string(),
         Type::Report => "a report".to_string(),
+        Type::Overlap => "an overlap".to_string(),
         Type::Files => "files".to_string(),
         Type::List(_) => "a list".to_string(),
         Type::None => "none".to_string(),

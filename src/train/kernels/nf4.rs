@@ -206,48 +206,53 @@ impl<'a> Nf4<'a> {
         assert!(self.len() >= into.len(), "more numbers than there are");
         let (mut at, mut into) = (self.start, into);
         while !into.is_empty() {
-            let count = (BLOCK - at % BLOCK).min(into.len());
+            let whole = if at.is_multiple_of(BLOCK) { into.len() / BLOCK * BLOCK } else { 0 };
+            let count = if whole > 0 { whole } else { (BLOCK - at % BLOCK).min(into.len()) };
             let (part, rest) = into.split_at_mut(count);
-            let scale = self.scales.of(at / BLOCK);
-            let values = CODE.map(|entry| entry * scale);
-            let done = if at.is_multiple_of(2) {
-                look_up(isa, &values, &self.packed[at / 2..], part)
+            if whole > 0 {
+                self.widen_blocks(isa, at / BLOCK, part);
             } else {
-                0
-            };
-            for (at, to) in (at + done..).zip(&mut part[done..]) {
-                let byte = self.packed[at / 2];
-                let code = if at.is_multiple_of(2) { byte >> 4 } else { byte & 15 };
-                *to = values[usize::from(code)];
+                self.widen_within(at, part);
             }
             (at, into) = (at + count, rest);
         }
     }
-}
 
-/// Writes the values of the first codes, as many as whole vectors hold; gives how many.
-#[cfg(target_arch = "x86_64")]
-fn look_up(isa: Isa, values: &[f32; 16], packed: &[u8], into: &mut [f32]) -> usize {
-    let width = match isa {
-        Isa::Avx512 => 16,
-        Isa::Avx2 => 8,
-        Isa::Portable => return 0,
-    };
-    assert!(isa.available() && packed.len() >= into.len() / 2);
-    let whole = into.len() / width * width;
-    // SAFETY: the processor has the instructions, and there is a byte for each two numbers.
-    unsafe {
-        match isa {
-            Isa::Avx512 => look_up_avx512(values, packed, &mut into[..whole]),
-            _ => look_up_avx2(values, packed, &mut into[..whole]),
+    /// Numbers of one block from any of them on.
+    fn widen_within(self, start: usize, into: &mut [f32]) {
+        let scale = self.scales.of(start / BLOCK);
+        for (at, to) in (start..).zip(into) {
+            let byte = self.packed[at / 2];
+            let code = if at.is_multiple_of(2) { byte >> 4 } else { byte & 15 };
+            *to = CODE[usize::from(code)] * scale;
         }
     }
-    whole
+
+    /// Whole blocks.
+    fn widen_blocks(self, isa: Isa, first: usize, into: &mut [f32]) {
+        assert!(isa.available());
+        let packed = self.packed[first * BLOCK / 2..].as_chunks().0;
+        let into = into.as_chunks_mut().0;
+        match isa {
+            // SAFETY: the processor has the instructions.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => unsafe { look_up_avx512(self.scales, first, packed, into) },
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => unsafe { look_up_avx2(self.scales, first, packed, into) },
+            _ => look_up(self.scales, first, packed, into),
+        }
+    }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
-fn look_up(_: Isa, _: &[f32; 16], _: &[u8], _: &mut [f32]) -> usize {
-    0
+/// Writes the values of blocks, of which the first is the `first`-th of all.
+fn look_up(scales: &Scales, first: usize, packed: &[[u8; BLOCK / 2]], into: &mut [[f32; BLOCK]]) {
+    for (block, (bytes, to)) in (first..).zip(packed.iter().zip(into)) {
+        let scale = scales.of(block);
+        let values = CODE.map(|entry| entry * scale);
+        for (byte, pair) in bytes.iter().zip(to.as_chunks_mut::<2>().0) {
+            *pair = [values[usize::from(byte >> 4)], values[usize::from(byte & 15)]];
+        }
+    }
 }
 
 /// Eight bytes as sixteen codes, a byte each.
@@ -262,34 +267,50 @@ fn codes_of(bytes: [u8; 8]) -> std::arch::x86_64::__m128i {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx2")]
-fn look_up_avx512(values: &[f32; 16], packed: &[u8], into: &mut [f32]) {
+fn look_up_avx512(
+    scales: &Scales,
+    first: usize,
+    packed: &[[u8; BLOCK / 2]],
+    into: &mut [[f32; BLOCK]],
+) {
     use std::arch::x86_64::*;
-    // SAFETY: sixteen floats are read, and sixteen written in each chunk.
-    unsafe {
-        let values = _mm512_loadu_ps(values.as_ptr());
-        for (bytes, to) in packed.as_chunks::<8>().0.iter().zip(into.as_chunks_mut::<16>().0) {
+    // SAFETY: sixteen floats are read.
+    let code = unsafe { _mm512_loadu_ps(CODE.as_ptr()) };
+    for (block, (bytes, to)) in (first..).zip(packed.iter().zip(into)) {
+        let values = _mm512_mul_ps(code, _mm512_set1_ps(scales.of(block)));
+        for (bytes, to) in bytes.as_chunks::<8>().0.iter().zip(to.as_chunks_mut::<16>().0) {
             let codes = _mm512_cvtepu8_epi32(codes_of(*bytes));
-            _mm512_storeu_ps(to.as_mut_ptr(), _mm512_permutexvar_ps(codes, values));
+            // SAFETY: sixteen floats are written.
+            unsafe { _mm512_storeu_ps(to.as_mut_ptr(), _mm512_permutexvar_ps(codes, values)) };
         }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn look_up_avx2(values: &[f32; 16], packed: &[u8], into: &mut [f32]) {
+fn look_up_avx2(
+    scales: &Scales,
+    first: usize,
+    packed: &[[u8; BLOCK / 2]],
+    into: &mut [[f32; BLOCK]],
+) {
     use std::arch::x86_64::*;
-    // SAFETY: sixteen floats are read, and eight written in each chunk.
-    unsafe {
-        let low = _mm256_loadu_ps(values.as_ptr());
-        let high = _mm256_loadu_ps(values.as_ptr().add(8));
-        for (bytes, to) in packed.as_chunks::<4>().0.iter().zip(into.as_chunks_mut::<8>().0) {
+    // SAFETY: sixteen floats are read.
+    let code = unsafe { [_mm256_loadu_ps(CODE.as_ptr()), _mm256_loadu_ps(CODE[8..].as_ptr())] };
+    for (block, (bytes, to)) in (first..).zip(packed.iter().zip(into)) {
+        let scale = _mm256_set1_ps(scales.of(block));
+        let [low, high] = [_mm256_mul_ps(code[0], scale), _mm256_mul_ps(code[1], scale)];
+        for (bytes, to) in bytes.as_chunks::<4>().0.iter().zip(to.as_chunks_mut::<8>().0) {
             let [a, b, c, d] = *bytes;
             let codes = _mm256_cvtepu8_epi32(codes_of([a, b, c, d, 0, 0, 0, 0]));
             // The highest bit of the code says from which half.
             let half = _mm256_castsi256_ps(_mm256_slli_epi32::<28>(codes));
             let of_low = _mm256_permutevar8x32_ps(low, codes);
             let of_high = _mm256_permutevar8x32_ps(high, codes);
-            _mm256_storeu_ps(to.as_mut_ptr(), _mm256_blendv_ps(of_low, of_high, half));
+            // SAFETY: eight floats are written.
+            unsafe {
+                _mm256_storeu_ps(to.as_mut_ptr(), _mm256_blendv_ps(of_low, of_high, half));
+            }
         }
     }
 }

@@ -127,14 +127,14 @@ impl Activations {
     pub fn training_bytes(config: &ModelConfig, tokens: u64, keep: Keep) -> u64 {
         let mut empty = Activations::for_training(config, 0, keep);
         let widths: u64 = empty.buffers().iter().map(|(_, width)| *width as u64).sum();
-        4 * widths * tokens
+        tokens.saturating_mul(4 * widths)
     }
 
     /// The same for a forward pass alone.
     pub fn inference_bytes(config: &ModelConfig, tokens: u64) -> u64 {
         let mut empty = Activations::for_inference(config, 0);
         let widths: u64 = empty.buffers().iter().map(|(_, width)| *width as u64).sum();
-        4 * widths * tokens
+        tokens.saturating_mul(4 * widths)
     }
 
     /// Every buffer with its numbers a token.

@@ -95,11 +95,16 @@ pub fn relative_error<'a>(pairs: impl Iterator<Item = (Elements<'a>, Elements<'a
     if moved == 0.0 { 0.0 } else { (moved / all).sqrt() }
 }
 
-/// The same over those matrices of a model that are quantised after.
+/// The same over those matrices of a model that are quantised after. Each is given back before the
+/// next.
 pub fn error_of_blocks(before: &Parameters<Stored>, after: &Parameters<Stored>) -> f64 {
     let pairs = before.in_order().into_iter().zip(after.in_order());
     let quantised = pairs.filter(|(_, after)| after.is_quantised());
-    relative_error(quantised.map(|(before, after)| (before.elements(), after.elements())))
+    let mut last: Option<&Stored> = None;
+    relative_error(quantised.map(|(before, after)| {
+        last.replace(before).inspect(|last| last.release());
+        (before.elements(), after.elements())
+    }))
 }
 
 /// Whether any matrix of a model is quantised.

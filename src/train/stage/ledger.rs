@@ -2,6 +2,7 @@
 //! shape and a batch. Knows no machine, so no seconds.
 
 use crate::train::model::activations::{Activations, Keep};
+use crate::train::model::encoding::Encoding;
 use crate::train::model::loaded::TOKENS_AT_ONCE;
 use crate::train::model::lora::{Adapter, LoraSettings};
 use crate::train::model::parameters::{Role, TensorSpec, table};
@@ -16,7 +17,7 @@ use crate::train::optim::moments::places;
 pub struct MemoryLedger {
     /// Weights that are kept as numbers.
     pub weights: u64,
-    /// Codes and scales of weights in NF4.
+    /// Codes and scales of quantised weights.
     pub blocks: u64,
     /// Matrices that are learnt beside frozen weights.
     pub adapter: u64,
@@ -39,7 +40,7 @@ pub struct MemoryLedger {
 impl MemoryLedger {
     /// All of it.
     pub fn total(&self) -> u64 {
-        self.parts().iter().map(|(_, bytes)| bytes).sum()
+        self.parts().iter().fold(0, |sum: u64, (_, bytes)| sum.saturating_add(*bytes))
     }
 
     /// Every part with its name.
@@ -61,15 +62,14 @@ impl MemoryLedger {
 /// How weights that are not learnt are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Width {
-    /// Bytes of a number of all but norms, which are always read as f32.
-    pub bytes: u64,
+    /// Of all but norms, which are always read as f32.
+    pub encoding: Encoding,
     /// The matrices of the blocks are in NF4 instead, with scales in 8 bits where it is true.
     pub nf4: Option<bool>,
 }
 
 impl Width {
-    pub const F32: Width = Width { bytes: 4, nf4: None };
-    pub const BITS_16: Width = Width { bytes: 2, nf4: None };
+    pub const F32: Width = Width { encoding: Encoding::F32, nf4: None };
 }
 
 /// What is learnt.
@@ -89,15 +89,17 @@ pub struct Kept {
     pub budget: Option<u64>,
 }
 
-/// Bytes of a model's weights: those that are kept as numbers, and those in blocks of 4 bits.
+/// Bytes of a model's weights: those that are kept as numbers, and those in blocks.
 pub fn weight_bytes(config: &ModelConfig, width: Width) -> [u64; 2] {
     let mut bytes = [0, 0];
     for spec in table(config) {
         let numbers = spec.len() as u64;
+        let group = width.encoding.group() as u64;
+        let encoded = numbers.div_ceil(group) * width.encoding.group_bytes() as u64;
         match width.nf4.filter(|_| is_quantised(&spec)) {
             Some(double) => bytes[1] += nf4_bytes(numbers, double),
             None if spec.role == Role::Norm => bytes[0] += 4 * numbers,
-            None => bytes[0] += width.bytes * numbers,
+            None => bytes[usize::from(group > 1)] += encoded,
         }
     }
     bytes
@@ -169,7 +171,7 @@ pub fn memory(
     keep: Keep,
     kept: Kept,
 ) -> MemoryLedger {
-    let tokens = micro_batch * context;
+    let tokens = micro_batch.saturating_mul(context);
     let sizes = learnt.sizes(config);
     let numbers: u64 = sizes.iter().map(|size| *size as u64).sum();
     let moments = places(&sizes, kept.bits, kept.budget.unwrap_or(u64::MAX));
@@ -189,7 +191,7 @@ pub fn memory(
         gradients: 4 * (numbers + shared_head(config, learnt)),
         optimizer: moments_in(true),
         activations: Activations::training_bytes(config, tokens, keep)
-            + beside(config, learnt, tokens),
+            .saturating_add(beside(config, learnt, tokens)),
         workspace: logits(config, tokens) + 4 * context * config.head_dim() as u64,
         beside: 0,
         sampling: 0,
@@ -229,14 +231,15 @@ fn beside(config: &ModelConfig, learnt: &Learnt, tokens: u64) -> u64 {
     let widest = |side: usize| shapes.clone().map(|shape| shape[side]).max().unwrap_or(0);
     let dropped = if settings.dropout > 0.0 { widest(0) } else { 0 };
     let scaled = if settings.dora { widest(1) } else { 0 };
-    4 * tokens * (2 * settings.rank + dropped + scaled) as u64
+    tokens.saturating_mul(4 * (2 * settings.rank + dropped + scaled) as u64)
 }
 
 /// The most that sampling so many answers, and scoring them, takes: all texts that are continued at
 /// once fill the context.
 pub fn sampling_memory(config: &ModelConfig, answers: u64, context: u64) -> u64 {
     let slots = answers.min(MOST_SLOTS as u64);
-    let cache = 2 * 4 * (config.layers * config.kv_dim()) as u64 * slots * context;
+    // One place more is for what all prompts begin with.
+    let cache = 2 * 4 * (config.layers * config.kv_dim()) as u64 * (slots + 1) * context;
     let logits = 4 * slots * config.vocab as u64;
     cache + scoring_memory(config, context + slots) + logits
 }
@@ -308,14 +311,16 @@ mod tests {
         };
         for (config, [double, plain, rest, all]) in sizes().iter().zip(expected) {
             for (nf4, blocks) in [(true, double), (false, plain)] {
-                let found = weight_bytes(config, Width { bytes: 2, nf4: Some(nf4) });
+                let found = weight_bytes(config, Width { nf4: Some(nf4), ..BITS_16 });
                 near(found[0], rest);
                 near(found[1], blocks);
             }
-            near(weight_bytes(config, Width::BITS_16)[0], all);
+            near(weight_bytes(config, BITS_16)[0], all);
             assert_eq!(weight_bytes(config, Width::F32), [4 * parameters(config), 0]);
         }
     }
+
+    const BITS_16: Width = Width { encoding: Encoding::Bf16, nf4: None };
 
     fn adapter(rank: usize, targets: &[Which], base: Width) -> Learnt {
         let (alpha, dropout, targets) = (16.0, 0.0, targets.to_vec());
@@ -330,9 +335,9 @@ mod tests {
     #[test]
     fn adapters_learn_what_peft_says_they_learn() {
         let [small, middle, large] = sizes();
-        let few = adapter(8, &[Which::Query, Which::Value], Width::BITS_16);
+        let few = adapter(8, &[Which::Query, Which::Value], BITS_16);
         assert_eq!(few.count(&small), 4_194_304);
-        let all = adapter(64, &Which::ALL, Width::BITS_16);
+        let all = adapter(64, &Which::ALL, BITS_16);
         let counts = [&small, &middle, &large].map(|config| all.count(config));
         assert_eq!(counts, [159_907_840, 250_347_520, 828_375_040]);
     }
@@ -341,13 +346,13 @@ mod tests {
     #[test]
     fn an_adapter_takes_what_it_learns_four_times() {
         for config in sizes() {
-            let learnt = adapter(64, &Which::ALL, Width { bytes: 2, nf4: Some(true) });
+            let learnt = adapter(64, &Which::ALL, Width { nf4: Some(true), ..BITS_16 });
             let ledger = memory(&config, &learnt, [1, 512], Keep::Residuals, FULL);
             let numbers = 4 * learnt.count(&config);
             assert_eq!(ledger.adapter, numbers);
             assert_eq!([ledger.gradients, ledger.optimizer], [numbers, 2 * numbers]);
             assert_eq!([ledger.weights, ledger.blocks], {
-                weight_bytes(&config, Width { bytes: 2, nf4: Some(true) })
+                weight_bytes(&config, Width { nf4: Some(true), ..BITS_16 })
             });
             let whole = memory(&config, &Learnt::All, [1, 512], Keep::Residuals, FULL);
             assert!(whole.total() > 10 * ledger.total());
@@ -357,7 +362,7 @@ mod tests {
     #[test]
     fn moments_are_narrow_or_in_a_file() {
         let [small, ..] = sizes();
-        let learnt = adapter(64, &Which::ALL, Width::BITS_16);
+        let learnt = adapter(64, &Which::ALL, BITS_16);
         let of = |kept| memory(&small, &learnt, [1, 512], Keep::Residuals, kept);
         let full = of(FULL);
         let eight = of(Kept { bits: Bits::Eight, budget: None });
@@ -373,7 +378,7 @@ mod tests {
     #[test]
     fn an_adapter_takes_two_thirds_of_the_arithmetic() {
         let [small, ..] = sizes();
-        let few = adapter(8, &[Which::Query, Which::Value], Width::BITS_16);
+        let few = adapter(8, &[Which::Query, Which::Value], BITS_16);
         let flops = training_flops_per_token(&small, &few, 2048);
         let products = 4 * (6_738_415_616 - 131_072_000) + 6 * 4_194_304;
         assert_eq!(flops, products + 12 * 32 * 4096 * 2048);
