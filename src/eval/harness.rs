@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::finding::{Card, Figure, Finding, Record, Said, sha256};
+use super::finding::{Card, Figure, Finding, Record, RowsAsked, Said, sha256};
 use super::report::{Cell, Report, TaskReport};
 
 /// Figures that say something of another one, not of the model.
@@ -26,7 +26,7 @@ pub fn results(report: &Report, model: &str) -> Option<Value> {
     let hashes = cells
         .iter()
         .filter_map(|(task, finding)| Some((task.name.clone(), Value::String(finding.hash()?))));
-    let samples = |finding: &Finding| json!({ "original": finding.asked.of, "effective": finding.asked.rows });
+    let samples = |RowsAsked { rows, of }| json!({ "original": of, "effective": rows });
     let mut whole = json!({
         "results": of(&|task, finding| metrics(&task.name, finding)),
         "group_subtasks": of(&|_, _| json!([])),
@@ -34,7 +34,7 @@ pub fn results(report: &Report, model: &str) -> Option<Value> {
         "versions": of(&|task, _| json!(task.about.version)),
         "n-shot": of(&|task, _| json!(task.about.shots)),
         "higher_is_better": of(&|_, finding| directions(finding)),
-        "n-samples": of(&|_, finding| samples(finding)),
+        "n-samples": of(&|_, finding| samples(finding.asked)),
         "config": {
             "model": "llamake",
             "model_args": { "pretrained": model },
