@@ -63,14 +63,14 @@ fn listed<'a>(stage: &'a Stage, parameter: &str) -> &'a [Value] {
 /// Each adapter counts by one weight.
 fn weights(sources: &Sources, stage: &Stage) -> Option<Diagnostic> {
     let [adapters, weights] = ["adapters", "weights"].map(|name| listed(stage, name).len());
-    if adapters == weights && adapters > 0 {
+    if adapters == weights {
         return None;
     }
     let message = format!("`{}` combines {adapters} adapters by {weights} weights", stage.name);
     Some(
         Diagnostic::error("combine-weights", message)
             .label(line_of(sources, stage, "weights")?, "here are the weights")
-            .note("give at least one adapter, and each one weight"),
+            .note("give each adapter one weight"),
     )
 }
 

@@ -111,8 +111,8 @@ fn adapters_of_pairs_and_over_nf4_run_anew_where_what_they_stand_on_changed() {
     let bytes = |stage: &str| {
         std::fs::read(project.path(&format!("build/a/{stage}/adapter_model.safetensors"))).unwrap()
     };
-    assert_eq!(bytes("small"), bytes("plain"));
-    assert_eq!(bytes("twice"), bytes("plain"), "what is quantised already stays as it is");
+    assert_eq!(bytes("small/adapter"), bytes("plain"));
+    assert_eq!(bytes("twice/adapter"), bytes("plain"), "what is quantised already stays as it is");
     let report = project.read("build/a/sat/report.json");
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
     let asked = |task: &str| -> Vec<String> {
@@ -137,7 +137,7 @@ fn adapters_of_pairs_and_over_nf4_run_anew_where_what_they_stand_on_changed() {
     assert_eq!(built.built(), ["sat", "small/adapter"], "{}", built.err);
 
     project.edit("a.recipe", "length:   4 steps", "length:   5 steps");
-    for stage in ["leaning", "taste", "small"] {
+    for stage in ["thin", "taste", "small", "both"] {
         let why = project.run(&format!("why a.recipe {stage}")).ended(0);
         assert!((why.out + &why.err).contains("`chat`"), "{stage}");
     }
@@ -165,7 +165,7 @@ fn what_no_adapter_can_be_is_found_before_anything_runs() {
         ("qlora { ..talks, fits: 1KiB }", "of the 0.0 GiB it promises"),
         ("lora_dpo { ..pairs, targets: [] }", "adapts no projection"),
         ("combine { base: chat, adapters: leaning, weights: [1] }", "2 adapters by 1 weights"),
-        ("combine { base: chat, adapters: [], weights: [] }", "0 adapters by 0 weights"),
+        ("combine { base: chat, adapters: [], weights: [] }", "`adapters.base` and `base` differ"),
         ("combine { base: chat, adapters: [small], weights: [1] }", "trained on `small/nf4`"),
         (
             "combine { base: other, adapters: [plain, ..leaning], weights: [1, 2, 3] }",

@@ -126,7 +126,8 @@ fn many_faults_of_a_sort_are_counted() {
 #[test]
 fn rows_of_adapters_are_looked_at_too() {
     let dialogues = [dialogue("Hi", "Hello."), dialogue("[INST] Hi", "Hello.")];
-    let pairs = [pair("A cat.", "A dog.", None), pair("A cat.", "A cat.", Some(1))];
+    let long = "word ".repeat(200);
+    let pairs = [pair("A cat.", "A dog.", None), pair("A cat.", &long, Some(1))];
     let project = project(&dialogues, &pairs);
     let adapters = "stage over  = qlora { base, data: desk, template: llama2.chat }\n\
                     stage alone = merge { adapter: over }\n\

@@ -150,7 +150,10 @@ impl<'a> Checker<'a> {
                 return self.tokenizers(sides, fields, callee);
             }
             (Compare::Equal, _, Data::Artifact { ty: Type::Model(_), .. }) => {
-                return self.wrong_base(right, fields, callee);
+                match self.wrong_base(right, fields, callee) {
+                    Some(fault) => return fault,
+                    None => say::requirement(a, condition.compare, b),
+                }
             }
             (
                 Compare::Divides,
@@ -205,7 +208,7 @@ impl<'a> Checker<'a> {
         model: &Known,
         fields: &BTreeMap<String, Known>,
         callee: Span,
-    ) -> Diagnostic {
+    ) -> Option<Diagnostic> {
         let mut all = Vec::new();
         fields.values().for_each(|known| artifacts(known, &mut all));
         let stray = all.into_iter().find_map(|known| {
@@ -217,9 +220,10 @@ impl<'a> Checker<'a> {
             let is_other = self.agree(base, model) != Some(true);
             is_other.then(|| (self.result_name(known), self.result_name(base), place))
         });
-        let (name, due, place) = stray.unwrap_or_default();
+        let (name, due, place) = stray?;
         let at = if model.span.file == callee.file { model.span } else { callee };
-        say::wrong_base(at, &name, &due, &place).expected(due, self.result_name(model))
+        let fault = say::wrong_base(at, &name, &due, &place);
+        Some(fault.expected(due, self.result_name(model)))
     }
 
     fn written(&self, expr: &Expr) -> &'a str {
