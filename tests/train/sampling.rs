@@ -80,10 +80,11 @@ fn an_answer_depends_on_nothing_but_its_prompt() {
 
 /// Texts of two subjects that begin alike, with choices of one token and of several.
 fn endings() -> Vec<Ending> {
-    let subject = |seed: usize| {
+    let subject = |seed: u64| {
         let beginning = row(seed, 50, &[12]).tokens;
         (0..9).flat_map(move |at| {
-            let question = [beginning.clone(), row(seed + at, 50, &[3 + at % 4]).tokens].concat();
+            let question =
+                [beginning.clone(), row(seed + at, 50, &[3 + at as usize % 4]).tokens].concat();
             [vec![3], vec![4], vec![5, 6], vec![5, 7, 8]].map(|choice| Ending {
                 from: question.len(),
                 tokens: [question.clone(), choice].concat(),
