@@ -176,8 +176,8 @@ impl Examinee {
         Ok((prompts, cut))
     }
 
-    /// Every continuation of every numbered prompt in tokens, prompt by prompt; and how many prompts
-    /// lost their beginning, because the context does not hold them.
+    /// Every continuation of every numbered prompt in tokens, prompt by prompt; and how many
+    /// prompts lost their beginning, because the context does not hold them.
     pub fn endings(
         &self,
         prompts: &[(usize, &str, &[String])],
@@ -242,8 +242,8 @@ impl Examinee {
         let context = self.context();
         (cut > 0).then(|| {
             format!(
-                "was shown only the end of {cut} of {prompts} prompts, whose beginnings its context \
-                 of {context} tokens does not hold."
+                "was shown only the end of {cut} of {prompts} prompts, whose beginnings its \
+                 context of {context} tokens does not hold."
             )
         })
     }
@@ -287,7 +287,8 @@ impl Examinee {
     }
 }
 
-/// An ending of at most so many tokens: a longer one loses its beginning, but nothing that is asked.
+/// An ending of at most so many tokens: a longer one loses its beginning, but nothing that is
+/// asked.
 fn within(mut ending: Ending, most: usize, row: usize) -> Result<Ending, Failure> {
     let surplus = ending.tokens.len().saturating_sub(most);
     if surplus >= ending.from {

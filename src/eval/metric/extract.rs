@@ -1,6 +1,6 @@
-//! What an answer says, taken out of the words around it, and whether it is the right one. The order
-//! is that of lm-evaluation-harness: what the pattern finds; then the patterns to ignore; then case;
-//! then punctuation. Does not know who answered.
+//! What an answer says, taken out of the words around it, and whether it is the right one. The
+//! order is that of lm-evaluation-harness: what the pattern finds; then the patterns to ignore;
+//! then case; then punctuation. Does not know who answered.
 
 use fancy_regex::Regex;
 

@@ -1,8 +1,8 @@
-//! Questions with choices, answered by likelihood: log p of each choice as the end of its prompt, all
-//! its tokens summed. `acc` takes the likeliest, `acc_norm` the likeliest a character, the first of
-//! equals; where several choices are right, `acc` is the share of probability that the right ones
-//! have among all (TruthfulQA's mc2). Knows rows and log-likelihoods; does not know which model they
-//! are of.
+//! Questions with choices, answered by likelihood: log p of each choice as the end of its prompt,
+//! all its tokens summed. `acc` takes the likeliest, `acc_norm` the likeliest a character, the
+//! first of equals; where several choices are right, `acc` is the share of probability that the
+//! right ones have among all (TruthfulQA's mc2). Knows rows and log-likelihoods; does not know
+//! which model they are of.
 
 use minijinja::Value;
 use minijinja::value::ValueKind;

@@ -1,7 +1,7 @@
-//! How the rows of a benchmark become prompts: words before everything, examples with their answers,
-//! then the row's own question. Which examples stand before a row follows from the row and the seed
-//! alone, so that asking fewer rows asks them alike. Knows templates and rows; does not know how
-//! answers are scored, or whom they are of.
+//! How the rows of a benchmark become prompts: words before everything, examples with their
+//! answers, then the row's own question. Which examples stand before a row follows from the row and
+//! the seed alone, so that asking fewer rows asks them alike. Knows templates and rows; does not
+//! know how answers are scored, or whom they are of.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -261,7 +261,7 @@ pub mod tests {
         for (at, prompt) in all.iter().enumerate() {
             assert_eq!(prompt.matches(&format!("Q: {at}?")).count(), 1, "{prompt}");
         }
-        let answer = |_: &Pen, _: &Sheet| Ok("x".to_string());
+        let answer = |pen: &Pen, sheet: &Sheet| pen.write("{{a}}", sheet);
         let last = &rows(&topics)[2..];
         let one = posing.questions(last, &pool(&topics, true), &answer, 7).unwrap();
         let order = |prompt: &str| [0, 1].map(|at| prompt.find(&format!("Q: {at}?")));

@@ -1,7 +1,7 @@
 //! How likely the ends of many texts are, where texts that begin alike share the work: what several
 //! of them begin with is read once, and its keys and values are copied to each; texts that differ
-//! only in the token to be predicted are read once altogether. A score has the bits that scoring its
-//! text alone has, whoever it shares with. Knows token ids; does not know what the texts mean.
+//! only in the token to be predicted are read once altogether. A score has the bits that scoring
+//! its text alone has, whoever it shares with. Knows token ids; does not know what the texts mean.
 //!
 //! Which beginnings are shared follows from the texts alone. They are sorted; a run of k neighbours
 //! that share n tokens saves (k − 1) · n of them, and the runs are those that save most, found in
@@ -229,7 +229,8 @@ impl Reader<'_> {
         done
     }
 
-    /// Reads leaves, each behind the `shared` tokens that its slot holds, which it then holds again.
+    /// Reads leaves, each behind the `shared` tokens that its slot holds, which it then holds
+    /// again.
     fn read_leaves(&mut self, news: &[(usize, usize, usize)], leaves: &[Leaf<'_>]) -> usize {
         let texts = news.iter().map(|(shared, leaf, slot)| (*slot, &leaves[*leaf].read[*shared..]));
         let batch = self.advance(&texts.collect::<Vec<_>>());
@@ -357,7 +358,7 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_is_not_shared() {
-        let endings = [ending(&[1, 2, 3, 4], 1), ending(&[1, 2, 3, 5, 6], 2)];
+        let endings = [ending(&[1, 2, 3, 4, 7], 1), ending(&[1, 2, 3, 5, 6], 2)];
         assert_eq!(found(&endings), [(0..1, 0), (1..2, 0)]);
         assert!(runs(&[]).is_empty());
     }
