@@ -7,17 +7,20 @@ use std::rc::Rc;
 
 use rayon::prelude::*;
 
-use super::finding::Card;
+use super::finding::{Card, Learning};
 use super::notes::Notes;
 use super::wording::Wording;
 use crate::train::data::tokenizer::in_threads;
 use crate::train::kernels::Threads;
 use crate::train::kernels::sample::Sampling;
+use crate::train::model::activations::Keep;
 use crate::train::model::endings::{Ending, Likelihood, parts};
+use crate::train::model::lora::LoraSettings;
 use crate::train::model::sample::{GenerateOptions, Generated, as_row};
 use crate::train::model::{Anywhere, LoadedModel, folder};
+use crate::train::optim::Bits;
 use crate::train::progress::{Failure, Progress};
-use crate::train::stage::ledger::parameters;
+use crate::train::stage::ledger::{Kept, Learnt, Width, memory, parameters};
 
 /// Tokens of endings that are scored before what was found is noted.
 const TOKENS_AT_ONCE: usize = 32768;
@@ -83,11 +86,28 @@ impl Examinee {
     pub fn card(&self) -> Card {
         Card {
             parameters: parameters(self.model.config()),
+            learning: Some(self.learning()),
             dtype: self.model.dtype().into(),
             adapter: self.adapted,
             context: self.context(),
             ..self.wording.card()
         }
+    }
+
+    fn learning(&self) -> Learning {
+        let config = self.model.config();
+        let of = |settings: &LoraSettings| Learnt::Adapter {
+            settings: settings.clone(),
+            base: Width::F32,
+        };
+        let learnt = self.model.adapter().map_or(Learnt::All, of);
+        let (rows, kept) = ([1, config.context as u64], Kept { bits: Bits::Full, budget: None });
+        let mut ledger = memory(config, &learnt, rows, Keep::Activations, kept);
+        if self.adapted {
+            ledger.weights = self.model.weight_bytes();
+        }
+        let numbers = learnt.count(config);
+        Learning { numbers, bytes: 4 * numbers, peak: ledger.total() }
     }
 
     /// The most tokens that a prompt and its answer hold.

@@ -61,6 +61,8 @@ pub struct RowsAsked {
 pub struct Card {
     /// Those of an adapter left out.
     pub parameters: u64,
+    /// What learning it takes; of what is not one model nothing is told.
+    pub learning: Option<Learning>,
     /// How the matrices are stored: `float32`.
     pub dtype: String,
     /// Whether it was asked under an adapter.
@@ -72,6 +74,17 @@ pub struct Card {
     pub chat_template: Option<String>,
     /// The most tokens of a text.
     pub context: usize,
+}
+
+/// What it takes to learn a model: all of it, or the adapter it was asked under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Learning {
+    /// Numbers that are learnt, and their bytes in f32.
+    pub numbers: u64,
+    pub bytes: u64,
+    /// Bytes at the peak of a step on one row that fills the context, as the ledger says, with moments of
+    /// 32 bits and all activations kept.
+    pub peak: u64,
 }
 
 /// The headline group by group.

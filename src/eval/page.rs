@@ -4,9 +4,9 @@
 
 use std::fmt::Write as _;
 
-use super::finding::{Breakdown, Figure, Sample, Worth};
+use super::finding::{Breakdown, Figure, Learning, Sample, Worth};
 use super::reference::Reference;
-use super::report::{Cell, Report, TaskReport, figure, plain};
+use super::report::{self, Cell, Report, TaskReport, figure, plain};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -66,23 +66,42 @@ fn summary(out: &mut String, report: &Report) {
 /// What each model is.
 fn cards(out: &mut String, report: &Report) {
     out.push_str("<h2>Models</h2>\n");
-    let heads = ["model", "parameters", "stored as", "context", "tokenizer", "chat template"];
+    let heads = [
+        "model",
+        "parameters",
+        "stored as",
+        "learnt",
+        "bytes learnt",
+        "peak of a step",
+        "context",
+        "tokenizer",
+        "chat template",
+    ];
     let rows = report.models().into_iter().filter_map(|model| {
         let (_, cell) = report.cells().find(|(_, cell)| cell.model == model)?;
         let card = &cell.finding.card;
         let adapter = if card.adapter { " + adapter" } else { "" };
         let tokenizer = card.tokenizer.get(..12).unwrap_or(&card.tokenizer);
         let template = if card.chat_template.is_some() { "yes" } else { "none" };
+        let learning = card.learning.map_or(Default::default(), |learning| {
+            let Learning { numbers, bytes, peak } = learning;
+            [numbers, bytes, peak].map(grouped)
+        });
+        let [numbers, bytes, peak] = learning;
         Some(vec![
             escaped(model),
             format!("{}{adapter}", grouped(card.parameters)),
             escaped(&card.dtype),
+            numbers,
+            bytes,
+            peak,
             grouped(card.context as u64),
             escaped(tokenizer),
             template.to_string(),
         ])
     });
     table(out, heads.map(escaped).into_iter(), rows);
+    writeln!(out, "<p class=\"note\">{}</p>", escaped(report::LEARNING)).unwrap();
 }
 
 fn one_task(out: &mut String, task: &TaskReport) {

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use super::about::About;
-use super::finding::{Breakdown, Card, Figure, Finding, Sample, Worth};
+use super::finding::{Breakdown, Card, Figure, Finding, Learning, Sample, Worth};
 use super::reference::Reference;
 use crate::train::progress::Metrics;
 
@@ -102,9 +102,27 @@ impl Report {
         out
     }
 
+    /// What each model is, and what learning it takes.
+    fn cards(&self) -> String {
+        let columns = ["parameters", "stored as", "learnt", "bytes learnt", "peak of a step"];
+        let mut out = format!("\n## Models\n\n{}", head("model", columns.into_iter()));
+        for model in self.models() {
+            let cell = self.cells().find(|(_, cell)| cell.model == model);
+            let Some((_, Cell { finding: Finding { card, .. }, .. })) = cell else { continue };
+            let learning = card.learning.map_or(Default::default(), |learning| {
+                let Learning { numbers, bytes, peak } = learning;
+                [numbers.to_string(), bytes.to_string(), peak.to_string()]
+            });
+            let fixed = [card.parameters.to_string(), card.dtype.clone()];
+            line(&mut out, model, fixed.into_iter().chain(learning));
+        }
+        out.push_str(&format!("\n{LEARNING}\n"));
+        out
+    }
+
     /// A table a task, then some answers; last what others have published.
     pub fn text(&self) -> String {
-        let mut out = format!("# Scores\n\n{}", self.summary());
+        let mut out = format!("# Scores\n\n{}{}", self.summary(), self.cards());
         for task in &self.tasks {
             write!(out, "\n## {}\n\n", task.name).unwrap();
             task.about.line().iter().for_each(|line| write!(out, "{line}\n\n").unwrap());
@@ -213,12 +231,21 @@ impl TaskReport {
     }
 }
 
+/// What the table of models says.
+pub const LEARNING: &str = "Learnt: all of a model, or the adapter it wears. The peak is what the \
+    ledger says, in bytes, of one training step on one row that fills the context, with AdamW in 32 \
+    bits and all activations kept.";
+
 impl Card {
     fn json(&self) -> Value {
         let Card { parameters, dtype, adapter, tokenizer, chat_template, context, .. } = self;
         let template = chat_template.as_ref().map(|text| blake3::hash(text.as_bytes()).to_string());
+        let learning = self.learning.map(|Learning { numbers, bytes, peak }| {
+            json!({ "parameters": numbers, "bytes": bytes, "peak_memory_bytes": peak })
+        });
         json!({
             "parameters": parameters,
+            "learning": learning,
             "dtype": dtype,
             "adapter": adapter,
             "tokenizer": tokenizer,
@@ -370,11 +397,13 @@ mod tests {
         chat.finding.samples = vec![Sample { question: "a?".into(), answer: "b\nc".into(), worth }];
         let report = report(vec![chat], vec![Baseline { name: "always “x”".into(), right: 0.1 }]);
         let expected = "# Scores\n\n| task | figure | chat |\n|---|---:|---:|\n\
-            | quiz | exact_match | 0.5000 (0.24–0.76) |\n\n## quiz\n\n\
+            | quiz | exact_match | 0.5000 (0.24–0.76) |\n\n## Models\n\n\
+            | model | parameters | stored as | learnt | bytes learnt | peak of a step |\n\
+            |---|---:|---:|---:|---:|---:|\n| chat | 0 | | | | |\n\nLEARNING\n\n## quiz\n\n\
             | model | exact_match | questions |\n|---|---:|---:|\n\
             | chat | 0.5000 (0.24–0.76) | 10 |\n| *always “x”* | 0.1000 | |\n\n\
             `chat` says:\n\n- a? → b c (right)\n";
-        assert_eq!(report.text(), expected);
+        assert_eq!(report.text(), expected.replace("LEARNING", LEARNING));
         assert_eq!(report.headlines(), [("chat: quiz exact_match".to_string(), 0.5)]);
     }
 

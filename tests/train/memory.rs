@@ -2,7 +2,6 @@
 //! learnt.
 
 use llamake::train::kernels::Threads;
-use llamake::train::kernels::nf4::Scales;
 use llamake::train::model::activations::Keep;
 use llamake::train::model::encoding::Encoding;
 use llamake::train::model::lora::{Adapter, LoraSettings};
@@ -76,13 +75,7 @@ fn weighed(config: &ModelConfig, model: &Transformer) -> [u64; 2] {
     let mut bytes = [0, 0];
     for (spec, tensor) in table(config).iter().zip(model.weights.in_order()) {
         match tensor {
-            Stored::Nf4(blocks) => {
-                let scales = match blocks.scales() {
-                    Scales::Plain(scales) => 4 * scales.len(),
-                    Scales::Nested { codes, scales, .. } => codes.len() + 4 * scales.len(),
-                };
-                bytes[1] += (blocks.packed().len() + scales) as u64;
-            }
+            Stored::Nf4(blocks) => bytes[1] += blocks.bytes() as u64,
             tensor => {
                 assert!(spec.role != Role::Norm || tensor.floats().len() == spec.len());
                 bytes[0] += 4 * tensor.elements().len() as u64;

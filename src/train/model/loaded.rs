@@ -8,6 +8,7 @@ use super::batch::Batch;
 use super::config::{ModelConfig, SpecialTokens};
 use super::endings::{self, Ending, Likelihood};
 use super::folder::{self, ModelFolder};
+use super::lora::LoraSettings;
 use super::peft;
 use super::sample::{self, GenerateOptions, Generated, Hear, generate, generate_rest};
 use super::tensor::Stored;
@@ -45,6 +46,16 @@ impl LoadedModel {
         self.model.adapter = adapter.map(|path| peft::read(path, self.config())).transpose()?;
         self.model.settle(&self.threads);
         Ok(())
+    }
+
+    /// How the adapter that it wears was made.
+    pub fn adapter(&self) -> Option<&LoraSettings> {
+        self.model.adapter.as_ref().map(|adapter| &adapter.settings)
+    }
+
+    /// Bytes of the weights as they are stored, an adapter left out.
+    pub fn weight_bytes(&self) -> u64 {
+        self.model.weights.in_order().into_iter().map(|tensor| tensor.bytes() as u64).sum()
     }
 
     /// The shape of the model.

@@ -98,6 +98,15 @@ impl Blocks {
     pub fn scales(&self) -> &Scales {
         &self.scales
     }
+
+    /// Bytes of codes and scales.
+    pub fn bytes(&self) -> usize {
+        let scales = match self.scales() {
+            Scales::Plain(scales) => 4 * scales.len(),
+            Scales::Nested { codes, scales, .. } => codes.len() + 4 * scales.len(),
+        };
+        self.packed().len() + scales
+    }
 }
 
 /// How a number is written.
@@ -141,6 +150,16 @@ impl Stored {
     /// Whether numbers share scales.
     pub fn is_quantised(&self) -> bool {
         matches!(self, Stored::Nf4(_) | Stored::Ggml(..))
+    }
+
+    /// Bytes of the numbers as they are stored.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Stored::Memory(floats) => 4 * floats.len(),
+            Stored::File { bytes, .. } => bytes.len(),
+            Stored::Nf4(blocks) => blocks.bytes(),
+            Stored::Ggml(packed, _) => packed.bytes().len(),
+        }
     }
 
     /// Lets the system drop what was read of a file. Who reads on reads it again.
