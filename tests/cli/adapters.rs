@@ -138,14 +138,16 @@ fn adapters_of_pairs_and_over_nf4_run_anew_where_what_they_stand_on_changed() {
 
     project.edit("a.recipe", "length:   4 steps", "length:   5 steps");
     for (stage, because) in
-        [("thin", "`other`"), ("taste", "`chat`"), ("small", "`chat`"), ("both", "`chat`")]
+        [("thin", "`other`"), ("taste", "`chat`"), ("small", "`small/nf4`"), ("both", "`chat`")]
     {
         let why = project.run(&format!("why a.recipe {stage}")).ended(0);
         let why = why.out + &why.err;
         assert!(why.contains(because), "{stage}: {why}");
     }
     let built = project.run("build").ended(0).built().join(" ");
-    for stage in ["leaning[beta:", "taste", "small/nf4", "small/adapter", "both", "kept", "plain"] {
+    for stage in
+        ["other", "leaning[beta:", "taste", "small/adapter", "thin", "both", "kept", "plain"]
+    {
         assert!(built.contains(stage), "{stage}: {built}");
     }
 }
