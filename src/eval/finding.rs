@@ -82,8 +82,8 @@ pub struct Learning {
     /// Numbers that are learnt, and their bytes in f32.
     pub numbers: u64,
     pub bytes: u64,
-    /// Bytes at the peak of a step on one row that fills the context, as the ledger says, with moments of
-    /// 32 bits and all activations kept.
+    /// Bytes at the peak of a step on one row that fills the context, as the ledger says, with
+    /// moments of 32 bits and all activations kept.
     pub peak: u64,
 }
 

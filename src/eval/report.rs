@@ -233,8 +233,8 @@ impl TaskReport {
 
 /// What the table of models says.
 pub const LEARNING: &str = "Learnt: all of a model, or the adapter it wears. The peak is what the \
-    ledger says, in bytes, of one training step on one row that fills the context, with AdamW in 32 \
-    bits and all activations kept.";
+    ledger says, in bytes, of one training step on one row that fills the context, with AdamW in \
+    32 bits and all activations kept.";
 
 impl Card {
     fn json(&self) -> Value {
