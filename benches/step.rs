@@ -112,7 +112,7 @@ fn main() {
 fn targets(has: &dyn Fn(&str) -> bool) -> Option<Vec<Which>> {
     has("all-linear")
         .then(|| Which::ALL.to_vec())
-        .or_else(|| has("q,v").then(|| vec![Which::Q, Which::V]))
+        .or_else(|| has("q,v").then(|| vec![Which::Query, Which::Value]))
 }
 
 /// The most memory this process ever held.

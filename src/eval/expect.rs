@@ -34,8 +34,9 @@ pub fn run(params: &Expect, context: &mut Context<'_>) -> Result<Metrics, Failur
         )))
     };
     match (at_least, at_most) {
-        (Some(least), _) if !(value >= *least) => fails(&least.to_string(), "below")?,
-        (_, Some(most)) if !(value <= *most) => fails(&most.to_string(), "above")?,
+        // What is no number is on neither side.
+        (Some(least), _) if value.is_nan() || value < *least => fails(&least.to_string(), "below")?,
+        (_, Some(most)) if value.is_nan() || value > *most => fails(&most.to_string(), "above")?,
         _ => {}
     }
     copy(folder, &context.out.join("out"))?;

@@ -154,8 +154,8 @@ pub struct Answered {
 
 impl Answered {
     /// An answer of which all counts.
-    pub fn whole(text: &String) -> Answered {
-        Answered { text: text.clone(), read: text.clone() }
+    pub fn whole(text: &str) -> Answered {
+        Answered { text: text.into(), read: text.into() }
     }
 }
 

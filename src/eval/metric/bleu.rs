@@ -113,7 +113,7 @@ impl Bleu {
             return Score { score: 0.0, precisions, brevity };
         }
         let (mut orders, mut halved) = (ORDER, 1.0);
-        for n in 0..ORDER {
+        for (n, precision) in precisions.iter_mut().enumerate() {
             let added = match self.smoothing {
                 Smoothing::AddK(k) if n > 0 => k,
                 _ => 0.0,
@@ -126,7 +126,7 @@ impl Bleu {
             if self.effective_order {
                 orders = n + 1;
             }
-            precisions[n] = match self.smoothing {
+            *precision = match self.smoothing {
                 _ if matches > 0.0 => 100.0 * matches / total,
                 Smoothing::Exponential => {
                     halved *= 2.0;

@@ -270,7 +270,7 @@ mod tests {
         let question = bare(1);
         let choice = |log_prob| Choice { text: String::new(), log_prob, greedy: false };
         let choices = [[-2.0, -4.0].map(choice).to_vec()];
-        let finding = one_of.finding(&[question.clone()], &options, &choices);
+        let finding = one_of.finding(std::slice::from_ref(&question), &options, &choices);
         let values = finding.scores.iter().map(|figure| figure.value.unwrap());
         assert_eq!(values.collect::<Vec<_>>(), [0.0, 1.0, 1.0]);
         let any_of = OneOf { several: true, ..one_of };

@@ -140,7 +140,7 @@ impl Kept {
             row: columns.clone(),
             prompt: examinee.wording.prompt_text(row, &first)?,
             gold: wanted.collect::<Vec<_>>().join(" … "),
-            said: Said::Answers(played.answers.iter().map(Answered::whole).collect()),
+            said: Said::Answers(played.answers.iter().map(|text| Answered::whole(text)).collect()),
             scores: self.at.iter().filter_map(score).collect(),
         })
     }

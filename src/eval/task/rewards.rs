@@ -110,7 +110,9 @@ impl Rewards {
                 row: row_of(prompt),
                 prompt: examinee.wording.prompt_text(at + 1, &prompt.prompt)?,
                 gold: String::new(),
-                said: Said::Answers(answers[theirs.clone()].iter().map(Answered::whole).collect()),
+                said: Said::Answers(
+                    answers[theirs.clone()].iter().map(|text| Answered::whole(text)).collect(),
+                ),
                 scores: scores_of(&replies[theirs]),
             })
         };

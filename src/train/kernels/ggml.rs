@@ -6,7 +6,7 @@
 //! - `q8_0`: 32 numbers, a scale and 32 integers from -127 to 127.
 //! - `q4_0`: 32 numbers, a scale and 32 integers from -8 to 7, of which the first sixteen are the
 //!   low halves of the bytes.
-//! - `q4_K`: 256 numbers, see [`q4_k`](super::q4_k).
+//! - `q4_K`: 256 numbers, see [`q4_k`].
 
 use half::f16;
 

@@ -132,15 +132,14 @@ pub fn generate_until(
             return Err(Failure::Interrupted);
         }
         let mut tokens = slots.iter().flatten().count();
-        let mut fresh = 0;
-        for (at, slot) in slots.iter_mut().enumerate().filter(|(_, slot)| slot.is_none()) {
+        let free = slots.iter_mut().enumerate().filter(|(_, slot)| slot.is_none());
+        for (fresh, (at, slot)) in free.enumerate() {
             let Some(next) = open.last() else { break };
             tokens += prompts[next / options.samples].len() - beginning.len();
             // Long prompts take turns, so that reading them needs no more room than scoring does.
             if fresh > 0 && tokens > TOKENS_AT_ONCE {
                 break;
             }
-            fresh += 1;
             cache.copy(spare, at, cache.length(spare));
             let slot_of = |next| Slot::new(next, prompts, options, capacity, beginning.len());
             *slot = open.pop().map(slot_of);
