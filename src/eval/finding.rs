@@ -26,6 +26,9 @@ pub struct Figure {
     pub higher_is_better: Option<bool>,
 }
 
+/// The figure that says which share of a task's rows training data does not have.
+pub const CLEAN_ROWS: &str = "clean_rows";
+
 /// Figures in the order in which they should be read; the first is the headline.
 pub type Scores = Vec<Figure>;
 

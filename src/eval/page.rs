@@ -26,7 +26,9 @@ pub fn page(report: &Report) -> String {
     let (models, tasks) = (count(models, "model"), count(tasks, "task"));
     let note = format!("{models}, {tasks}{limit}, seed {}", report.seed);
     writeln!(out, "<p class=\"note\">{note}</p>").unwrap();
-    section(&mut out, |out| summary(out, report));
+    out.push_str("<section class=\"summary\">\n");
+    summary(&mut out, report);
+    out.push_str("</section>\n");
     section(&mut out, |out| cards(out, report));
     for task in &report.tasks {
         section(&mut out, |out| one_task(out, task));
@@ -47,18 +49,19 @@ fn section(out: &mut String, inside: impl FnOnce(&mut String)) {
 /// A row a task, a column a model.
 fn summary(out: &mut String, report: &Report) {
     let models = report.models();
-    let shots = report.has_shots().then(|| "shots".to_string());
-    let heads = ["task", "figure"].map(escaped).into_iter().chain(shots.clone());
+    let particulars = report.particulars();
+    let between = particulars.iter().map(|(name, _)| escaped(name));
+    let heads = ["task", "figure"].map(escaped).into_iter().chain(between);
     let heads = heads.chain(models.iter().map(escaped));
-    let rows = report.tasks.iter().map(|task| {
+    let rows = report.tasks.iter().enumerate().map(|(at, task)| {
         let name = task.headline().map_or(String::new(), |figure| escaped(&figure.name));
-        let shots = shots.iter().map(|_| task.about.shots.to_string());
+        let between = particulars.iter().map(|(_, told)| escaped(&told[at]));
         let cell = |model: &&str| {
             let headline = task.cell(model).and_then(|cell| cell.finding.scores.first());
             headline.map_or(String::new(), value)
         };
         let start = [escaped(&task.name), name].into_iter();
-        start.chain(shots).chain(models.iter().map(cell)).collect()
+        start.chain(between).chain(models.iter().map(cell)).collect()
     });
     table(out, heads, rows);
 }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use super::about::About;
-use super::finding::{Breakdown, Card, Figure, Finding, Learning, Sample, Worth};
+use super::finding::{Breakdown, CLEAN_ROWS, Card, Figure, Finding, Learning, Sample, Worth};
 use super::reference::Reference;
 use crate::train::progress::Metrics;
 
@@ -68,9 +68,21 @@ impl Report {
         models
     }
 
-    /// Whether any task has examples before its questions.
-    pub fn has_shots(&self) -> bool {
-        self.tasks.iter().any(|task| task.about.shots > 0)
+    /// What the first table says of each task between its figure and the models: a column is there
+    /// if it says anything of any.
+    pub fn particulars(&self) -> Vec<(&'static str, Vec<String>)> {
+        let shots = |task: &TaskReport| (task.about.shots > 0).then_some(task.about.shots);
+        let mut columns = Vec::new();
+        if self.tasks.iter().any(|task| shots(task).is_some()) {
+            let told = self.tasks.iter().map(|task| task.about.shots.to_string());
+            columns.push(("shots", told.collect()));
+        }
+        if self.tasks.iter().any(|task| task.clean_rows().is_some()) {
+            let told = |share: f64| format!("{:.1}%", 100.0 * share);
+            let told = self.tasks.iter().map(|task| task.clean_rows().map_or("".into(), told));
+            columns.push(("clean rows", told.collect()));
+        }
+        columns
     }
 
     /// All of it, for programs.
@@ -88,15 +100,15 @@ impl Report {
     /// The headline of every cell, a row a task and a column a model.
     fn summary(&self) -> String {
         let models = self.models();
-        let shots = self.has_shots().then_some("shots");
-        let columns = ["figure"].into_iter().chain(shots).chain(models.iter().copied());
-        let mut out = head("task", columns);
-        for task in &self.tasks {
+        let particulars = self.particulars();
+        let between = particulars.iter().map(|(name, _)| *name);
+        let mut out = head("task", ["figure"].into_iter().chain(between).chain(models.clone()));
+        for (at, task) in self.tasks.iter().enumerate() {
             let figure = task.headline().map_or(String::new(), |figure| figure.name.clone());
-            let shots = shots.map(|_| task.about.shots.to_string());
+            let between = particulars.iter().map(|(_, told)| told[at].clone());
             let of = |model: &&str| task.cell(model).and_then(|cell| cell.finding.scores.first());
             let text = |model: &&str| of(model).map_or(String::new(), Figure::text);
-            let cells = [cell_text(&figure)].into_iter().chain(shots);
+            let cells = [cell_text(&figure)].into_iter().chain(between);
             line(&mut out, &task.name, cells.chain(models.iter().map(text)));
         }
         out
@@ -173,6 +185,12 @@ impl TaskReport {
     /// The figure that counts most, of the first model.
     pub fn headline(&self) -> Option<&Figure> {
         self.cells.first()?.finding.scores.first()
+    }
+
+    /// The share of its rows that training data does not have, where that is known.
+    fn clean_rows(&self) -> Option<f64> {
+        let scores = &self.cells.first()?.finding.scores;
+        scores.iter().find(|figure| figure.name == CLEAN_ROWS)?.value
     }
 
     fn json(&self) -> Value {
@@ -424,6 +442,20 @@ mod tests {
         assert!(models["one"].get("change").is_none());
         assert!((models["two"]["change"].as_f64().unwrap() - 1.0 / 6.0).abs() < 1e-12);
         assert!(models["two"]["exact_match_95"][0].as_f64().unwrap() > 0.23);
+    }
+
+    #[test]
+    fn shots_and_clean_rows_stand_before_the_models() {
+        let mut known = cell("chat", 0.5);
+        known.finding.scores.push(Figure::new(CLEAN_ROWS, Some(0.125)));
+        let mut report = report(vec![known], Vec::new());
+        let mut other = TaskReport { cells: vec![cell("chat", 1.0)], ..TaskReport::default() };
+        (other.name, other.about.shots) = ("other".into(), 5);
+        report.tasks.push(other);
+        let expected = "| task | figure | shots | clean rows | chat |\n|---|---:|---:|---:|---:|\n\
+            | quiz | exact_match | 0 | 12.5% | 0.5000 (0.24–0.76) |\n\
+            | other | exact_match | 5 | | 1.0000 (0.72–1.00) |\n";
+        assert!(report.text().contains(expected), "{}", report.text());
     }
 
     #[test]

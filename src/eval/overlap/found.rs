@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::said::Said;
-use crate::eval::finding::{Breakdown, Figure, Finding, Group};
+use crate::eval::finding::{Breakdown, CLEAN_ROWS, Figure, Finding, Group};
 use crate::eval::metric::statistics::mean;
 use crate::train::progress::Failure;
 
@@ -133,7 +133,7 @@ impl TaskOverlap {
         let dirty = each(&RowOverlap::is_dirty, false);
         let share = clean.iter().map(|clean| f64::from(u8::from(*clean))).collect::<Vec<_>>();
         let not = |of: &[bool]| of.iter().map(|is| !is).collect::<Vec<_>>();
-        let mut figures = vec![Figure::new("clean_rows", mean(&share))];
+        let mut figures = vec![Figure::new(CLEAN_ROWS, mean(&share))];
         if finding.rows.len() == rows.len() && !rows.is_empty() {
             let subsets = [
                 ("clean, < 20%", &clean),

@@ -39,6 +39,10 @@ pub enum Score {
     Slot {
         forms: String,
     },
+    /// The same, whatever the value is.
+    Form {
+        forms: String,
+    },
 }
 
 /// A question with all that decides on its answers.
@@ -85,7 +89,9 @@ impl Answers {
     }
 
     fn forms(&self, row: &Benchmark, at: usize) -> Result<Vec<String>, Failure> {
-        let Score::Slot { forms } = &self.score else { return Ok(Vec::new()) };
+        let (Score::Slot { forms } | Score::Form { forms }) = &self.score else {
+            return Ok(Vec::new());
+        };
         let texts = row.get(forms).and_then(|value| value.as_array());
         let texts = texts.into_iter().flatten().map(|value| value.as_str().map(str::to_string));
         match texts.collect::<Option<Vec<_>>>() {
@@ -133,7 +139,8 @@ impl Answers {
             ("well_formed", share(&|answer| worth(answer).well_formed && answer.ended)),
             ("ended", share(&|answer| answer.ended)),
         ];
-        let scores = scores.into_iter().filter_map(|(name, value)| Some((name.into(), value?)));
+        let scores = scores.into_iter().skip(self.figures_left_out());
+        let scores = scores.filter_map(|(name, value)| Some((name.into(), value?)));
         let read = |answer: &Answer| Answered {
             text: answer.text.clone(),
             read: self.read(question, &answer.text),
@@ -147,12 +154,17 @@ impl Answers {
         }
     }
 
+    /// How many of the figures there are not: where the form alone counts, there is no match.
+    fn figures_left_out(&self) -> usize {
+        usize::from(matches!(self.score, Score::Form { .. }))
+    }
+
     /// What of an answer is compared with the gold one; nothing where it has no such part.
     fn read(&self, question: &Question, text: &str) -> String {
         match &self.score {
             Score::ExactMatch => answer::normalised(text),
             Score::LastNumber => answer::last_number(text).unwrap_or_default(),
-            Score::Slot { .. } => {
+            Score::Slot { .. } | Score::Form { .. } => {
                 let values = slot::values(text, &question.forms);
                 values.first().map_or(String::new(), |value| value.to_string())
             }
@@ -173,13 +185,15 @@ impl Answers {
         let (right, well_formed) = (each(&|worth| worth.right), each(&|worth| worth.well_formed));
         let ended = answers.iter().map(|answer| f64::from(u8::from(answer.ended)));
         let share = |of: &[f64]| Some(mean(of).unwrap_or(0.0));
-        let scores = vec![
+        let mut scores = vec![
             Figure::share("exact_match", share(&right), questions.len()),
             Figure::share("well_formed", share(&well_formed), questions.len()),
             Figure::share("ended", share(&ended.collect::<Vec<_>>()), questions.len()),
             Figure::count("questions", questions.len()),
         ];
-        Finding { scores, rows: means_of(&right, self.samples), ..Finding::default() }
+        scores.drain(..self.figures_left_out());
+        let headline = if scores[0].name == "exact_match" { right } else { well_formed };
+        Finding { scores, rows: means_of(&headline, self.samples), ..Finding::default() }
     }
 
     /// What one answer is worth.
@@ -198,6 +212,10 @@ impl Answers {
                 let values = slot::values(text, &question.forms);
                 let right = values.iter().any(|value| answer::exact_match(value, &question.gold));
                 Worth { right, well_formed: !values.is_empty() }
+            }
+            Score::Form { .. } => {
+                let met = !slot::values(text, &question.forms).is_empty();
+                Worth { right: met, well_formed: met }
             }
         }
     }
@@ -274,6 +292,21 @@ mod tests {
         assert_eq!(scores("Jon has a goat.", false), (1.0, 0.0));
         assert_eq!(scores("Jon has a dog.", true), (0.0, 1.0));
         assert_eq!(scores("goat", true), (0.0, 0.0));
+    }
+
+    #[test]
+    fn a_form_counts_whatever_stands_in_it() {
+        let task = task(Score::Form { forms: "forms".into() });
+        let rows = [row(r#"{"question":"?","answer":"goat","forms":["Jon has a *."]}"#)];
+        let questions = task.questions(&rows).unwrap();
+        for (text, met) in [("Jon has a dog.", 1.0), ("Jon has none.", 0.0)] {
+            let finding = task.finding(&questions, &[answer(text, true)]);
+            assert_eq!(
+                (&*finding.scores[0].name, finding.scores[0].value),
+                ("well_formed", Some(met))
+            );
+            assert_eq!((finding.scores.len(), &finding.rows[..]), (3, &[met][..]));
+        }
     }
 
     #[test]

@@ -159,6 +159,7 @@ fn score_of(record: &str, fields: &Fields<'_>) -> Result<Score> {
     match record {
         "exact_match" => Ok(Score::ExactMatch),
         "last_number" => Ok(Score::LastNumber),
+        "form" => Ok(Score::Form { forms: fields.text("forms")? }),
         "slot" => Ok(Score::Slot { forms: fields.text("forms")? }),
         other => bail!("`{other}` is no way to score an answer"),
     }
