@@ -31,8 +31,9 @@ pub fn best_constant(
 /// words of both (a weighted Jaccard index). Of equals, the first in training.
 pub struct Nearest<'a> {
     known: &'a [Known],
-    words: Vec<BTreeSet<String>>,
     holding: BTreeMap<String, Vec<usize>>,
+    /// The weight of all words of each question.
+    weights: Vec<f64>,
 }
 
 impl<'a> Nearest<'a> {
@@ -44,7 +45,9 @@ impl<'a> Nearest<'a> {
                 holding.entry(word.clone()).or_default().push(at);
             }
         }
-        Nearest { known, words, holding }
+        let mut nearest = Nearest { known, holding, weights: Vec::new() };
+        nearest.weights = words.iter().map(|words| nearest.weight_of(words)).collect();
+        nearest
     }
 
     /// The answer of the nearest question, if there is any training at all.
@@ -56,10 +59,9 @@ impl<'a> Nearest<'a> {
                 shared[*at] += self.weight(word);
             }
         }
-        let total: f64 = asked.iter().map(|word| self.weight(word)).sum();
+        let total = self.weight_of(&asked);
         let likeness = |at: usize| {
-            let own: f64 = self.words[at].iter().map(|word| self.weight(word)).sum();
-            let all = total + own - shared[at];
+            let all = total + self.weights[at] - shared[at];
             if all > 0.0 { shared[at] / all } else { 0.0 }
         };
         let likenesses = (0..self.known.len()).map(|at| (likeness(at), at));
@@ -68,6 +70,10 @@ impl<'a> Nearest<'a> {
             _ => Some(next),
         });
         best.map(|(_, at)| self.known[at].answer.as_str())
+    }
+
+    fn weight_of(&self, words: &BTreeSet<String>) -> f64 {
+        words.iter().map(|word| self.weight(word)).sum()
     }
 
     /// A rare word says more: one over how many training questions hold it.
