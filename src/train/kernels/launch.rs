@@ -294,7 +294,23 @@ pub(super) fn count(items: usize) -> u32 {
     u32::try_from(items).expect("no dimension of an operation has 2³² items")
 }
 
-/// How many blocks of `size` cover `items`.
-pub(super) fn blocks(items: usize, size: usize) -> u32 {
-    count(items.div_ceil(size))
+/// How many blocks of `size` cover `items`, along the first direction.
+pub(super) fn blocks(items: usize, size: usize) -> [u32; 3] {
+    [count(items.div_ceil(size)), 1, 1]
+}
+
+/// Threads of most blocks.
+pub(super) const THREADS: usize = 256;
+
+/// Starts a kernel in whose blocks each thread has four of `len` numbers.
+pub(super) fn launch_fours(
+    on: &dyn Accelerator,
+    kernel: &'static str,
+    len: usize,
+    arguments: &[Argument],
+) -> Result<(), Fault> {
+    if len == 0 {
+        return Ok(());
+    }
+    on.launch(kernel, blocks(len, 4 * THREADS), [THREADS as u32, 1, 1], 0, arguments)
 }
