@@ -2,6 +2,8 @@
 
 mod build;
 mod cli;
+#[cfg(target_os = "linux")]
+mod cuda;
 mod damaged;
 mod examining;
 mod exec;

@@ -3,6 +3,8 @@
 //!
 //! The gradient is added token by token in ascending order.
 
+pub mod launch;
+
 use super::device::{Parts, Threads};
 use super::elements::Elements;
 

@@ -37,6 +37,8 @@ mod pool;
 
 pub mod device;
 
+pub mod launch;
+
 pub mod math;
 
 pub mod rng;

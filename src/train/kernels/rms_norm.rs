@@ -5,6 +5,8 @@
 //! Sums: over the width by the tree of 16 lanes; the gradient of the weight over tokens by FMA in
 //! ascending order in blocks of 256 anchored at each batch row, each block added to it.
 
+pub mod launch;
+
 use std::ops::Range;
 
 use super::device::{Parts, Threads};

@@ -3,6 +3,8 @@
 //!
 //! The angle is f32(position) · f32(inverse frequency), one rounding, as in the reference code.
 
+pub mod launch;
+
 use super::device::{Parts, Threads};
 use super::math;
 

@@ -1,6 +1,8 @@
 //! The gated unit of the feed-forward block (Shazeer, "GLU variants improve transformer", 2020):
 //! hidden = silu(gate) · up. It does not know the projections around it. No sums, so no order.
 
+pub mod launch;
+
 use super::device::{Parts, Threads};
 use super::math::sigmoid;
 

@@ -9,6 +9,7 @@
 //!
 //! Tiles, edges, threads and a single row (decoding) all follow it: they never split a sum.
 
+pub mod launch;
 mod linear;
 mod pack;
 pub(super) mod product;

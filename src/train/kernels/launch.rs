@@ -1,0 +1,316 @@
+//! Kernels on an accelerator, seen from the operations: memory by address, launches by name. The
+//! implementors are the driver of NVIDIA's GPUs and, in tests, a host build of the same kernels. It
+//! knows neither of them, and no operation.
+//!
+//! Everything is done in the order of the calls. A kernel's parameters are passed as
+//! `cuLaunchKernel` takes them: a pointer to each, of the size that the kernel declares.
+
+use std::ffi::c_void;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A place in an accelerator's memory, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address(pub u64);
+
+impl Address {
+    /// So many bytes further.
+    pub fn skip(self, bytes: usize) -> Address {
+        Address(self.0 + bytes as u64)
+    }
+}
+
+/// One parameter of a kernel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Argument {
+    Address(Address),
+    U32(u32),
+    U64(u64),
+    F32(f32),
+    F64(f64),
+}
+
+impl Argument {
+    /// Where its value lies, for as long as the argument does.
+    pub fn as_ptr(&self) -> *const c_void {
+        match self {
+            Argument::Address(address) => (&raw const address.0).cast(),
+            Argument::U32(value) => (&raw const *value).cast(),
+            Argument::U64(value) => (&raw const *value).cast(),
+            Argument::F32(value) => (&raw const *value).cast(),
+            Argument::F64(value) => (&raw const *value).cast(),
+        }
+    }
+}
+
+/// Why an accelerator did not do what was asked: a sentence, and what to do about it where one
+/// thing is certainly right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    pub message: String,
+    pub remedy: Option<String>,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// Memory and kernels of one accelerator. Calls act in their order; those that write to it need not
+/// wait until it is done, and a fault of an earlier call may be told by a later one.
+pub trait Accelerator: fmt::Debug + Send + Sync {
+    /// New memory of any content, aligned to at least 256 bytes; of no bytes, any address.
+    fn allocate(&self, bytes: usize) -> Result<Address, Fault>;
+
+    /// Gives back what `allocate` gave, once all that was launched before is done with it.
+    fn release(&self, at: Address, bytes: usize);
+
+    /// Sets bytes to zero.
+    fn clear(&self, at: Address, bytes: usize) -> Result<(), Fault>;
+
+    /// Copies to the accelerator; `bytes` may be changed as soon as this returns.
+    fn write(&self, to: Address, bytes: &[u8]) -> Result<(), Fault>;
+
+    /// Copies from the accelerator, after all that was launched before.
+    fn read(&self, from: Address, bytes: &mut [u8]) -> Result<(), Fault>;
+
+    /// Copies inside the accelerator; the two places do not overlap.
+    fn copy(&self, from: Address, to: Address, bytes: usize) -> Result<(), Fault>;
+
+    /// Starts a kernel with `shared` bytes of dynamic shared memory to a block; more than 48 KiB
+    /// must be asked of the driver for each function first.
+    fn launch(
+        &self,
+        kernel: &'static str,
+        grid: [u32; 3],
+        block: [u32; 3],
+        shared: u32,
+        arguments: &[Argument],
+    ) -> Result<(), Fault>;
+}
+
+/// Numbers that are the same bytes on the host and on an accelerator.
+///
+/// # Safety
+/// Every bit pattern must be a value, and there must be no padding.
+pub unsafe trait Plain: Copy + Default + fmt::Debug + 'static {}
+
+// SAFETY: numbers of one width.
+unsafe impl Plain for u8 {}
+// SAFETY: the same.
+unsafe impl Plain for u16 {}
+// SAFETY: the same.
+unsafe impl Plain for u32 {}
+// SAFETY: the same.
+unsafe impl Plain for u64 {}
+// SAFETY: the same.
+unsafe impl Plain for f32 {}
+// SAFETY: the same.
+unsafe impl Plain for f64 {}
+// SAFETY: the same, as sixteen bits.
+unsafe impl Plain for half::bf16 {}
+
+fn bytes_of<T: Plain>(numbers: &[T]) -> &[u8] {
+    // SAFETY: plain numbers are bytes without padding.
+    unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), size_of_val(numbers)) }
+}
+
+fn bytes_of_mut<T: Plain>(numbers: &mut [T]) -> &mut [u8] {
+    let bytes = size_of_val(numbers);
+    // SAFETY: plain numbers are bytes without padding, and any bytes are numbers.
+    unsafe { std::slice::from_raw_parts_mut(numbers.as_mut_ptr().cast(), bytes) }
+}
+
+/// Numbers in an accelerator's memory, given back when dropped.
+#[derive(Debug)]
+pub struct Array<T: Plain> {
+    on: Arc<dyn Accelerator>,
+    at: Address,
+    len: usize,
+    numbers: PhantomData<T>,
+}
+
+impl<T: Plain> Array<T> {
+    /// Room for `len` numbers, of any value.
+    pub fn new(on: &Arc<dyn Accelerator>, len: usize) -> Result<Array<T>, Fault> {
+        let at = on.allocate(len * size_of::<T>())?;
+        Ok(Array { on: Arc::clone(on), at, len, numbers: PhantomData })
+    }
+
+    /// Zeros.
+    pub fn zeros(on: &Arc<dyn Accelerator>, len: usize) -> Result<Array<T>, Fault> {
+        let array = Array::new(on, len)?;
+        on.clear(array.at, len * size_of::<T>())?;
+        Ok(array)
+    }
+
+    /// A copy of numbers on the host.
+    pub fn of(on: &Arc<dyn Accelerator>, numbers: &[T]) -> Result<Array<T>, Fault> {
+        let mut array = Array::new(on, numbers.len())?;
+        array.write(numbers)?;
+        Ok(array)
+    }
+
+    /// How many numbers there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Replaces all numbers.
+    pub fn write(&mut self, numbers: &[T]) -> Result<(), Fault> {
+        assert_eq!(numbers.len(), self.len, "as many numbers as there is room for");
+        self.on.write(self.at, bytes_of(numbers))
+    }
+
+    /// Sets all numbers to zero.
+    pub fn clear(&mut self) -> Result<(), Fault> {
+        self.on.clear(self.at, self.len * size_of::<T>())
+    }
+
+    /// All numbers, on the host.
+    pub fn read(&self) -> Result<Vec<T>, Fault> {
+        let mut numbers = vec![T::default(); self.len];
+        self.on.read(self.at, bytes_of_mut(&mut numbers))?;
+        Ok(numbers)
+    }
+
+    /// All numbers, to be read by a kernel.
+    pub fn all(&self) -> Slice<'_, T> {
+        Slice { at: self.at, len: self.len, numbers: PhantomData }
+    }
+
+    /// All numbers, to be written by a kernel.
+    pub fn all_mut(&mut self) -> SliceMut<'_, T> {
+        SliceMut { at: self.at, len: self.len, numbers: PhantomData }
+    }
+}
+
+impl<T: Plain> Drop for Array<T> {
+    fn drop(&mut self) {
+        self.on.release(self.at, self.len * size_of::<T>());
+    }
+}
+
+/// Numbers that a kernel reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Slice<'a, T> {
+    at: Address,
+    len: usize,
+    numbers: PhantomData<&'a [T]>,
+}
+
+impl<'a, T: Plain> Slice<'a, T> {
+    /// How many numbers there are.
+    pub fn len(self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.len == 0
+    }
+
+    /// Some of them.
+    pub fn part(self, range: Range<usize>) -> Slice<'a, T> {
+        assert!(range.start <= range.end && range.end <= self.len);
+        Slice { at: self.at.skip(range.start * size_of::<T>()), len: range.len(), ..self }
+    }
+}
+
+/// Numbers that a kernel writes.
+#[derive(Debug)]
+pub struct SliceMut<'a, T> {
+    at: Address,
+    len: usize,
+    numbers: PhantomData<&'a mut [T]>,
+}
+
+impl<T: Plain> SliceMut<'_, T> {
+    /// How many numbers there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Some of them.
+    pub fn part(&mut self, range: Range<usize>) -> SliceMut<'_, T> {
+        assert!(range.start <= range.end && range.end <= self.len);
+        let at = self.at.skip(range.start * size_of::<T>());
+        SliceMut { at, len: range.len(), numbers: PhantomData }
+    }
+
+    /// The same, to be read for a while.
+    pub fn read(&self) -> Slice<'_, T> {
+        Slice { at: self.at, len: self.len, numbers: PhantomData }
+    }
+}
+
+impl<T> From<Slice<'_, T>> for Argument {
+    fn from(slice: Slice<'_, T>) -> Argument {
+        Argument::Address(slice.at)
+    }
+}
+
+impl<T> From<&SliceMut<'_, T>> for Argument {
+    fn from(slice: &SliceMut<'_, T>) -> Argument {
+        Argument::Address(slice.at)
+    }
+}
+
+impl From<u32> for Argument {
+    fn from(value: u32) -> Argument {
+        Argument::U32(value)
+    }
+}
+
+impl From<u64> for Argument {
+    fn from(value: u64) -> Argument {
+        Argument::U64(value)
+    }
+}
+
+impl From<f32> for Argument {
+    fn from(value: f32) -> Argument {
+        Argument::F32(value)
+    }
+}
+
+/// A count as kernels take it.
+pub(super) fn count(items: usize) -> u32 {
+    u32::try_from(items).expect("no dimension of an operation has 2³² items")
+}
+
+/// How many blocks of `size` cover `items`, along the first direction.
+pub(super) fn blocks(items: usize, size: usize) -> [u32; 3] {
+    [count(items.div_ceil(size)), 1, 1]
+}
+
+/// Threads of most blocks.
+pub(super) const THREADS: usize = 256;
+
+/// Starts a kernel in whose blocks each thread has four of `len` numbers.
+pub(super) fn launch_fours(
+    on: &dyn Accelerator,
+    kernel: &'static str,
+    len: usize,
+    arguments: &[Argument],
+) -> Result<(), Fault> {
+    if len == 0 {
+        return Ok(());
+    }
+    on.launch(kernel, blocks(len, 4 * THREADS), [THREADS as u32, 1, 1], 0, arguments)
+}

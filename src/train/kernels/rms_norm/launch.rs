@@ -1,0 +1,86 @@
+//! The norm, its gradients and the residual addition on an accelerator; see rms_norm.cu. Same bits
+//! as on the CPU.
+
+use crate::train::kernels::gemm::Sink;
+use crate::train::kernels::gemm::launch::TokenBlocks;
+use crate::train::kernels::launch::{
+    Accelerator, Fault, Slice, SliceMut, THREADS, blocks, count, launch_fours,
+};
+
+/// Rows that one block of threads has.
+const ROWS: usize = THREADS / 16;
+/// Columns that one block of threads sums.
+const COLUMNS: usize = 32;
+
+/// Writes y[m, d] and the factor of each token.
+pub fn forward(
+    on: &dyn Accelerator,
+    x: Slice<f32>,
+    weight: Slice<f32>,
+    eps: f32,
+    y: SliceMut<f32>,
+    inv_rms: SliceMut<f32>,
+) -> Result<(), Fault> {
+    let (tokens, d) = (inv_rms.len(), weight.len());
+    assert_eq!((x.len(), y.len()), (tokens * d, tokens * d));
+    if x.is_empty() {
+        return Ok(());
+    }
+    let (y, inv_rms) = ((&y).into(), (&inv_rms).into());
+    let sizes = [count(tokens).into(), count(d).into()];
+    let arguments = [x.into(), weight.into(), eps.into(), y, inv_rms, sizes[0], sizes[1]];
+    on.launch("rms_norm_forward", blocks(tokens, ROWS), [THREADS as u32, 1, 1], 0, &arguments)
+}
+
+/// What the gradients are made of: dy and x, both [m, d], and the factor of each token.
+#[derive(Clone, Copy, Debug)]
+pub struct Read<'a> {
+    pub dy: Slice<'a, f32>,
+    pub x: Slice<'a, f32>,
+    pub inv_rms: Slice<'a, f32>,
+}
+
+/// Writes dx, or adds to it.
+pub fn grad_input(
+    on: &dyn Accelerator,
+    Read { dy, x, inv_rms }: Read,
+    weight: Slice<f32>,
+    dx: SliceMut<f32>,
+    into: Sink,
+) -> Result<(), Fault> {
+    let (tokens, d) = (inv_rms.len(), weight.len());
+    assert_eq!([dy.len(), x.len(), dx.len()], [tokens * d; 3]);
+    if x.is_empty() {
+        return Ok(());
+    }
+    let sizes = [count(tokens).into(), count(d).into(), u32::from(into == Sink::Add).into()];
+    let arrays = [dy.into(), x.into(), weight.into(), inv_rms.into(), (&dx).into()];
+    let arguments = [&arrays[..], &sizes].concat();
+    on.launch("rms_norm_grad_input", blocks(tokens, ROWS), [THREADS as u32, 1, 1], 0, &arguments)
+}
+
+/// Adds to `dw[d]`, in the blocks of tokens of the batch rows.
+pub fn grad_weight(
+    on: &dyn Accelerator,
+    Read { dy, x, inv_rms }: Read,
+    tokens: &TokenBlocks,
+    dw: SliceMut<f32>,
+) -> Result<(), Fault> {
+    let d = dw.len();
+    assert_eq!([dy.len(), x.len()], [tokens.tokens() * d; 2]);
+    assert_eq!(inv_rms.len(), tokens.tokens());
+    if d == 0 {
+        return Ok(());
+    }
+    let blocks_of_tokens = [tokens.bounds().into(), count(tokens.blocks()).into()];
+    let arrays = [dy.into(), x.into(), inv_rms.into()];
+    let arguments = [&arrays[..], &blocks_of_tokens, &[(&dw).into(), count(d).into()]].concat();
+    on.launch("rms_norm_grad_weight", blocks(d, COLUMNS), [THREADS as u32, 1, 1], 0, &arguments)
+}
+
+/// y += x.
+pub fn add(on: &dyn Accelerator, x: Slice<f32>, y: SliceMut<f32>) -> Result<(), Fault> {
+    assert_eq!(x.len(), y.len());
+    let arguments = [x.into(), (&y).into(), (x.len() as u64).into()];
+    launch_fours(on, "residual_add", x.len(), &arguments)
+}

@@ -1,0 +1,64 @@
+//! Rotary positions on an accelerator; see rope.cu. Same bits as on the CPU.
+
+use std::sync::Arc;
+
+use super::RopeTable;
+use crate::train::kernels::launch::{Accelerator, Array, Fault, Slice, SliceMut, count};
+
+/// Pairs that one block of threads turns.
+const PAIRS: usize = 128;
+
+/// The table in an accelerator's memory.
+#[derive(Debug)]
+pub struct DeviceTable {
+    half: usize,
+    cos: Array<f32>,
+    sin: Array<f32>,
+}
+
+impl DeviceTable {
+    /// A copy of a table.
+    pub fn new(on: &Arc<dyn Accelerator>, table: &RopeTable) -> Result<DeviceTable, Fault> {
+        let (cos, sin) = (Array::of(on, &table.cos)?, Array::of(on, &table.sin)?);
+        Ok(DeviceTable { half: table.head_width / 2, cos, sin })
+    }
+
+    /// Turns every head of x[tokens, heads · head_width] by its token's position, in place;
+    /// positions must be in the table.
+    pub fn apply(
+        &self,
+        on: &dyn Accelerator,
+        x: SliceMut<f32>,
+        positions: Slice<u32>,
+    ) -> Result<(), Fault> {
+        self.turn(on, x, positions, 1.0)
+    }
+
+    /// Turns back.
+    pub fn apply_inverse(
+        &self,
+        on: &dyn Accelerator,
+        x: SliceMut<f32>,
+        positions: Slice<u32>,
+    ) -> Result<(), Fault> {
+        self.turn(on, x, positions, -1.0)
+    }
+
+    fn turn(
+        &self,
+        on: &dyn Accelerator,
+        x: SliceMut<f32>,
+        positions: Slice<u32>,
+        sign: f32,
+    ) -> Result<(), Fault> {
+        if x.is_empty() {
+            return Ok(());
+        }
+        let (tokens, width) = (positions.len(), x.len() / positions.len());
+        assert!(width * tokens == x.len() && width.is_multiple_of(2 * self.half));
+        let arrays = [(&x).into(), positions.into(), self.cos.all().into(), self.sin.all().into()];
+        let sizes = [count(width / (2 * self.half)).into(), count(self.half).into(), sign.into()];
+        let grid = [count(tokens), count((width / 2).div_ceil(PAIRS)), 1];
+        on.launch("rope_turn", grid, [PAIRS as u32, 1, 1], 0, &[&arrays[..], &sizes].concat())
+    }
+}

@@ -1,0 +1,283 @@
+//! An accelerator made of the host: the kernels' own files compiled by g++ behind `shim.h`. Memory
+//! is the host's, filled with NaN and with guards on both sides. It knows no operation.
+
+use std::collections::BTreeMap;
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock};
+
+use llamake::train::kernels::launch::{Accelerator, Address, Argument, Fault};
+
+/// Where the kernels lie.
+pub fn kernels_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/train/kernels")
+}
+
+/// The files under a folder that end so, ascending.
+pub fn files(folder: &Path, end: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![folder.to_path_buf()];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|found| found == end) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The names of the kernels in a file.
+pub fn kernels_in(text: &str) -> Vec<String> {
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    let parts = text.split("extern \"C\" __global__").skip(1);
+    let name = |part: &str| {
+        let before = part.split_once("(").expect("a list of parameters");
+        // `__launch_bounds__(…)` may stand before the name.
+        let (before, rest) = before;
+        let named = match before.trim().ends_with("__launch_bounds__") {
+            true => rest.split_once(')').unwrap().1.split('(').next().unwrap(),
+            false => before,
+        };
+        named.rsplit(|c| !word(c)).find(|part| !part.is_empty()).unwrap().to_string()
+    };
+    parts.map(name).collect()
+}
+
+type Entry = unsafe extern "C" fn(
+    *const u32,
+    *const u32,
+    u32,
+    *const *const c_void,
+    *const c_char,
+    u64,
+) -> c_int;
+
+/// A compiled file of kernels.
+struct Library {
+    path: PathBuf,
+    text: String,
+    handle: OnceLock<usize>,
+    /// Held while one of its kernels runs.
+    running: Mutex<()>,
+}
+
+impl Library {
+    fn new(path: PathBuf) -> Library {
+        let text = fs::read_to_string(&path).unwrap();
+        Library { path, text, handle: OnceLock::new(), running: Mutex::new(()) }
+    }
+
+    fn symbol(&self, name: &str) -> *mut c_void {
+        let handle = *self.handle.get_or_init(|| open(&compile(&self.path, &self.text)) as usize);
+        let name = CString::new(name).unwrap();
+        // SAFETY: the library is never closed.
+        let symbol = unsafe { libc::dlsym(handle as *mut c_void, name.as_ptr()) };
+        assert!(!symbol.is_null(), "no {name:?} in {}", self.path.display());
+        symbol
+    }
+}
+
+/// Compiles a file of kernels into a library, unless one of the same text and compiler is there.
+fn compile(path: &Path, text: &str) -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda/shim.h");
+    let entries: String =
+        kernels_in(text).iter().map(|name| format!("SHIM_ENTRY({name})\n")).collect();
+    let source = format!("#include {here:?}\n#include {path:?}\n{entries}");
+    let mut flags = vec!["-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC", "-w"];
+    flags.extend(["-fvisibility=hidden", "-fno-gnu-unique", "-fno-math-errno"]);
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("fma") {
+        flags.push("-mfma");
+    }
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(source.as_bytes()).update(flags.join(" ").as_bytes());
+    let parts = files(&kernels_folder(), "cuh").into_iter().chain([here, path.to_path_buf()]);
+    parts.for_each(|part| _ = hasher.update(&fs::read(part).unwrap()));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("shim");
+    fs::create_dir_all(&folder).unwrap();
+    let library = folder.join(format!("{}.so", hasher.finalize().to_hex()));
+    if library.exists() {
+        return library;
+    }
+    let room = tempfile::tempdir_in(&folder).unwrap();
+    let (unit, made) = (room.path().join("unit.cpp"), room.path().join("made.so"));
+    fs::write(&unit, source).unwrap();
+    let compiler = Command::new("g++").args(flags).arg("-o").arg(&made).arg(&unit).output();
+    let output = compiler.expect("the kernels' tests need g++: install it");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "g++ does not compile {}:\n{told}", path.display());
+    fs::rename(made, &library).unwrap();
+    library
+}
+
+fn open(library: &Path) -> *mut c_void {
+    let path = CString::new(library.to_str().unwrap()).unwrap();
+    // SAFETY: the library runs nothing when it is loaded.
+    let handle = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
+    // SAFETY: a message that stays until the next call.
+    let why = || unsafe { CStr::from_ptr(libc::dlerror()) };
+    assert!(!handle.is_null(), "{:?}", why());
+    handle
+}
+
+/// Every kernel of the crate, by name.
+static KERNELS: LazyLock<BTreeMap<String, Arc<Library>>> =
+    LazyLock::new(|| libraries(&kernels_folder()));
+
+fn libraries(folder: &Path) -> BTreeMap<String, Arc<Library>> {
+    let mut found = BTreeMap::new();
+    for path in files(folder, "cu") {
+        let library = Arc::new(Library::new(path));
+        for name in kernels_in(&library.text) {
+            let twice = found.insert(name.clone(), Arc::clone(&library));
+            assert!(twice.is_none(), "two kernels are called {name}");
+        }
+    }
+    found
+}
+
+/// Bytes before and after what is allocated.
+const GUARD: usize = 256;
+
+/// The host as an accelerator.
+#[derive(Debug)]
+pub struct Shim {
+    /// Where threads and blocks begin; results must not depend on it.
+    seed: u64,
+    /// Kernels of a test of the shim itself, before those of the crate.
+    planted: BTreeMap<String, Arc<Library>>,
+    /// What is allocated.
+    live: Mutex<BTreeMap<u64, Vec<u8>>>,
+    launched: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl std::fmt::Debug for Library {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.path.display())
+    }
+}
+
+impl Shim {
+    /// One whose orders follow from `seed`.
+    pub fn new(seed: u64) -> Arc<dyn Accelerator> {
+        Arc::new(Shim::empty(seed, BTreeMap::new()))
+    }
+
+    /// One that also has the kernels of another folder.
+    pub fn with_folder(seed: u64, folder: &Path) -> Arc<dyn Accelerator> {
+        Arc::new(Shim::empty(seed, libraries(folder)))
+    }
+
+    fn empty(seed: u64, planted: BTreeMap<String, Arc<Library>>) -> Shim {
+        Shim { seed, planted, live: Mutex::default(), launched: Mutex::default() }
+    }
+
+    fn live(&self) -> MutexGuard<'_, BTreeMap<u64, Vec<u8>>> {
+        self.live.lock().unwrap()
+    }
+
+    /// The bytes at an address, which must be allocated.
+    fn place(&self, at: Address, bytes: usize) -> *mut u8 {
+        let live = self.live();
+        let inside = live.range(..=at.0).next_back().is_some_and(|(start, memory)| {
+            at.0 + bytes as u64 <= start + (memory.len() - 3 * GUARD) as u64
+        });
+        assert!(inside || bytes == 0, "{bytes} bytes at {:#x} are not allocated", at.0);
+        at.0 as *mut u8
+    }
+}
+
+impl Accelerator for Shim {
+    fn allocate(&self, bytes: usize) -> Result<Address, Fault> {
+        let memory = vec![0xff; bytes + 3 * GUARD];
+        let at = (memory.as_ptr() as u64 + GUARD as u64).next_multiple_of(GUARD as u64);
+        self.live().insert(at, memory);
+        Ok(Address(at))
+    }
+
+    fn release(&self, at: Address, bytes: usize) {
+        let memory = self.live().remove(&at.0).expect("allocated");
+        let before = at.0 as usize - memory.as_ptr() as usize;
+        let untouched = |part: &[u8]| part.iter().all(|byte| *byte == 0xff);
+        let holds = untouched(&memory[..before]) && untouched(&memory[before + bytes..]);
+        assert!(holds || std::thread::panicking(), "a kernel wrote beside an array of {bytes}");
+    }
+
+    fn clear(&self, at: Address, bytes: usize) -> Result<(), Fault> {
+        // SAFETY: allocated, and no kernel runs.
+        unsafe { self.place(at, bytes).write_bytes(0, bytes) };
+        Ok(())
+    }
+
+    fn write(&self, to: Address, bytes: &[u8]) -> Result<(), Fault> {
+        // SAFETY: the same.
+        unsafe { self.place(to, bytes.len()).copy_from(bytes.as_ptr(), bytes.len()) };
+        Ok(())
+    }
+
+    fn read(&self, from: Address, bytes: &mut [u8]) -> Result<(), Fault> {
+        // SAFETY: the same.
+        unsafe { self.place(from, bytes.len()).copy_to(bytes.as_mut_ptr(), bytes.len()) };
+        Ok(())
+    }
+
+    fn copy(&self, from: Address, to: Address, bytes: usize) -> Result<(), Fault> {
+        // SAFETY: the same.
+        unsafe { self.place(from, bytes).copy_to(self.place(to, bytes), bytes) };
+        Ok(())
+    }
+
+    fn launch(
+        &self,
+        kernel: &'static str,
+        grid: [u32; 3],
+        block: [u32; 3],
+        shared: u32,
+        arguments: &[Argument],
+    ) -> Result<(), Fault> {
+        let library = self.planted.get(kernel).or_else(|| KERNELS.get(kernel));
+        let library = library.unwrap_or_else(|| panic!("no kernel is called {kernel}"));
+        let seed = {
+            let mut launched = self.launched.lock().unwrap();
+            let times = launched.entry(kernel).or_insert(0);
+            *times += 1;
+            self.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(*times)
+        };
+        let pointers: Vec<*const c_void> = arguments.iter().map(Argument::as_ptr).collect();
+        let kinds = CString::new(arguments.iter().map(kind).collect::<Vec<u8>>()).unwrap();
+        let entry = library.symbol(&format!("shim_launch_{kernel}"));
+        // SAFETY: `SHIM_ENTRY` declares both so; the entry compares the parameters' kinds.
+        let (entry, message): (Entry, extern "C" fn() -> *const c_char) = unsafe {
+            (std::mem::transmute(entry), std::mem::transmute(library.symbol("shim_message")))
+        };
+        let _alone = library.running.lock().unwrap_or_else(|held| held.into_inner());
+        // SAFETY: the kernel's addresses are those of the operation's arrays.
+        let fault = unsafe {
+            let (grid, block) = (grid.as_ptr(), block.as_ptr());
+            entry(grid, block, shared, pointers.as_ptr(), kinds.as_ptr(), seed)
+        };
+        if fault == 0 {
+            return Ok(());
+        }
+        // SAFETY: a string of the library.
+        let message = unsafe { CStr::from_ptr(message()) }.to_string_lossy();
+        Err(Fault { message: format!("kernel `{kernel}`: {message}"), remedy: None })
+    }
+}
+
+fn kind(argument: &Argument) -> u8 {
+    match argument {
+        Argument::Address(_) => b'p',
+        Argument::U32(_) => b'u',
+        Argument::U64(_) => b'l',
+        Argument::F32(_) => b'f',
+        Argument::F64(_) => b'd',
+    }
+}
