@@ -6,11 +6,10 @@
 //! x.cu ── build.rs ──→ fat binary in this program ── driver ──→ functions by name
 //! ```
 //!
-//! Of candle nothing is used here: no tensor of the trainer is one of candle's, so its hundred
-//! kernels would only be compiled, and it links against the driver, without which a program would
-//! not start.
+//! candle has no part in this: no tensor of the trainer is one of candle's, so its kernels would be
+//! compiled for nothing, and a program that has them does not start without the driver.
 
-// What is found, or why nothing is; with and without the feature.
+// What is found, in words; with and without the feature.
 pub mod gpu;
 
 #[cfg(not(feature = "cuda"))]
@@ -18,12 +17,22 @@ mod disabled;
 #[cfg(not(feature = "cuda"))]
 pub use disabled::survey;
 
+// What was compiled, and what can go wrong with it.
 #[cfg(feature = "cuda")]
 mod binaries;
+#[cfg(feature = "cuda")]
+mod faults;
 
+// The driver, one GPU of it, and products in 16 bits by NVIDIA's library.
+#[cfg(feature = "cuda")]
+pub mod card;
 #[cfg(feature = "cuda")]
 mod driver;
 #[cfg(feature = "cuda")]
+pub mod products;
+#[cfg(feature = "cuda")]
+mod staging;
+#[cfg(feature = "cuda")]
 pub use driver::survey;
 
-pub use gpu::{Absence, Gpu, Survey};
+pub use gpu::{Gpu, Survey};
