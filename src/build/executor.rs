@@ -39,6 +39,16 @@ pub struct Keyed {
 pub struct Demand {
     pub threads: usize,
     pub memory_bytes: u64,
+    /// What it asks instead where it runs on a GPU, if it can.
+    pub gpu: Option<OnGpu>,
+}
+
+/// What an action that runs on a GPU asks of it, and of the machine around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnGpu {
+    pub threads: usize,
+    pub memory_bytes: u64,
+    pub gpu_bytes: u64,
 }
 
 /// One action with everything found for it.
@@ -59,6 +69,8 @@ pub struct Job<'a> {
     pub attempt: &'a Path,
     /// Threads granted, at least 1.
     pub threads: usize,
+    /// The index of the GPU granted, if one is.
+    pub gpu: Option<usize>,
     /// Set when the user interrupts: stop soon and return [`Failure::interrupted`].
     pub cancel: &'a AtomicBool,
 }

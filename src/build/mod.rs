@@ -31,6 +31,8 @@ pub mod examine;
 // Doing it.
 pub mod resources;
 
+pub mod placement;
+
 pub mod report;
 
 pub mod outputs;

@@ -40,6 +40,7 @@ pub struct Work<'a> {
     /// Where its unfinished work is kept, between processes too.
     pub attempt: PathBuf,
     pub threads: usize,
+    pub gpu: Option<usize>,
     pub cancel: &'a AtomicBool,
 }
 
@@ -99,6 +100,7 @@ fn attempt(work: &Work<'_>, sink: &dyn JobSink) -> Result<Made, Failure> {
         out: &out,
         attempt: &work.attempt,
         threads: work.threads,
+        gpu: work.gpu,
         cancel: work.cancel,
     };
     let outcome = work.executor.run(&job, sink)?;

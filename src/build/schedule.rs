@@ -21,7 +21,7 @@ use super::outputs::Outputs;
 use super::perform::{Done, Input, Work, perform};
 use super::plan::{Plan, Wanted};
 use super::report::{ActionReport, BuildState, Event, Events, RunReport, SourceReport};
-use super::resources::Pool;
+use super::resources::{Grant, Pool};
 use super::store::{ActionResult, KeyLock, LogLine, MetricPoint, StageRow, Store};
 use super::verdict::StaleReason;
 use crate::lang::value::Value;
@@ -77,7 +77,7 @@ enum Message {
 
 /// An action that runs: what it holds until it is done.
 struct Running {
-    grant: Pool,
+    grant: Grant,
     _lock: KeyLock,
     began: Instant,
 }
@@ -101,6 +101,8 @@ struct Build<'a> {
     examiner: Examiner<'a>,
     outputs: Option<Outputs<'a>>,
     wanted: BTreeMap<ActionId, Vec<&'a Wanted>>,
+    /// What may be used at all, and what of it nothing uses.
+    whole: Pool,
     free: Pool,
     report: RunReport,
     /// By action id: the state's authority is `report.actions[id].state`, these are indexes.
@@ -134,6 +136,7 @@ impl<'a> Build<'a> {
             wanted.entry(one.action).or_default().push(one);
         }
         let blank = |action: &Action| ActionReport::blank(action.id);
+        let whole = at_least_a_thread(&options.pool);
         let first = |action: &&Action| missing[action.id.0 as usize] == 0;
         Build {
             plan,
@@ -144,7 +147,8 @@ impl<'a> Build<'a> {
             examiner,
             outputs: options.outputs.map(|root| Outputs::new(root, store, plan)),
             wanted,
-            free: whole(options.pool),
+            free: whole.clone(),
+            whole,
             report: RunReport {
                 actions: plan.actions.iter().map(blank).collect(),
                 ..RunReport::default()
@@ -314,8 +318,7 @@ impl<'a> Build<'a> {
                 continue;
             }
             let demand = self.executor.demand(self.plan.action(id));
-            let Some(grant) = self.free.grant(whole(self.options.pool), demand, count - at - 1)
-            else {
+            let Some(grant) = self.free.grant(&self.whole, demand, count - at - 1) else {
                 continue;
             };
             if let Err(failure) = self.start(id, grant, scope, sender) {
@@ -329,7 +332,7 @@ impl<'a> Build<'a> {
     fn start<'scope>(
         &mut self,
         id: ActionId,
-        grant: Pool,
+        grant: Grant,
         scope: &'scope Scope<'scope, '_>,
         sender: &SyncSender<Message>,
     ) -> Result<(), Failure>
@@ -366,7 +369,7 @@ impl<'a> Build<'a> {
         }
     }
 
-    fn work(&self, id: ActionId, grant: Pool) -> Result<Work<'a>, Failure> {
+    fn work(&self, id: ActionId, grant: Grant) -> Result<Work<'a>, Failure> {
         let (action, bound) = (self.plan.action(id), &self.ready[&id]);
         let folder = self.store.work_folder()?;
         Ok(Work {
@@ -380,6 +383,7 @@ impl<'a> Build<'a> {
             folder,
             attempt: self.store.attempt(bound.key),
             threads: grant.threads,
+            gpu: grant.gpu.map(|gpu| gpu.index),
             cancel: self.options.cancel,
         })
     }
@@ -652,8 +656,8 @@ impl<'a> Build<'a> {
 }
 
 /// What may be used at all: one thread at least, or nothing would ever run.
-fn whole(pool: Pool) -> Pool {
-    Pool { threads: pool.threads.max(1), ..pool }
+fn at_least_a_thread(pool: &Pool) -> Pool {
+    Pool { threads: pool.threads.max(1), ..pool.clone() }
 }
 
 fn keeps_breaking(name: &str) -> Failure {

@@ -1,6 +1,8 @@
 //! What was typed, before it means anything: one struct per command. Does not look at files.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -45,7 +47,7 @@ pub enum Command {
     Fmt(Fmt),
     /// Start a project: a folder with a recipe that builds
     New(New),
-    /// Say what this machine offers, and whether programs of a model can be confined here
+    /// Say what this machine offers, its GPUs too, and whether programs of a model can be confined here
     Doctor,
     /// Run one program of a model; started by llamake itself
     #[command(hide = true)]
@@ -73,9 +75,8 @@ pub struct Build {
     /// Refuse to build anything that differs from the lockfile
     #[arg(long)]
     pub locked: bool,
-    /// Where stages run
-    #[arg(long, value_enum, default_value_t = Device::Auto)]
-    pub device: Device,
+    #[command(flatten)]
+    pub on: On,
     /// Threads in total; all cores if not given
     #[arg(short = 'j', long = "jobs", value_name = "N")]
     pub jobs: Option<std::num::NonZeroUsize>,
@@ -90,11 +91,47 @@ pub struct Build {
     pub json: bool,
 }
 
-/// This build of llamake has a CPU executor only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+/// Where work is done: common to the commands that compute.
+#[derive(Debug, Args)]
+pub struct On {
+    /// Where to compute: `auto`, `cpu`, `cuda` for any GPU, `cuda:1` for one
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: Device,
+}
+
+/// What `--device` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Device {
     Auto,
     Cpu,
+    /// The GPU of an index, or any.
+    Cuda(Option<usize>),
+}
+
+impl FromStr for Device {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Device, String> {
+        let index = text.strip_prefix("cuda:").map(str::parse);
+        match (text, index) {
+            ("auto", _) => Ok(Device::Auto),
+            ("cpu", _) => Ok(Device::Cpu),
+            ("cuda", _) => Ok(Device::Cuda(None)),
+            (_, Some(Ok(index))) => Ok(Device::Cuda(Some(index))),
+            _ => Err("a device is `auto`, `cpu`, `cuda` or `cuda:N`".to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Device::Auto => text.write_str("auto"),
+            Device::Cpu => text.write_str("cpu"),
+            Device::Cuda(None) => text.write_str("cuda"),
+            Device::Cuda(Some(index)) => write!(text, "cuda:{index}"),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -157,6 +194,8 @@ pub struct Reproduce {
     /// Keep the rebuilt results here instead of in a temporary folder
     #[arg(long, value_name = "DIR")]
     pub into: Option<PathBuf>,
+    #[command(flatten)]
+    pub on: On,
     /// Let programs that a model wrote run, in a sandbox, where the recipe allows it too
     #[arg(long)]
     pub allow_code_execution: bool,
@@ -211,6 +250,8 @@ pub struct Generate {
     pub top_p: Option<f64>,
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    #[command(flatten)]
+    pub on: On,
     #[arg(short = 'j', long = "jobs", value_name = "N")]
     pub jobs: Option<std::num::NonZeroUsize>,
 }

@@ -10,12 +10,13 @@ use super::machine::{cancel_flag, executor_allowing, pool};
 use super::project::{self, Compiled};
 use super::screen::{Json, Live, Plain};
 use super::terminal::{clock, figure, is_live, note, out};
-use super::{Exit, args, check};
+use super::{Exit, args, check, device};
 use crate::build::digest::Manifest;
 use crate::build::lockfile::{Lock, update_lock};
 use crate::build::outputs::Outputs;
 use crate::build::plan::{Plan, plan};
 use crate::build::report::{BuildState, Events, RunReport};
+use crate::build::resources::Pool;
 use crate::build::schedule::{BuildOptions, build};
 use crate::build::store::Store;
 use crate::exec::{Local, fits, ledger};
@@ -41,6 +42,13 @@ pub fn run(args: &args::Build) -> Result<Exit> {
     if let Some(refusal) = forbidden(&plan, args.allow_code_execution) {
         return Ok(refusal);
     }
+    let gpus = match device::for_plan(args.on.device, &plan, &executor) {
+        Ok(gpus) => gpus,
+        Err(refusal) => {
+            tell(&refusal);
+            return Ok(Exit::Usage);
+        }
+    };
     let lock = lock_path(&compiled.recipe);
     let locked = match args.locked.then(|| Lock::read(&lock)).transpose() {
         Ok(locked) => locked,
@@ -58,7 +66,7 @@ pub fn run(args: &args::Build) -> Result<Exit> {
     let options = BuildOptions {
         recipe: &compiled.history_name(),
         outputs: Some(&outputs),
-        pool: pool(args.jobs),
+        pool: Pool { gpus, ..pool(args.jobs) },
         keep_going: args.keep_going,
         locked: locked.as_ref(),
         cancel: &cancel,

@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 
-use super::exit::fail;
+use super::exit::{fail, tell};
 use super::machine::{cancel_flag, isa, pool};
 use super::terminal::{note, out};
-use super::{Exit, args, artifact};
+use super::{Exit, args, artifact, device};
 use crate::eval::examinee::{Examinee, Manner};
 use crate::exec::local::translated;
 use crate::train::kernels::Threads;
@@ -14,6 +14,10 @@ use crate::train::progress::Progress;
 
 /// Answers one prompt.
 pub fn run(args: &args::Generate) -> Result<Exit> {
+    if let Err(refusal) = device::for_answers(args.on.device) {
+        tell(&refusal);
+        return Ok(Exit::Usage);
+    }
     let (place, _kept) = match artifact::model(&args.recipe, &args.model)? {
         Ok(found) => found,
         Err(exit) => return Ok(exit),

@@ -69,7 +69,7 @@ fn seconds(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(text.parse().ok()?).ok()
 }
 
-/// Every thread and all memory, or as many threads as `-j` says.
+/// Every thread and all memory, or as many threads as `-j` says, without GPUs.
 pub fn pool(jobs: Option<std::num::NonZeroUsize>) -> Pool {
     let machine = Pool::of_machine();
     Pool { threads: jobs.map_or(machine.threads, |jobs| jobs.get()), ..machine }

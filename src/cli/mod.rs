@@ -2,6 +2,7 @@
 
 // What was typed, and what it means.
 mod args;
+mod device;
 mod hub;
 mod machine;
 mod project;

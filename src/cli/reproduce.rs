@@ -7,9 +7,10 @@ use anyhow::Result;
 use super::exit::{fail, tell};
 use super::machine::{cancel_flag, executor_allowing, pool};
 use super::terminal::{note, out};
-use super::{Exit, args, build, project};
+use super::{Exit, args, build, device, project};
 use crate::build::lockfile::Lock;
 use crate::build::reproduce::{Reproduction, StageVerdict, plan_of, reproduce};
+use crate::build::resources::Pool;
 use crate::build::store::Store;
 use crate::exec::{Local, ledger};
 
@@ -25,10 +26,19 @@ pub fn run(args: &args::Reproduce) -> Result<Exit> {
     let memory = lock.module().map(|module| ledger::memory(&module)).unwrap_or_default();
     let executor = Local { memory, ..executor_allowing(args.allow_code_execution)? };
     // What is wrong with the plan itself is said below.
-    let refusal = |plan| build::forbidden(&plan, args.allow_code_execution);
-    if let Some(refusal) = plan_of(&lock, &executor).ok().and_then(refusal) {
+    let plan = plan_of(&lock, &executor).ok();
+    let refusal = |plan| build::forbidden(plan, args.allow_code_execution);
+    if let Some(refusal) = plan.as_ref().and_then(refusal) {
         return Ok(refusal);
     }
+    let gpus = plan.map(|plan| device::for_plan(args.on.device, &plan, &executor)).transpose();
+    let gpus = match gpus {
+        Ok(gpus) => gpus.unwrap_or_default(),
+        Err(refusal) => {
+            tell(&refusal);
+            return Ok(Exit::Usage);
+        }
+    };
     let (folder, kept) = empty_cache(args)?;
     let store = match Store::open(&folder) {
         Ok(store) => store,
@@ -36,7 +46,7 @@ pub fn run(args: &args::Reproduce) -> Result<Exit> {
     };
     let cancel = cancel_flag()?;
     let events = build::events(args.json, lock.stages.len());
-    let pool = pool(args.jobs);
+    let pool = Pool { gpus, ..pool(args.jobs) };
     let done = reproduce(&lock, &store, &executor, pool, &cancel, events.as_ref());
     drop(store);
     drop(kept);

@@ -15,7 +15,7 @@ use super::needs::{Needs, Shapes};
 use super::{adapted, blocks, course, device, fits, questions};
 
 /// The most threads that a stage kind uses well, and the memory it will need where `memory` says it
-/// by the stage's name.
+/// by the stage's name. Every kind does its work on the CPU, so none asks for a GPU.
 pub fn demand(action: &Action, memory: &BTreeMap<String, u64>) -> Demand {
     let threads = match action.kind.as_str() {
         "contamination" | "context_distill" | "ghost_attention" | "rejection_sampling" => {
@@ -26,7 +26,8 @@ pub fn demand(action: &Action, memory: &BTreeMap<String, u64>) -> Demand {
         "eval" | "export" | "generate" | "merge" | "quantize" | "train_tokenizer" => usize::MAX,
         _ => 1,
     };
-    Demand { threads, memory_bytes: memory.get(&action.name).copied().unwrap_or(0) }
+    let memory_bytes = memory.get(&action.name).copied().unwrap_or(0);
+    Demand { threads, memory_bytes, gpu: None }
 }
 
 /// The memory of every training stage whose shape the recipe states, by its name.

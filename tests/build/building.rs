@@ -124,7 +124,7 @@ fn a_failure_stops_the_build_unless_told_to_keep_going() {
     let run = |keep_going| {
         let world = World::new();
         let (store, fake, off) = (world.store(), Fake::default(), AtomicBool::new(false));
-        let one = llamake::build::resources::Pool { threads: 1, memory_bytes: 1 << 20 };
+        let one = llamake::build::Pool { threads: 1, ..options(&off).pool };
         let options =
             llamake::build::schedule::BuildOptions { keep_going, pool: one, ..options(&off) };
         let heard = Heard::default();

@@ -14,4 +14,6 @@ mod locks;
 
 mod faults;
 
+mod gpus;
+
 mod crash;

@@ -1,7 +1,7 @@
 //! A temporary project, modules made by hand, and an executor that does nothing costly.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use llamake::build::action::Action;
-use llamake::build::executor::{Demand, Executor, Failure, Job, JobSink, Keyed, Outcome, Progress};
+use llamake::build::executor::{
+    Demand, Executor, Failure, Job, JobSink, Keyed, OnGpu, Outcome, Progress,
+};
 use llamake::build::plan::{Plan, plan};
 use llamake::build::report::{BuildState, Event, Events, RunReport};
 use llamake::build::resources::Pool;
@@ -78,7 +80,8 @@ impl Recipe {
 
 /// Kinds: `text` writes a text, `upper` one in capitals, `join` concatenates inputs, `read` copies
 /// files, `folder` makes two files, `fail` fails, `panic` panics, `hold` waits until it is
-/// cancelled, `large` writes many bytes, `nothing` makes nothing, `meddle` edits its source.
+/// cancelled, `large` writes many bytes, `nothing` makes nothing, `meddle` edits its source. One that
+/// has `gpu_bytes` can run on a GPU.
 #[derive(Default)]
 pub struct Fake {
     /// Names of the stages that ran, in order.
@@ -88,6 +91,9 @@ pub struct Fake {
     pub delay: Duration,
     pub running: AtomicUsize,
     pub most_running: AtomicUsize,
+    /// The GPU that each stage ran on, if any, and those that are in use.
+    pub ran_on: Mutex<BTreeMap<String, Option<usize>>>,
+    pub busy: Mutex<BTreeSet<usize>>,
     /// Changes a result that should be reproducible.
     pub drifts: bool,
 }
@@ -109,12 +115,21 @@ impl Executor for Fake {
         Keyed { outside: &["micro_batch"], input_names: action.kind == "report" }
     }
 
-    fn demand(&self, _: &Action) -> Demand {
-        Demand { threads: 1, memory_bytes: 1 }
+    fn demand(&self, action: &Action) -> Demand {
+        let on_gpu = |gpu_bytes: &Value| match gpu_bytes {
+            Value::Int(bytes) => OnGpu { threads: 1, memory_bytes: 1, gpu_bytes: *bytes as u64 },
+            _ => panic!("bytes are due"),
+        };
+        let gpu = action.params.get("gpu_bytes").map(on_gpu);
+        Demand { threads: 1, memory_bytes: 1, gpu }
     }
 
     fn run(&self, job: &Job<'_>, sink: &dyn JobSink) -> Result<Outcome, Failure> {
         self.ran.lock().unwrap().push(job.action.name.clone());
+        let mut busy = self.busy.lock().unwrap();
+        assert!(job.gpu.is_none_or(|gpu| busy.insert(gpu)), "a GPU does one thing at a time");
+        drop(busy);
+        self.ran_on.lock().unwrap().insert(job.action.name.clone(), job.gpu);
         let now = self.running.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_running.fetch_max(now, Ordering::SeqCst);
         std::thread::sleep(self.delay);
@@ -123,6 +138,7 @@ impl Executor for Fake {
         let metrics = metrics.map(|(name, value)| (name.to_string(), value)).to_vec();
         sink.progress(Progress { done: 1, total: 2, unit: "steps", metrics: metrics.clone() });
         let done = self.work(job);
+        self.busy.lock().unwrap().retain(|gpu| Some(*gpu) != job.gpu);
         self.running.fetch_sub(1, Ordering::SeqCst);
         done.map(|()| Outcome { metrics })
     }
@@ -278,7 +294,7 @@ pub fn options(cancel: &AtomicBool) -> BuildOptions<'_> {
     BuildOptions {
         recipe: "a",
         outputs: None,
-        pool: Pool { threads: 2, memory_bytes: 1 << 30 },
+        pool: Pool { threads: 2, memory_bytes: 1 << 30, gpus: Vec::new() },
         keep_going: false,
         locked: None,
         cancel,

@@ -102,6 +102,7 @@ fn decoded(action: &Action) -> anyhow::Result<Work> {
         out: folder,
         attempt: folder,
         threads: 1,
+        gpu: None,
         cancel: &cancel,
     })
 }

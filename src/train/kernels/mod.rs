@@ -77,6 +77,8 @@ pub mod init;
 
 pub mod sample;
 
+pub mod cuda;
+
 pub use device::{Isa, Threads};
 pub use elements::Elements;
 pub use gemm::Sink;

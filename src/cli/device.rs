@@ -1,0 +1,73 @@
+//! `--device`: what was asked for beside what this program and this machine have. What cannot be had
+//! is refused in words; nothing that was asked of a GPU is quietly done without one.
+
+use super::args::Device;
+use crate::build::executor::{Executor, Failure};
+use crate::build::placement::{Misplaced, misplaced, uses_gpus};
+use crate::build::plan::Plan;
+use crate::build::resources;
+use crate::exec::ledger::bytes_text;
+use crate::train::kernels::cuda::{Gpu, survey};
+use crate::train::kernels::launch::Fault;
+
+/// The GPUs that the actions of a plan may run on. A driver takes a while to start, so it is asked
+/// only where something could run on it.
+pub fn for_plan(
+    device: Device,
+    plan: &Plan,
+    executor: &dyn Executor,
+) -> Result<Vec<resources::Gpu>, Failure> {
+    match device {
+        Device::Cpu => Ok(Vec::new()),
+        Device::Auto if !uses_gpus(plan, executor) => Ok(Vec::new()),
+        // What is wrong with those that are there, `doctor` says.
+        Device::Auto => Ok(found(None).map(|gpus| pool_of(&gpus)).unwrap_or_default()),
+        Device::Cuda(index) => {
+            let gpus = pool_of(&found(index).map_err(|fault| refused(device, fault))?);
+            match misplaced(plan, executor, &gpus) {
+                None => Ok(gpus),
+                Some(Misplaced::NothingToRun) => Err(idle(device, "every stage here runs")),
+                Some(Misplaced::TooLarge { stage, gpu_bytes }) => {
+                    Err(too_large(device, &stage, gpu_bytes, &gpus))
+                }
+            }
+        }
+    }
+}
+
+/// Refuses a GPU for a command that computes on the CPU.
+pub fn for_answers(device: Device) -> Result<(), Failure> {
+    match device {
+        Device::Auto | Device::Cpu => Ok(()),
+        Device::Cuda(index) => {
+            found(index).map_err(|fault| refused(device, fault))?;
+            Err(idle(device, "answers are computed"))
+        }
+    }
+}
+
+fn found(index: Option<usize>) -> Result<Vec<Gpu>, Fault> {
+    survey()?.usable(index)
+}
+
+fn pool_of(gpus: &[Gpu]) -> Vec<resources::Gpu> {
+    let amount = |gpu: &Gpu| resources::Gpu { index: gpu.index, memory_bytes: gpu.memory_bytes };
+    gpus.iter().map(amount).collect()
+}
+
+fn refused(device: Device, Fault { message, remedy }: Fault) -> Failure {
+    Failure { remedy, ..Failure::new(format!("`--device {device}`: {message}")) }
+}
+
+fn idle(device: Device, what: &str) -> Failure {
+    Failure::new(format!("`--device {device}` would be idle: {what} on the CPU"))
+        .remedy("say `--device cpu`, or leave it out")
+}
+
+fn too_large(device: Device, stage: &str, bytes: u64, gpus: &[resources::Gpu]) -> Failure {
+    let most = gpus.iter().map(|gpu| gpu.memory_bytes).max().unwrap_or(0);
+    let (needs, has) = (bytes_text(bytes), bytes_text(most));
+    let message = format!("`--device {device}`: `{stage}` needs {needs} of a GPU that has {has}");
+    let remedy = format!("`llamake check --device-memory {}GiB` says what would fit", most >> 30);
+    Failure::new(message).remedy(remedy)
+}

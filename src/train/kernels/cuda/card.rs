@@ -1,0 +1,278 @@
+//! One GPU as an accelerator: its memory, the kernels in it, and one stream in which everything is
+//! done in the order of the calls. Knows no operation.
+
+use std::collections::BTreeMap;
+use std::ffi::{CString, c_void};
+use std::fmt;
+use std::sync::Mutex;
+
+use cudarc::driver::result::stream::{self, StreamKind};
+use cudarc::driver::result::{self, DriverError, ctx, device, function, module, primary_ctx};
+use cudarc::driver::sys::{CUcontext, CUdevice, CUfunction, CUfunction_attribute, CUmodule};
+use cudarc::driver::sys::{CUresult, CUstream};
+
+use super::super::launch::{Accelerator, Address, Argument, Fault};
+use super::binaries::{BINARIES, CARDS};
+use super::driver;
+use super::faults;
+use super::gpu::{Form, Gpu};
+use super::staging::Staging;
+
+/// Dynamic shared memory that a block has without being asked for.
+const SHARED_BYTES: u32 = 48 << 10;
+
+/// A GPU with the kernels loaded.
+pub struct Card {
+    gpu: Gpu,
+    place: Place,
+    modules: Vec<CUmodule>,
+    functions: Mutex<BTreeMap<&'static str, Function>>,
+    /// Gone only when the card is dropped.
+    staging: Mutex<Option<Staging>>,
+}
+
+/// Where calls go: a context of the driver's, and a stream in it.
+struct Place {
+    device: CUdevice,
+    context: CUcontext,
+    stream: CUstream,
+}
+
+#[derive(Clone, Copy)]
+struct Function {
+    raw: CUfunction,
+    /// Dynamic shared memory that the driver was asked for.
+    shared: u32,
+}
+
+// SAFETY: the driver may be called from any thread, in whose context every call begins.
+unsafe impl Send for Card {}
+// SAFETY: the same; what changes lies behind locks.
+unsafe impl Sync for Card {}
+
+impl fmt::Debug for Card {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cuda:{} ({})", self.gpu.index, self.gpu.name)
+    }
+}
+
+impl Card {
+    /// Loads the kernels on a GPU that a survey found.
+    pub fn open(gpu: &Gpu) -> Result<Card, Fault> {
+        driver::open()?;
+        if gpu.form(&CARDS) == Form::None {
+            return Err(gpu.too_old(&CARDS));
+        }
+        let of_gpu = |error| faults::of_gpu(gpu.index, error);
+        let place = Place::open(gpu.index).map_err(of_gpu)?;
+        let staging = Staging::new().map_err(of_gpu)?;
+        // From here on whatever was made is given back on drop.
+        let (functions, staging) = (Mutex::default(), Mutex::new(Some(staging)));
+        let mut card = Card { gpu: gpu.clone(), place, modules: Vec::new(), functions, staging };
+        for (_, binary) in BINARIES {
+            card.modules.push(load(binary).map_err(of_gpu)?);
+        }
+        Ok(card)
+    }
+
+    /// The GPU it is.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// The stream that everything is done in.
+    pub(super) fn stream(&self) -> CUstream {
+        self.place.stream
+    }
+
+    /// Makes its context that of this thread's calls.
+    pub(super) fn enter(&self) -> Result<(), Fault> {
+        self.within(|| Ok(()))
+    }
+
+    /// Does something in its context.
+    fn within<T>(&self, body: impl FnOnce() -> Result<T, DriverError>) -> Result<T, Fault> {
+        // SAFETY: the context is retained for as long as the card is there.
+        let entered = unsafe { ctx::set_current(self.place.context) };
+        entered.and_then(|()| body()).map_err(|error| faults::of_gpu(self.gpu.index, error))
+    }
+
+    /// A kernel, with at least so much dynamic shared memory allowed.
+    fn function(&self, kernel: &'static str, shared: u32) -> Result<CUfunction, Fault> {
+        let mut functions = self.functions.lock().expect("no thread panics while it looks");
+        let mut function = match functions.get(kernel) {
+            Some(function) => *function,
+            None => self.find(kernel)?,
+        };
+        if shared > function.shared {
+            self.within(|| allow(function.raw, shared))?;
+            function.shared = shared;
+        }
+        functions.insert(kernel, function);
+        Ok(function.raw)
+    }
+
+    fn find(&self, kernel: &'static str) -> Result<Function, Fault> {
+        for module in &self.modules {
+            let name = CString::new(kernel).expect("the name of a kernel has no zero");
+            // SAFETY: the module is loaded for as long as the card is there.
+            let found = self.within(|| match unsafe { module::get_function(*module, name) } {
+                Ok(raw) => Ok(Some(Function { raw, shared: SHARED_BYTES })),
+                Err(DriverError(CUresult::CUDA_ERROR_NOT_FOUND)) => Ok(None),
+                Err(error) => Err(error),
+            })?;
+            if let Some(function) = found {
+                return Ok(function);
+            }
+        }
+        Err(faults::no_kernel(kernel))
+    }
+}
+
+impl Place {
+    /// The context that all programs of this process share on a GPU, and a stream of its own.
+    fn open(index: usize) -> Result<Place, DriverError> {
+        let ordinal = i32::try_from(index).expect("the driver counts its GPUs in 31 bits");
+        let device = device::get(ordinal)?;
+        // SAFETY: the driver has just named this device; it is released on drop.
+        let context = unsafe { primary_ctx::retain(device) }?;
+        let stream = std::ptr::null_mut();
+        let mut place = Place { device, context, stream };
+        // SAFETY: the context was just retained.
+        unsafe { ctx::set_current(context) }?;
+        place.stream = stream::create(StreamKind::NonBlocking)?;
+        Ok(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // SAFETY: stream and context are this place's. That they are lost is told where it is used.
+        unsafe {
+            if !self.stream.is_null() {
+                let _ = stream::destroy(self.stream);
+            }
+            let _ = primary_ctx::release(self.device);
+        }
+    }
+}
+
+impl Drop for Card {
+    fn drop(&mut self) {
+        let staging = self.staging.get_mut().ok().and_then(Option::take);
+        let modules = std::mem::take(&mut self.modules);
+        // What cannot be given back goes with the context.
+        let _ = self.within(|| {
+            drop(staging);
+            // SAFETY: the modules are this card's, and no kernel of theirs runs after this.
+            unsafe { stream::synchronize(self.place.stream) }?;
+            modules.into_iter().try_for_each(|module| unsafe { module::unload(module) })
+        });
+    }
+}
+
+/// Loads a fat binary; the driver takes of it what fits the card best.
+fn load(binary: &[u8]) -> Result<CUmodule, DriverError> {
+    // The driver reads words of eight bytes; those embedded in a program lie anywhere.
+    let words = binary.chunks(8).map(|chunk| {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        u64::from_ne_bytes(word)
+    });
+    let words: Vec<u64> = words.collect();
+    // SAFETY: build.rs made it, whole, and its header says how long it is.
+    unsafe { module::load_data(words.as_ptr().cast()) }
+}
+
+fn allow(function: CUfunction, shared: u32) -> Result<(), DriverError> {
+    let which = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+    let bytes = i32::try_from(shared).unwrap_or(i32::MAX);
+    // SAFETY: the function is of a loaded module.
+    unsafe { function::set_function_attribute(function, which, bytes) }
+}
+
+impl Accelerator for Card {
+    fn allocate(&self, bytes: usize) -> Result<Address, Fault> {
+        if bytes == 0 {
+            return Ok(Address(0));
+        }
+        // SAFETY: nobody reads it before it was written.
+        let asked = self.within(|| match unsafe { result::malloc_sync(bytes) } {
+            Err(DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => {
+                result::mem_get_info().map(|(free, total)| Err((free, total)))
+            }
+            other => other.map(Ok),
+        })?;
+        asked
+            .map(Address)
+            .map_err(|(free, total)| faults::out_of_memory(self.gpu.index, bytes, free, total))
+    }
+
+    fn release(&self, at: Address, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
+        // A fault of what was launched before is told by the next call that can tell one.
+        let _ = self.within(|| {
+            // SAFETY: `allocate` gave it, and nothing uses it any more once the stream is done.
+            unsafe {
+                let done = stream::synchronize(self.place.stream);
+                result::free_sync(at.0).and(done)
+            }
+        });
+    }
+
+    fn clear(&self, at: Address, bytes: usize) -> Result<(), Fault> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        // SAFETY: the memory is the caller's.
+        self.within(|| unsafe { result::memset_d8_async(at.0, 0, bytes, self.place.stream) })
+    }
+
+    fn write(&self, to: Address, bytes: &[u8]) -> Result<(), Fault> {
+        let mut staging = self.staging.lock().expect("no thread panics while it copies");
+        let staging = staging.as_mut().expect("a card in use has staging memory");
+        self.within(|| staging.send(to.0, bytes, self.place.stream))
+    }
+
+    fn read(&self, from: Address, bytes: &mut [u8]) -> Result<(), Fault> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        // SAFETY: both places are the caller's until the stream is done.
+        self.within(|| unsafe {
+            let asked = result::memcpy_dtoh_async(bytes, from.0, self.place.stream);
+            stream::synchronize(self.place.stream).and(asked)
+        })
+    }
+
+    fn copy(&self, from: Address, to: Address, bytes: usize) -> Result<(), Fault> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        // SAFETY: both places are the caller's, and do not overlap.
+        self.within(|| unsafe { result::memcpy_dtod_async(to.0, from.0, bytes, self.place.stream) })
+    }
+
+    fn launch(
+        &self,
+        kernel: &'static str,
+        grid: [u32; 3],
+        block: [u32; 3],
+        shared: u32,
+        arguments: &[Argument],
+    ) -> Result<(), Fault> {
+        let function = self.function(kernel, shared)?;
+        let pointers = arguments.iter().map(|argument| argument.as_ptr() as *mut c_void);
+        let mut pointers: Vec<*mut c_void> = pointers.collect();
+        let ([x, y, z], [width, height, depth]) = (grid, block);
+        let stream = self.place.stream;
+        // SAFETY: the operation passes what the kernel declares; the driver copies all arguments
+        // before it returns.
+        self.within(|| unsafe {
+            let (grid, block) = ((x, y, z), (width, height, depth));
+            result::launch_kernel(function, grid, block, shared, stream, &mut pointers)
+        })
+    }
+}

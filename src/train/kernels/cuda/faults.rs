@@ -1,0 +1,96 @@
+//! What the driver cannot do, in words: one function a sentence. Knows no recipe, so it does not say
+//! which settings would help.
+
+use cudarc::cublaslt::result::CublasError;
+use cudarc::driver::result::DriverError;
+use cudarc::driver::sys::CUresult;
+
+use super::super::launch::Fault;
+
+fn fault(message: impl Into<String>, remedy: &str) -> Fault {
+    Fault { message: message.into(), remedy: Some(remedy.into()) }
+}
+
+/// The library of the driver is not found.
+pub fn no_driver() -> Fault {
+    let message = "there is no driver of NVIDIA on this machine";
+    fault(message, "install it, so that `libcuda.so.1` is found, or use the CPU")
+}
+
+/// The driver is older than the release that compiled the kernels.
+pub fn old_driver([major, minor]: [u32; 2], [needs_major, needs_minor]: [u32; 2]) -> Fault {
+    let message = format!(
+        "the driver knows CUDA {major}.{minor}, and the kernels are of CUDA {needs_major}.{needs_minor}"
+    );
+    fault(message, "install a newer driver, or build llamake with an older CUDA toolkit")
+}
+
+/// The driver is there and finds nothing to drive.
+pub fn no_gpu() -> Fault {
+    let message = "the driver finds no GPU";
+    fault(message, "see that `nvidia-smi` lists one and `CUDA_VISIBLE_DEVICES` does not hide it")
+}
+
+/// What the driver says when it is asked what there is.
+pub fn of_driver(error: DriverError) -> Fault {
+    match error.0 {
+        CUresult::CUDA_ERROR_STUB_LIBRARY => {
+            let message = "the `libcuda.so` that is found first is a stub, which drives nothing";
+            fault(message, "take its folder out of `LD_LIBRARY_PATH`")
+        }
+        CUresult::CUDA_ERROR_NO_DEVICE => no_gpu(),
+        _ => Fault { message: format!("the driver: {}", said(error)), remedy: None },
+    }
+}
+
+/// What the driver says of one GPU while it works.
+pub fn of_gpu(index: usize, error: DriverError) -> Fault {
+    let message = format!("`cuda:{index}`: {}", said(error));
+    let remedy = match error.0 {
+        CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION | CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU => {
+            Some("install a driver of the CUDA toolkit that llamake was built with, or a newer one")
+        }
+        CUresult::CUDA_ERROR_ILLEGAL_ADDRESS | CUresult::CUDA_ERROR_LAUNCH_FAILED => {
+            Some("this is a fault of llamake itself or of the card; please report it")
+        }
+        _ => None,
+    };
+    Fault { message, remedy: remedy.map(str::to_string) }
+}
+
+/// More memory was asked than a GPU has free.
+pub fn out_of_memory(index: usize, asked: usize, free: usize, total: usize) -> Fault {
+    let gib = |bytes: usize| format!("{:.1}", bytes as f64 / f64::from(1 << 30));
+    let (asked, free, total) = (gib(asked), gib(free), gib(total));
+    let message = format!(
+        "`cuda:{index}` has {free} of its {total} GiB free, and {asked} GiB more are needed"
+    );
+    fault(message, "see with `nvidia-smi` what else is on it, or give the stage less to keep")
+}
+
+/// No file of kernels has this one.
+pub fn no_kernel(name: &str) -> Fault {
+    let message = format!("this llamake has no kernel `{name}`");
+    fault(message, "this is a fault of llamake itself; please report it")
+}
+
+/// The library of products is not found.
+pub fn no_products() -> Fault {
+    let message = "there is no cuBLASLt on this machine, which products in 16 bits need";
+    let remedy = "install the CUDA toolkit, or `pip install nvidia-cublas` and name the folder of \
+                  `libcublasLt.so.13` in `LD_LIBRARY_PATH`";
+    fault(message, remedy)
+}
+
+/// What the library of products says.
+pub fn of_products(index: usize, error: CublasError) -> Fault {
+    Fault { message: format!("`cuda:{index}`: cuBLASLt says {:?}", error.0), remedy: None }
+}
+
+/// An error in the driver's own words.
+fn said(error: DriverError) -> String {
+    match error.error_string() {
+        Ok(words) => words.to_string_lossy().into_owned(),
+        Err(_) => format!("error {}", error.0 as u32),
+    }
+}

@@ -1,0 +1,82 @@
+//! Stages on a made-up machine with GPUs: which runs where, and what is refused.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use llamake::build::placement::{Misplaced, misplaced, uses_gpus};
+use llamake::build::resources::{Gpu, Pool};
+use llamake::build::schedule::{BuildOptions, build};
+use llamake::lang::value::Value;
+
+use super::world::{Fake, Heard, Recipe, World, options, planned};
+
+/// Two GPUs, the first with more memory.
+fn gpus() -> Vec<Gpu> {
+    vec![Gpu { index: 0, memory_bytes: 80 }, Gpu { index: 1, memory_bytes: 24 }]
+}
+
+/// A stage that can run on a GPU with so much memory.
+fn on_gpu(recipe: Recipe, name: &str, bytes: i64) -> Recipe {
+    let text = Value::Text(name.to_string());
+    recipe.stage(name, "text", &[("text", text), ("gpu_bytes", Value::Int(bytes.into()))])
+}
+
+/// Builds on eight threads and these GPUs.
+fn built(recipe: &Recipe, gpus: Vec<Gpu>) -> Fake {
+    let (world, off) = (World::new(), AtomicBool::new(false));
+    let fake = Fake { delay: Duration::from_millis(50), ..Fake::default() };
+    let pool = Pool { threads: 8, memory_bytes: 1 << 20, gpus };
+    let options = BuildOptions { pool, ..options(&off) };
+    let report = build(&planned(recipe), &options, &world.store(), &fake, &Heard::default());
+    assert!(report.is_success(), "{report:?}");
+    fake
+}
+
+fn ran_on(fake: &Fake, name: &str) -> Option<usize> {
+    fake.ran_on.lock().unwrap()[name]
+}
+
+#[test]
+fn independent_stages_run_on_two_gpus_at_the_same_time() {
+    let names = ["a", "b", "c", "d"];
+    let recipe = names.iter().fold(Recipe::default(), |recipe, name| on_gpu(recipe, name, 20));
+    let fake = built(&recipe, gpus());
+    assert_eq!(fake.most_running.load(Ordering::SeqCst), 2, "no more than there are GPUs");
+    let mut used = names.map(|name| ran_on(&fake, name).expect("all run on a GPU"));
+    used.sort_unstable();
+    assert_eq!(used, [0, 0, 1, 1]);
+}
+
+#[test]
+fn a_stage_runs_where_it_fits_and_leaves_the_cores_to_others() {
+    let recipe = on_gpu(Recipe::default(), "large", 60);
+    let recipe = on_gpu(on_gpu(recipe, "small", 20), "huge", 100).text("plain", "x");
+    let fake = built(&recipe, gpus());
+    assert_eq!(ran_on(&fake, "large"), Some(0));
+    assert_eq!(ran_on(&fake, "small"), Some(1));
+    assert_eq!(ran_on(&fake, "huge"), None);
+    assert_eq!(ran_on(&fake, "plain"), None);
+    assert_eq!(fake.most_running.load(Ordering::SeqCst), 4);
+}
+
+#[test]
+fn a_stage_waits_for_the_only_gpu_that_it_fits() {
+    let recipe = on_gpu(on_gpu(Recipe::default(), "first", 60), "second", 60);
+    let fake = built(&recipe, gpus());
+    assert_eq!([ran_on(&fake, "first"), ran_on(&fake, "second")], [Some(0), Some(0)]);
+    assert_eq!(fake.most_running.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_plan_that_gpus_cannot_run_is_refused() {
+    let fake = Fake::default();
+    let plain = planned(&Recipe::default().text("x", "1"));
+    assert!(!uses_gpus(&plain, &fake));
+    assert_eq!(misplaced(&plain, &fake, &gpus()), Some(Misplaced::NothingToRun));
+    let mixed = on_gpu(Recipe::default().text("x", "1"), "fits", 80);
+    assert!(uses_gpus(&planned(&mixed), &fake));
+    assert_eq!(misplaced(&planned(&mixed), &fake, &gpus()), None);
+    let huge = planned(&on_gpu(mixed, "huge", 81));
+    let too_large = Misplaced::TooLarge { stage: "huge".into(), gpu_bytes: 81 };
+    assert_eq!(misplaced(&huge, &fake, &gpus()), Some(too_large));
+}
