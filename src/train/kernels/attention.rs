@@ -19,7 +19,7 @@ use std::ops::Range;
 use super::device::{Isa, Parts, Threads};
 use super::gemm::Sink;
 use super::gemm::product::{Grid, View, blocks_of, product};
-use super::math::{dot, exp, max, sum};
+use super::math::{LANES, dot, exp, fold_sum, max};
 
 /// How many queries are worked on together, and summed together in the backward pass.
 pub const QUERY_BLOCK: usize = 64;
@@ -89,6 +89,12 @@ struct Block {
 }
 
 impl Block {
+    /// Floats between the rows of a matrix of its queries by its keys: whole vectors, so that no row
+    /// ends in numbers that are worked on one by one.
+    fn stride(self) -> usize {
+        self.keys.next_multiple_of(LANES)
+    }
+
     /// How many keys query `i` of the block sees.
     fn seen(self, i: usize) -> usize {
         self.keys - self.rows + i + 1
@@ -118,9 +124,10 @@ impl Site {
 
     /// out = a · b for its queries and the keys that the last of them sees, over the head's width.
     fn products(self, a: View, b: View, out: &mut [f32]) {
-        let (rows, columns) = (self.block.rows, self.block.keys);
-        assert_eq!(out.len(), rows * columns);
-        let grid = Grid { start: out.as_mut_ptr(), stride: columns, rows, columns };
+        let Block { rows, keys: columns, .. } = self.block;
+        let stride = self.block.stride();
+        assert_eq!(out.len(), rows * stride);
+        let grid = Grid { start: out.as_mut_ptr(), stride, rows, columns };
         // SAFETY: the grid is `out`.
         unsafe { product(self.isa, a, b, grid, &blocks_of(self.heads.width), Sink::Write) };
     }
@@ -151,10 +158,11 @@ pub fn forward(
         let mut weights = Vec::new();
         for item in range {
             let (block, head) = (blocks[item / heads.query], item % heads.query);
-            weights.resize(block.rows * block.keys, 0.0);
+            weights.resize(weights.len().max(block.rows * block.stride()), 0.0);
+            let weights = &mut weights[..block.rows * block.stride()];
             let site = Site { isa: t.isa(), heads, head, block };
             // SAFETY: each block of queries and head is one item.
-            unsafe { forward_block(site, inputs, &mut weights, &to) };
+            unsafe { forward_block(site, inputs, weights, &to) };
         }
     });
 }
@@ -180,7 +188,7 @@ unsafe fn forward_block(
     let keys = View::columns(&k[kv..], heads.kv_row());
     site.products(View::rows(&q[at..], row), keys, weights);
     let mut inverse = [0.0; QUERY_BLOCK];
-    for (i, weights) in weights.chunks_exact_mut(block.keys).enumerate() {
+    for (i, weights) in weights.chunks_exact_mut(block.stride()).enumerate() {
         let (m, z) = isa.run(
             #[inline(always)]
             || softmax_numerators(weights, block.seen(i), heads.scale()),
@@ -195,7 +203,7 @@ unsafe fn forward_block(
         inverse[i] = 1.0 / z;
     }
     let (weights, values) =
-        (View::rows(&*weights, block.keys), View::rows(&v[kv..], heads.kv_row()));
+        (View::rows(&*weights, block.stride()), View::rows(&v[kv..], heads.kv_row()));
     // SAFETY: this part of the rows is this call's.
     unsafe {
         let start = to.out.start().add(at);
@@ -208,16 +216,39 @@ unsafe fn forward_block(
     }
 }
 
+/// What numbers are at most: as many as are seen of a vector are any, those after them none.
+const LIMITS: [f32; 2 * LANES] = {
+    let mut limits = [f32::NEG_INFINITY; 2 * LANES];
+    limits.split_at_mut(LANES).0.copy_from_slice(&[f32::INFINITY; LANES]);
+    limits
+};
+
 /// Turns the first `seen` products into exp(scale · product − max), the rest into 0; gives the
 /// maximum and the sum.
 #[inline(always)]
 fn softmax_numerators(row: &mut [f32], seen: usize, scale: f32) -> (f32, f32) {
-    let (row, unseen) = row.split_at_mut(seen);
+    let (row, unseen) = row.split_at_mut(seen.next_multiple_of(LANES));
     unseen.fill(0.0);
-    row.iter_mut().for_each(|s| *s *= scale);
-    let m = max(row);
-    row.iter_mut().for_each(|s| *s = exp(*s - m));
-    (m, sum(row))
+    let vectors = row.as_chunks_mut::<LANES>().0;
+    let (mut largest, mut sums) = ([f32::NEG_INFINITY; LANES], [0.0; LANES]);
+    for (first, vector) in (0..).step_by(LANES).zip(&mut *vectors) {
+        let limits = &LIMITS[LANES - LANES.min(seen - first)..][..LANES];
+        for lane in 0..LANES {
+            let s = vector[lane] * scale;
+            // No number, which may lie where nothing was written, is the limit too.
+            let s = if s < limits[lane] { s } else { limits[lane] };
+            vector[lane] = s;
+            largest[lane] = if s > largest[lane] { s } else { largest[lane] };
+        }
+    }
+    let m = max(&largest);
+    for vector in vectors {
+        for lane in 0..LANES {
+            vector[lane] = exp(vector[lane] - m);
+            sums[lane] += vector[lane];
+        }
+    }
+    (m, fold_sum(sums))
 }
 
 /// What the forward pass read and wrote, for [`backward`].
@@ -250,8 +281,9 @@ pub fn backward(
             assert_eq!(segment.queries, segment.keys, "only whole segments are trained");
             for head in kv_head * heads.group()..(kv_head + 1) * heads.group() {
                 for block in segment.blocks() {
-                    cells.iter_mut().for_each(|x| x.resize(block.rows * block.keys, 0.0));
-                    let cells = cells.each_mut().map(|x| &mut x[..]);
+                    let len = block.rows * block.stride();
+                    cells.iter_mut().for_each(|x| x.resize(x.len().max(len), 0.0));
+                    let cells = cells.each_mut().map(|x| &mut x[..len]);
                     let site = Site { isa: t.isa(), heads, head, block };
                     // SAFETY: each segment and kv head is one item.
                     unsafe { backward_block(site, saved, dout, cells, &to) };
@@ -285,21 +317,25 @@ unsafe fn backward_block(
     let (queries, douts) = (View::rows(&saved.q[at..], row), View::rows(&dout[at..], row));
     site.products(queries, View::columns(&saved.k[kv..], kv_row), p);
     site.products(douts, View::columns(&saved.v[kv..], kv_row), ds);
-    let rows = p.chunks_exact_mut(block.keys).zip(ds.chunks_exact_mut(block.keys));
-    for (i, (p, ds)) in rows.enumerate() {
-        let stat = (block.first + i) * heads.query + head;
-        let (m, z) = (saved.softmax.max[stat], saved.softmax.sum[stat]);
-        let out = at + i * row..at + i * row + width;
-        isa.run(
-            #[inline(always)]
-            || {
-                let d = dot(&dout[out.clone()], &saved.out[out]);
+    let mut inner = [0.0; QUERY_BLOCK];
+    let rows = p.chunks_exact_mut(block.stride()).zip(ds.chunks_exact_mut(block.stride()));
+    isa.run(
+        #[inline(always)]
+        || {
+            // One after another, so that the rows, which lie far apart, are fetched together.
+            for (i, inner) in inner[..block.rows].iter_mut().enumerate() {
+                let out = at + i * row..at + i * row + width;
+                *inner = dot(&dout[out.clone()], &saved.out[out]);
+            }
+            for (i, ((p, ds), d)) in rows.zip(inner).enumerate() {
+                let stat = (block.first + i) * heads.query + head;
+                let (m, z) = (saved.softmax.max[stat], saved.softmax.sum[stat]);
                 softmax_gradient(p, ds, block.seen(i), [m, z, d, heads.scale()]);
-            },
-        );
-    }
-    let (by_query, keys) = (View::rows(&*ds, block.keys), View::rows(&saved.k[kv..], kv_row));
-    let (ds, p) = (View::columns(&*ds, block.keys), View::columns(&*p, block.keys));
+            }
+        },
+    );
+    let (by_query, keys) = (View::rows(&*ds, block.stride()), View::rows(&saved.k[kv..], kv_row));
+    let (ds, p) = (View::columns(&*ds, block.stride()), View::columns(&*p, block.stride()));
     let queries_of_block = blocks_of(block.rows);
     let grid = |start, stride, rows| Grid { start, stride, rows, columns: width };
     // SAFETY: these parts of the rows are this call's.
@@ -317,11 +353,14 @@ unsafe fn backward_block(
 #[inline(always)]
 fn softmax_gradient(p: &mut [f32], ds: &mut [f32], seen: usize, [m, z, d, scale]: [f32; 4]) {
     let inverse = 1.0 / z;
-    let ((p, unseen_p), (ds, unseen_ds)) = (p.split_at_mut(seen), ds.split_at_mut(seen));
-    unseen_p.fill(0.0);
-    unseen_ds.fill(0.0);
-    for (p, ds) in p.iter_mut().zip(ds) {
-        *p = exp(*p * scale - m) * inverse;
-        *ds = *p * (*ds - d) * scale;
+    let end = seen.next_multiple_of(LANES);
+    let vectors = p[..end].as_chunks_mut::<LANES>().0.iter_mut();
+    for (p, ds) in vectors.zip(ds[..end].as_chunks_mut::<LANES>().0) {
+        for lane in 0..LANES {
+            p[lane] = exp(p[lane] * scale - m) * inverse;
+            ds[lane] = p[lane] * (ds[lane] - d) * scale;
+        }
     }
+    p[seen..].fill(0.0);
+    ds[seen..].fill(0.0);
 }

@@ -138,13 +138,15 @@ fn sin_of_quarter(x: f64, quarters: i64) -> f64 {
 
 /// Sixteen partial sums folded in halves: lane l takes lane l + 8, then l + 4, l + 2, l + 1.
 #[inline(always)]
-pub fn fold_sum(mut lanes: [f32; LANES]) -> f32 {
-    for half in [8, 4, 2, 1] {
-        for lane in 0..half {
-            lanes[lane] += lanes[lane + half];
-        }
+pub fn fold_sum(lanes: [f32; LANES]) -> f32 {
+    let (mut eight, mut four) = ([0.0; 8], [0.0; 4]);
+    for lane in 0..8 {
+        eight[lane] = lanes[lane] + lanes[lane + 8];
     }
-    lanes[0]
+    for lane in 0..4 {
+        four[lane] = eight[lane] + eight[lane + 4];
+    }
+    (four[0] + four[2]) + (four[1] + four[3])
 }
 
 /// Σ x: lane l sums the elements l, l + 16, … in ascending order; then the fold.

@@ -201,6 +201,20 @@ impl<'a> Nf4<'a> {
         Nf4 { start: self.start.saturating_add(count).min(self.end), ..self }
     }
 
+    /// Whether the first number begins a block.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn is_whole(self) -> bool {
+        self.start.is_multiple_of(BLOCK)
+    }
+
+    /// The bytes and the scale of a block, counted from the first number, which must begin one.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(super) fn block(self, at: usize) -> ([u8; BLOCK / 2], f32) {
+        let at = self.start / BLOCK + at;
+        (self.packed.as_chunks().0[at], self.scales.of(at))
+    }
+
     /// Writes the first numbers as f32, as many as `into` holds.
     pub fn widen(self, isa: Isa, into: &mut [f32]) {
         assert!(self.len() >= into.len(), "more numbers than there are");

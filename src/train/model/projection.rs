@@ -203,14 +203,15 @@ impl Projection<'_> {
         }
     }
 
-    /// From dy, the gradients of whatever is learnt, added to `towards`, and that of x.
+    /// From dy, the gradients of whatever is learnt, added to `towards`, and that of x where it is
+    /// asked for.
     pub fn backward(
         &self,
         t: &Threads,
         rows: &[Range<usize>],
         [x, dy]: [&[f32]; 2],
         towards: Towards<'_>,
-        (dx, sink): (&mut [f32], Sink),
+        mut dx: Option<(&mut [f32], Sink)>,
         beside: &mut Beside,
     ) {
         let [i, o] = self.shape;
@@ -218,8 +219,13 @@ impl Projection<'_> {
         if !towards.weight_oi.is_empty() {
             linear_grad_weight(t, dy, x, rows, towards.weight_oi, shape);
         }
+        let mut through_base = |dz: &[f32]| {
+            if let Some((dx, sink)) = &mut dx {
+                linear_grad_input(t, dz, self.weight_oi, dx, shape, *sink);
+            }
+        };
         let (Some(adapted), Some(towards)) = (self.adapted, towards.low_rank) else {
-            return linear_grad_input(t, dy, self.weight_oi, dx, shape, sink);
+            return through_base(dy);
         };
         let mut output_to = std::mem::take(&mut beside.output_to);
         let dz = match towards.magnitude_o.is_empty() {
@@ -234,8 +240,8 @@ impl Projection<'_> {
                 &output_to
             }
         };
-        linear_grad_input(t, dz, self.weight_oi, dx, shape, sink);
-        adapted.backward(t, rows, [x, dz], towards, dx, beside);
+        through_base(dz);
+        adapted.backward(t, rows, [x, dz], towards, dx.map(|(dx, _)| dx), beside);
         beside.output_to = output_to;
     }
 }
@@ -305,7 +311,7 @@ impl Adapted<'_> {
         rows: &[Range<usize>],
         [x, dz]: [&[f32]; 2],
         towards: &mut LowRank,
-        dx: &mut [f32],
+        dx: Option<&mut [f32]>,
         beside: &mut Beside,
     ) {
         let (r, o) = (self.rank, self.low_rank.b_or.len() / self.rank);
@@ -317,14 +323,14 @@ impl Adapted<'_> {
         linear_grad_input(t, dz, &self.low_rank.b_or, dlow_tr, [tokens, r, o], Sink::Write);
         adamw::scale(t, dlow_tr, self.scale);
         let shape = [tokens, i, r];
-        match dropout {
-            None => {
-                linear_grad_weight(t, dlow_tr, x, rows, &mut towards.a_ri, shape);
-                linear_grad_input(t, dlow_tr, &self.low_rank.a_ri, dx, shape, Sink::Add);
-            }
-            Some(dropout) => {
-                linear_grad_weight(t, dlow_tr, input_ti, rows, &mut towards.a_ri, shape);
-                linear_grad_input(t, dlow_tr, &self.low_rank.a_ri, input_ti, shape, Sink::Write);
+        let of = if dropout.is_some() { &input_ti[..] } else { x };
+        linear_grad_weight(t, dlow_tr, of, rows, &mut towards.a_ri, shape);
+        let a_ri = &self.low_rank.a_ri;
+        match (dx, dropout) {
+            (None, _) => {}
+            (Some(dx), None) => linear_grad_input(t, dlow_tr, a_ri, dx, shape, Sink::Add),
+            (Some(dx), Some(dropout)) => {
+                linear_grad_input(t, dlow_tr, a_ri, input_ti, shape, Sink::Write);
                 dropout.apply(t, rows, input_ti);
                 rms_norm::add(t, input_ti, dx);
             }

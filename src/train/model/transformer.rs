@@ -80,6 +80,20 @@ impl Transformer {
         Projection { weight_oi, shape: which.shape(&self.config), adapted }
     }
 
+    /// Whether any of these projections of a block learns.
+    fn learns(&self, any_of: &[Which]) -> bool {
+        let Some(adapter) = &self.adapter else { return true };
+        adapter.settings.targets.iter().any(|target| any_of.contains(target))
+    }
+
+    /// Whether anything learns of what a token meets before these projections of a block: nothing
+    /// lower asks for the gradient of their input otherwise. An adapter has its part in every
+    /// block.
+    fn learns_below(&self, layer: usize, first: Which) -> bool {
+        let Some(adapter) = &self.adapter else { return true };
+        layer > 0 || adapter.settings.targets.iter().any(|target| *target < first)
+    }
+
     /// The longest text it can read.
     pub fn positions(&self) -> usize {
         self.rope.positions()
@@ -272,20 +286,35 @@ impl Transformer {
         let (rows, beside) = (&batch.rows, &mut w.beside);
         let norm_d = self.weights.blocks[layer].mlp_norm_d.floats();
         let inv_rms_t = &mut kept.mlp_inv_rms_t;
-        rms_norm::forward(t, &kept.middle_td, norm_d, self.eps(), &mut w.normed_td, inv_rms_t);
-        swiglu::forward(t, &kept.gate_tf, &kept.up_tf, &mut w.hidden_tf);
+        if self.learns(&[Which::Gate, Which::Up]) {
+            rms_norm::forward(t, &kept.middle_td, norm_d, self.eps(), &mut w.normed_td, inv_rms_t);
+        }
+        if self.learns(&[Which::Down]) {
+            swiglu::forward(t, &kept.gate_tf, &kept.up_tf, &mut w.hidden_tf);
+        }
 
-        let mut go = |which, of: [&[f32]; 2], into: (&mut [f32], Sink)| {
+        let mut go = |which, of: [&[f32]; 2], into: Option<(&mut [f32], Sink)>| {
             let towards = gradients.towards(layer, which);
             self.at(layer, which).backward(t, rows, of, towards, into, beside);
         };
-        let dhidden = (&mut g.hidden_tf[..], Sink::Write);
+        let goes_on = self.learns_below(layer, Which::Down);
+        let dhidden = goes_on.then_some((&mut g.hidden_tf[..], Sink::Write));
         go(Which::Down, [&w.hidden_tf, &g.residual_td], dhidden);
+        if !goes_on {
+            return;
+        }
         let dgate_up = (&mut g.gate_tf, &mut g.up_tf);
         swiglu::backward(t, &kept.gate_tf, &kept.up_tf, &g.hidden_tf, dgate_up.0, dgate_up.1);
-        go(Which::Gate, [&w.normed_td, &g.gate_tf], (&mut g.normed_td, Sink::Write));
-        go(Which::Up, [&w.normed_td, &g.up_tf], (&mut g.normed_td, Sink::Add));
-
+        let goes_on = self.learns_below(layer, Which::Gate);
+        for (which, dy, sink) in
+            [(Which::Gate, &g.gate_tf, Sink::Write), (Which::Up, &g.up_tf, Sink::Add)]
+        {
+            let dnormed = goes_on.then_some((&mut g.normed_td[..], sink));
+            go(which, [&w.normed_td, dy], dnormed);
+        }
+        if !goes_on {
+            return;
+        }
         let (middle_td, dx_td) = (&kept.middle_td, &mut g.residual_td);
         let dnorm_d = &mut gradients.weights.blocks[layer].mlp_norm_d;
         rms_norm::grad_weight(t, &g.normed_td, middle_td, inv_rms_t, rows, dnorm_d);
@@ -302,15 +331,22 @@ impl Transformer {
         a: &mut Activations,
         gradients: &mut Trainable,
     ) {
+        if !self.learns_below(layer, Which::Gate) {
+            return;
+        }
         let kept = layer % a.blocks.len();
         let (kept, w, g) = (&mut a.blocks[kept], &mut a.workspace, &mut a.gradients);
         let (rows, beside) = (&batch.rows, &mut w.beside);
-        let mut go = |which, of: [&[f32]; 2], into: (&mut [f32], Sink)| {
+        let mut go = |which, of: [&[f32]; 2], into: Option<(&mut [f32], Sink)>| {
             let towards = gradients.towards(layer, which);
             self.at(layer, which).backward(t, rows, of, towards, into, beside);
         };
-        let dattended = (&mut g.attended_td[..], Sink::Write);
+        let goes_on = self.learns_below(layer, Which::Output);
+        let dattended = goes_on.then_some((&mut g.attended_td[..], Sink::Write));
         go(Which::Output, [&kept.attended_td, &g.residual_td], dattended);
+        if !goes_on {
+            return;
+        }
         let into: [&mut [f32]; 3] = [&mut g.query_td, &mut g.key_tk, &mut g.value_tk];
         attention::backward(t, self.heads(), &kept.saved(), segments, &g.attended_td, into);
         self.rope.apply_inverse(t, &mut g.query_td, &batch.positions);
@@ -319,11 +355,21 @@ impl Transformer {
         let below_td = &a.residual_td[layer];
         let norm_d = self.weights.blocks[layer].attention_norm_d.floats();
         let inv_rms_t = &mut kept.attention_inv_rms_t;
-        rms_norm::forward(t, below_td, norm_d, self.eps(), &mut w.normed_td, inv_rms_t);
-        go(Which::Query, [&w.normed_td, &g.query_td], (&mut g.normed_td, Sink::Write));
-        go(Which::Key, [&w.normed_td, &g.key_tk], (&mut g.normed_td, Sink::Add));
-        go(Which::Value, [&w.normed_td, &g.value_tk], (&mut g.normed_td, Sink::Add));
-
+        if self.learns(&[Which::Query, Which::Key, Which::Value]) {
+            rms_norm::forward(t, below_td, norm_d, self.eps(), &mut w.normed_td, inv_rms_t);
+        }
+        let goes_on = self.learns_below(layer, Which::Query);
+        for (which, dy, sink) in [
+            (Which::Query, &g.query_td, Sink::Write),
+            (Which::Key, &g.key_tk, Sink::Add),
+            (Which::Value, &g.value_tk, Sink::Add),
+        ] {
+            let dnormed = goes_on.then_some((&mut g.normed_td[..], sink));
+            go(which, [&w.normed_td, dy], dnormed);
+        }
+        if !goes_on {
+            return;
+        }
         let dnorm_d = &mut gradients.weights.blocks[layer].attention_norm_d;
         rms_norm::grad_weight(t, &g.normed_td, below_td, inv_rms_t, rows, dnorm_d);
         let dx_td = &mut g.residual_td;

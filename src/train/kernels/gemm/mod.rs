@@ -9,6 +9,8 @@
 //!
 //! Tiles, edges, threads and a single row (decoding) all follow it: they never split a sum.
 
+#[cfg(target_arch = "x86_64")]
+mod codes;
 pub mod launch;
 mod linear;
 mod pack;

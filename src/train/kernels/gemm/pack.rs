@@ -170,7 +170,12 @@ fn transpose_squares(_: Isa, _: &[f32], _: usize, _: usize, _: &mut [f32], _: us
 /// Both squares must lie in memory that may be read or written.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx")]
-unsafe fn transpose_8x8(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+pub(super) unsafe fn transpose_8x8(
+    from: *const f32,
+    from_stride: usize,
+    to: *mut f32,
+    to_stride: usize,
+) {
     use std::arch::x86_64::*;
     // SAFETY: by the caller.
     let row = |i: usize| unsafe { _mm256_loadu_ps(from.add(i * from_stride)) };

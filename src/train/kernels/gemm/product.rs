@@ -1,12 +1,15 @@
 //! One product of two strided matrices on one thread: both are packed in the order in which the
 //! tiles of the result read them. It knows nothing of threads, and of layers.
 //!
-//! For each block of the inner sum, chunk of columns and chunk of rows, the packed parts stay in
-//! the second-level cache, one panel of b and one tile of a in the first.
+//! For each chunk of columns, block of the inner sum and chunk of rows, the packed parts stay in
+//! the second-level cache, one panel of b and one tile of a in the first. Blocks come before the
+//! next columns, so that the results they are added to are not far.
 
 use std::cell::RefCell;
 use std::ops::Range;
 
+#[cfg(target_arch = "x86_64")]
+use super::codes::{are_packed, pack_codes};
 use super::pack::{Buffer, Tiles, pack_panels, pack_tiles};
 use super::tile::{self, Work};
 use super::{BLOCK, Sink};
@@ -71,9 +74,9 @@ impl<'a> View<'a> {
         Floats { data: widened, row, column }
     }
 
-    /// The first `rows` and `columns` in panels. What is not f32 is widened into `room`: lines that
-    /// are columns one panel at a time, which is then still in the first-level cache; of lines that
-    /// are rows a panel would take parts of blocks.
+    /// The first `rows` and `columns` in panels. What is neither f32 nor turned as codes is widened
+    /// into `room`: lines that are columns one panel at a time, which is then still in the
+    /// first-level cache; of lines that are rows a panel would take parts of blocks.
     fn packed<'p>(
         self,
         isa: Isa,
@@ -82,9 +85,18 @@ impl<'a> View<'a> {
         panels: &'p mut Buffer,
     ) -> &'p [f32] {
         let width = tile::columns(isa);
-        let is_whole = self.column == 1 || matches!(self.data, Elements::F32(_));
-        let step = if is_whole { columns } else { width };
         let panels = panels.floats(columns.div_ceil(width) * rows * width);
+        let by_row = self.column == 1;
+        #[cfg(target_arch = "x86_64")]
+        if let Elements::Nf4(blocks) = self.data
+            && !by_row
+            && are_packed(isa, blocks, self.column, rows)
+        {
+            pack_codes(isa, blocks, [self.column, rows, columns], panels);
+            return panels;
+        }
+        let is_whole = by_row || matches!(self.data, Elements::F32(_));
+        let step = if is_whole { columns } else { width };
         for columns in chunks(columns, step) {
             let (first, count) = (columns.start, columns.len());
             let part = self.skip(0, first).widened(isa, [rows, count], room);
@@ -141,10 +153,10 @@ pub(crate) unsafe fn product(
     sink: Sink,
 ) {
     PACKED.with_borrow_mut(|[packed_a, packed_b, widened]| {
-        for (at, block) in blocks.iter().enumerate() {
-            assert!(block.len() <= BLOCK);
-            let sink = if at == 0 { sink } else { Sink::Add };
-            for columns in chunks(c.columns, COLUMN_CHUNK) {
+        for columns in chunks(c.columns, COLUMN_CHUNK) {
+            for (at, block) in blocks.iter().enumerate() {
+                assert!(block.len() <= BLOCK);
+                let sink = if at == 0 { sink } else { Sink::Add };
                 let b = b.skip(block.start, columns.start);
                 let panels = b.packed(isa, [block.len(), columns.len()], widened, packed_b);
                 for rows in chunks(c.rows, ROW_CHUNK) {

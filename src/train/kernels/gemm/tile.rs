@@ -85,35 +85,48 @@ mod avx512 {
     #[target_feature(enable = "avx512f")]
     pub(super) unsafe fn tile<const ROW: usize, const STEP: usize>(work: Work) {
         // SAFETY: by the caller.
-        unsafe { of_any::<STEP>(work, ROW) }
+        unsafe { of_width::<STEP>(work, ROW) }
     }
 
     #[target_feature(enable = "avx512f")]
     pub(super) unsafe fn tile_in_place(work: Work, stride: usize) {
         // SAFETY: by the caller.
-        unsafe { of_any::<1>(work, stride) }
+        unsafe { of_width::<1>(work, stride) }
+    }
+
+    /// Half a tile where no more is asked for.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn of_width<const STEP: usize>(work: Work, row: usize) {
+        // SAFETY: by the caller.
+        unsafe {
+            match work.columns <= 16 {
+                true => of_any::<STEP, 1>(work, row),
+                false => of_any::<STEP, 2>(work, row),
+            }
+        }
     }
 
     #[inline]
     #[target_feature(enable = "avx512f")]
-    unsafe fn of_any<const STEP: usize>(work: Work, row: usize) {
+    unsafe fn of_any<const STEP: usize, const W: usize>(work: Work, row: usize) {
         // SAFETY: by the caller.
         unsafe {
             match work.rows {
-                1 => of_rows::<1, STEP>(work, row),
-                2 => of_rows::<2, STEP>(work, row),
-                3 => of_rows::<3, STEP>(work, row),
-                4 => of_rows::<4, STEP>(work, row),
-                5 => of_rows::<5, STEP>(work, row),
-                6 => of_rows::<6, STEP>(work, row),
-                7 => of_rows::<7, STEP>(work, row),
-                8 => of_rows::<8, STEP>(work, row),
-                9 => of_rows::<9, STEP>(work, row),
-                10 => of_rows::<10, STEP>(work, row),
-                11 => of_rows::<11, STEP>(work, row),
-                12 => of_rows::<12, STEP>(work, row),
-                13 => of_rows::<13, STEP>(work, row),
-                14 => of_rows::<14, STEP>(work, row),
+                1 => of_rows::<1, STEP, W>(work, row),
+                2 => of_rows::<2, STEP, W>(work, row),
+                3 => of_rows::<3, STEP, W>(work, row),
+                4 => of_rows::<4, STEP, W>(work, row),
+                5 => of_rows::<5, STEP, W>(work, row),
+                6 => of_rows::<6, STEP, W>(work, row),
+                7 => of_rows::<7, STEP, W>(work, row),
+                8 => of_rows::<8, STEP, W>(work, row),
+                9 => of_rows::<9, STEP, W>(work, row),
+                10 => of_rows::<10, STEP, W>(work, row),
+                11 => of_rows::<11, STEP, W>(work, row),
+                12 => of_rows::<12, STEP, W>(work, row),
+                13 => of_rows::<13, STEP, W>(work, row),
+                14 => of_rows::<14, STEP, W>(work, row),
                 rows => unreachable!("a tile of {rows} rows"),
             }
         }
@@ -121,17 +134,21 @@ mod avx512 {
 
     #[inline]
     #[target_feature(enable = "avx512f")]
-    unsafe fn of_rows<const M: usize, const STEP: usize>(work: Work, row: usize) {
-        let mut sums = [[_mm512_setzero_ps(); 2]; M];
+    unsafe fn of_rows<const M: usize, const STEP: usize, const W: usize>(work: Work, row: usize) {
+        let mut sums = [[_mm512_setzero_ps(); W]; M];
         // SAFETY: `len` steps were packed.
         unsafe {
             for s in 0..work.len {
                 let b = work.b.add(s * 32);
-                let (low, high) = (_mm512_load_ps(b), _mm512_load_ps(b.add(16)));
+                let mut columns = [_mm512_setzero_ps(); W];
+                for (at, columns) in columns.iter_mut().enumerate() {
+                    *columns = _mm512_load_ps(b.add(at * 16));
+                }
                 for (i, sums) in sums.iter_mut().enumerate() {
                     let a = _mm512_set1_ps(*work.a.add(i * row + s * STEP));
-                    sums[0] = _mm512_fmadd_ps(a, low, sums[0]);
-                    sums[1] = _mm512_fmadd_ps(a, high, sums[1]);
+                    for (sum, columns) in sums.iter_mut().zip(columns) {
+                        *sum = _mm512_fmadd_ps(a, columns, *sum);
+                    }
                 }
             }
         }
@@ -161,27 +178,40 @@ mod avx2 {
     #[target_feature(enable = "avx2,fma")]
     pub(super) unsafe fn tile<const ROW: usize, const STEP: usize>(work: Work) {
         // SAFETY: by the caller.
-        unsafe { of_any::<STEP>(work, ROW) }
+        unsafe { of_width::<STEP>(work, ROW) }
     }
 
     #[target_feature(enable = "avx2,fma")]
     pub(super) unsafe fn tile_in_place(work: Work, stride: usize) {
         // SAFETY: by the caller.
-        unsafe { of_any::<1>(work, stride) }
+        unsafe { of_width::<1>(work, stride) }
+    }
+
+    /// Half a tile where no more is asked for.
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn of_width<const STEP: usize>(work: Work, row: usize) {
+        // SAFETY: by the caller.
+        unsafe {
+            match work.columns <= 8 {
+                true => of_any::<STEP, 1>(work, row),
+                false => of_any::<STEP, 2>(work, row),
+            }
+        }
     }
 
     #[inline]
     #[target_feature(enable = "avx2,fma")]
-    unsafe fn of_any<const STEP: usize>(work: Work, row: usize) {
+    unsafe fn of_any<const STEP: usize, const W: usize>(work: Work, row: usize) {
         // SAFETY: by the caller.
         unsafe {
             match work.rows {
-                1 => of_rows::<1, STEP>(work, row),
-                2 => of_rows::<2, STEP>(work, row),
-                3 => of_rows::<3, STEP>(work, row),
-                4 => of_rows::<4, STEP>(work, row),
-                5 => of_rows::<5, STEP>(work, row),
-                6 => of_rows::<6, STEP>(work, row),
+                1 => of_rows::<1, STEP, W>(work, row),
+                2 => of_rows::<2, STEP, W>(work, row),
+                3 => of_rows::<3, STEP, W>(work, row),
+                4 => of_rows::<4, STEP, W>(work, row),
+                5 => of_rows::<5, STEP, W>(work, row),
+                6 => of_rows::<6, STEP, W>(work, row),
                 rows => unreachable!("a tile of {rows} rows"),
             }
         }
@@ -189,17 +219,21 @@ mod avx2 {
 
     #[inline]
     #[target_feature(enable = "avx2,fma")]
-    unsafe fn of_rows<const M: usize, const STEP: usize>(work: Work, row: usize) {
-        let mut sums = [[_mm256_setzero_ps(); 2]; M];
+    unsafe fn of_rows<const M: usize, const STEP: usize, const W: usize>(work: Work, row: usize) {
+        let mut sums = [[_mm256_setzero_ps(); W]; M];
         // SAFETY: `len` steps were packed.
         unsafe {
             for s in 0..work.len {
                 let b = work.b.add(s * 16);
-                let (low, high) = (_mm256_load_ps(b), _mm256_load_ps(b.add(8)));
+                let mut columns = [_mm256_setzero_ps(); W];
+                for (at, columns) in columns.iter_mut().enumerate() {
+                    *columns = _mm256_load_ps(b.add(at * 8));
+                }
                 for (i, sums) in sums.iter_mut().enumerate() {
                     let a = _mm256_set1_ps(*work.a.add(i * row + s * STEP));
-                    sums[0] = _mm256_fmadd_ps(a, low, sums[0]);
-                    sums[1] = _mm256_fmadd_ps(a, high, sums[1]);
+                    for (sum, columns) in sums.iter_mut().zip(columns) {
+                        *sum = _mm256_fmadd_ps(a, columns, *sum);
+                    }
                 }
             }
         }
