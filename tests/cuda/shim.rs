@@ -91,7 +91,12 @@ fn compile(path: &Path, text: &str) -> PathBuf {
         kernels_in(text).iter().map(|name| format!("SHIM_ENTRY({name})\n")).collect();
     let source = format!("#include {here:?}\n#include {path:?}\n{entries}");
     let mut flags = vec!["-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC", "-w"];
-    flags.extend(["-fvisibility=hidden", "-fno-gnu-unique", "-fno-math-errno"]);
+    flags.extend([
+        "-fvisibility=hidden",
+        "-fno-gnu-unique",
+        "-fno-math-errno",
+        "-fno-extern-tls-init",
+    ]);
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("fma") {
         flags.push("-mfma");

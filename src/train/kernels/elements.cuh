@@ -18,6 +18,9 @@ __device__ __forceinline__ void narrow(float x, Bf16* to) {
     to->bits = (unsigned short)(is_nan ? bits >> 16 | 0x40u : rounded >> 16);
 }
 
+// What a first partial sum is added to so that it keeps its bits, the sign of a zero included.
+constexpr float NOTHING = -0.0f;
+
 // Whether four numbers from here on are one load.
 template <class T> __device__ __forceinline__ bool is_aligned(const T* at) {
     return (size_t)at % (4 * sizeof(T)) == 0;

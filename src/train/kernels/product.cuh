@@ -22,9 +22,6 @@ template <class T> struct Dense {
 // The longest run of FMAs into one partial sum.
 constexpr unsigned BLOCK = 256;
 
-// What a first block is added to so that it keeps its bits, the sign of a zero included.
-constexpr float NOTHING = -0.0f;
-
 // The inner index in blocks: of 256, or as `bounds` has them.
 struct Inner {
     unsigned len, blocks;
