@@ -2,6 +2,7 @@
 //! threads and blocks are run.
 
 mod attention;
+mod faults;
 mod products;
 mod rows;
 mod shim;

@@ -102,8 +102,8 @@ fn compile(path: &Path, text: &str) -> PathBuf {
         flags.push("-mfma");
     }
     let mut hasher = blake3::Hasher::new();
-    hasher.update(source.as_bytes()).update(flags.join(" ").as_bytes());
-    let parts = files(&kernels_folder(), "cuh").into_iter().chain([here, path.to_path_buf()]);
+    hasher.update(text.as_bytes()).update(flags.join(" ").as_bytes());
+    let parts = files(path.parent().unwrap(), "cuh").into_iter().chain([here]);
     parts.for_each(|part| _ = hasher.update(&fs::read(part).unwrap()));
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("shim");
     fs::create_dir_all(&folder).unwrap();

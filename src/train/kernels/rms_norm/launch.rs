@@ -67,11 +67,11 @@ pub fn grad_weight(
     dw: SliceMut<f32>,
 ) -> Result<(), Fault> {
     let d = dw.len();
-    assert_eq!([dy.len(), x.len()], [tokens.tokens() * d; 2]);
-    assert_eq!(inv_rms.len(), tokens.tokens());
     if d == 0 {
         return Ok(());
     }
+    assert_eq!([dy.len(), x.len()], [tokens.tokens() * d; 2]);
+    assert_eq!(inv_rms.len(), tokens.tokens());
     let blocks_of_tokens = [tokens.bounds().into(), count(tokens.blocks()).into()];
     let arrays = [dy.into(), x.into(), inv_rms.into()];
     let arguments = [&arrays[..], &blocks_of_tokens, &[(&dw).into(), count(d).into()]].concat();
