@@ -1,10 +1,11 @@
 //! The products of linear layers.
 
-use llamake::train::kernels::Sink;
 use llamake::train::kernels::gemm::launch::{self, TokenBlocks};
 use llamake::train::kernels::gemm::{linear, linear_add, linear_grad_input, linear_grad_weight};
+use llamake::train::kernels::nf4::{self, Nf4};
+use llamake::train::kernels::{Elements, Sink};
 
-use super::{assert_same_bits, batch_rows, cpu, numbers, on_shims, to};
+use super::{assert_same_bits, batch_rows, cpu, numbers, on_shims, room, to};
 
 /// Rows, inner and outer widths: few rows, ragged in every direction, and enough for large tiles.
 const SHAPES: [[usize; 3]; 9] = [
@@ -73,4 +74,56 @@ fn gradients_of_the_weight_have_the_bits_of_the_cpu() {
             assert_same_bits(&format!("dw of {m} {k} {n}"), &dw, &found);
         });
     }
+}
+
+#[test]
+fn products_with_numbers_of_4_bits_have_the_bits_of_the_cpu() {
+    for ([m, k, n], double) in [([3, 300, 33], true), ([7, 257, 70], false), ([70, 64, 129], true)]
+    {
+        let (packed, scales) = nf4::quantise(&cpu(), &numbers("w", n * k), double);
+        let elements = Elements::Nf4(Nf4::new(&packed, &scales, n * k));
+        let (x, dy, before) = (numbers("x", m * k), numbers("dy", m * n), numbers("y", m * n));
+        let (mut y, mut dx) = (before.clone(), vec![0.0; m * k]);
+        linear_add(&cpu(), &x, elements, &mut y, [m, k, n]);
+        linear_grad_input(&cpu(), &dy, elements, &mut dx, [m, k, n], Sink::Write);
+        on_shims(|on| {
+            let matrix = nf4::launch::Matrix::new(on, &packed, &scales, n * k).unwrap();
+            let (x, dy, mut found) = (to(on, &x), to(on, &dy), to(on, &before));
+            let (mut found_dx, mut widened) = (room(on, m * k), room(on, n * k));
+            let (into, shape) = (found.all_mut(), [m, k, n]);
+            launch::linear(&**on, x.all(), &matrix, into, shape, Sink::Add).unwrap();
+            let into = found_dx.all_mut();
+            launch::linear_grad_input(&**on, dy.all(), &matrix, into, shape, Sink::Write).unwrap();
+            matrix.widen(&**on, widened.all_mut()).unwrap();
+            assert_same_bits(&format!("numbers of {m} {k} {n}"), &elements.to_floats(), &widened);
+            assert_same_bits(&format!("y of {m} {k} {n}"), &y, &found);
+            assert_same_bits(&format!("dx of {m} {k} {n}"), &dx, &found_dx);
+        });
+    }
+}
+
+#[test]
+fn large_products_with_numbers_of_4_bits_have_the_bits_of_the_cpu() {
+    let [m, k, n] = [1281, 21, 1290];
+    let (packed, scales) = nf4::quantise(&cpu(), &numbers("w", n * k), true);
+    let elements = Elements::Nf4(Nf4::new(&packed, &scales, n * k));
+    let (x, mut y) = (numbers("x", m * k), vec![0.0; m * n]);
+    linear(&cpu(), &x, elements, &mut y, [m, k, n]);
+    let [m2, k2, n2] = [1290, 1281, 21];
+    let (dy, mut dx) = (numbers("dy", m2 * n2), vec![0.0; m2 * k2]);
+    let (packed_2, scales_2) = nf4::quantise(&cpu(), &numbers("w", n2 * k2), true);
+    let elements_2 = Elements::Nf4(Nf4::new(&packed_2, &scales_2, n2 * k2));
+    linear_grad_input(&cpu(), &dy, elements_2, &mut dx, [m2, k2, n2], Sink::Write);
+    on_shims(|on| {
+        let matrix = nf4::launch::Matrix::new(on, &packed, &scales, n * k).unwrap();
+        let (x, mut found) = (to(on, &x), room(on, m * n));
+        let into = found.all_mut();
+        launch::linear(&**on, x.all(), &matrix, into, [m, k, n], Sink::Write).unwrap();
+        assert_same_bits("y", &y, &found);
+        let matrix = nf4::launch::Matrix::new(on, &packed_2, &scales_2, n2 * k2).unwrap();
+        let (dy, mut found, shape) = (to(on, &dy), room(on, m2 * k2), [m2, k2, n2]);
+        let into = found.all_mut();
+        launch::linear_grad_input(&**on, dy.all(), &matrix, into, shape, Sink::Write).unwrap();
+        assert_same_bits("dx", &dx, &found);
+    });
 }

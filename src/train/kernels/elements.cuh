@@ -49,13 +49,15 @@ __device__ __forceinline__ void write_quad(const float* from, Bf16* to) {
 }
 
 // The first `count` of four numbers; zeros instead of the others.
-template <class T> __device__ __forceinline__ void read_some(const T* from, unsigned count, float* to) {
+template <class T>
+__device__ __forceinline__ void read_some(const T* from, unsigned count, float* to) {
     if (count == 4 && is_aligned(from)) return read_quad(from, to);
 #pragma unroll
     for (unsigned at = 0; at < 4; at++) to[at] = at < count ? widen(from[at]) : 0.0f;
 }
 
-template <class T> __device__ __forceinline__ void write_some(const float* from, unsigned count, T* to) {
+template <class T>
+__device__ __forceinline__ void write_some(const float* from, unsigned count, T* to) {
     if (count == 4 && is_aligned(to)) return write_quad(from, to);
 #pragma unroll
     for (unsigned at = 0; at < 4; at++)

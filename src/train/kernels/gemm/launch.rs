@@ -7,42 +7,107 @@ use super::{Sink, token_blocks};
 use crate::train::kernels::launch::{
     Accelerator, Argument, Array, Fault, Slice, SliceMut, THREADS, blocks, count,
 };
+use crate::train::kernels::nf4;
+
+/// The weights of a linear layer, as they lie.
+#[derive(Clone, Copy, Debug)]
+pub enum Weights<'a> {
+    F32(Slice<'a, f32>),
+    Nf4(&'a nf4::launch::Matrix),
+}
+
+impl<'a> From<Slice<'a, f32>> for Weights<'a> {
+    fn from(floats: Slice<'a, f32>) -> Weights<'a> {
+        Weights::F32(floats)
+    }
+}
+
+impl<'a> From<&'a nf4::launch::Matrix> for Weights<'a> {
+    fn from(blocks: &'a nf4::launch::Matrix) -> Weights<'a> {
+        Weights::Nf4(blocks)
+    }
+}
+
+impl Weights<'_> {
+    fn len(self) -> usize {
+        match self {
+            Weights::F32(floats) => floats.len(),
+            Weights::Nf4(blocks) => blocks.len(),
+        }
+    }
+
+    /// The parameters that say where they lie.
+    fn arguments(self) -> Vec<Argument> {
+        match self {
+            Weights::F32(floats) => vec![floats.into()],
+            Weights::Nf4(blocks) => blocks.arguments().to_vec(),
+        }
+    }
+
+    fn kernels<const N: usize>(
+        self,
+        f32: [&'static str; N],
+        nf4: [&'static str; N],
+    ) -> [&'static str; N] {
+        match self {
+            Weights::F32(_) => f32,
+            Weights::Nf4(_) => nf4,
+        }
+    }
+}
 
 /// y[m, n] = (or +=) x[m, k] · w[n, k]ᵀ.
-pub fn linear(
+pub fn linear<'w>(
     on: &dyn Accelerator,
     x: Slice<f32>,
-    w: Slice<f32>,
+    w: impl Into<Weights<'w>>,
     y: SliceMut<f32>,
     [m, k, n]: [usize; 3],
     sink: Sink,
 ) -> Result<(), Fault> {
+    let w = w.into();
     assert_eq!((x.len(), w.len(), y.len()), (m * k, n * k, m * n));
-    let sizes = [m, k, n].map(|size| count(size).into());
-    let arrays = [x.into(), w.into(), (&y).into()];
-    let arguments = [&arrays[..], &sizes, &[u32::from(sink == Sink::Add).into()]].concat();
+    let arguments = product_arguments(x, w, &y, [m, k, n], sink);
     if (1..=FEW).contains(&m) && k > 0 && n > 0 {
-        let grid = blocks(n, THREADS / 16);
-        return on.launch("linear_few", grid, [THREADS as u32, 1, 1], 0, &arguments);
+        let [kernel] = w.kernels(["linear_few"], ["nf4_linear_few"]);
+        return on.launch(kernel, blocks(n, THREADS / 16), [THREADS as u32, 1, 1], 0, &arguments);
     }
-    launch_tiles(on, ["linear_64", "linear_128"], [m, n], k, &arguments)
+    let kernels = w.kernels(["linear_64", "linear_128"], ["nf4_linear_64", "nf4_linear_128"]);
+    launch_tiles(on, kernels, [m, n], k, &arguments)
 }
 
 /// dx[m, k] = (or +=) dy[m, n] · w[n, k].
-pub fn linear_grad_input(
+pub fn linear_grad_input<'w>(
     on: &dyn Accelerator,
     dy: Slice<f32>,
-    w: Slice<f32>,
+    w: impl Into<Weights<'w>>,
     dx: SliceMut<f32>,
     [m, k, n]: [usize; 3],
     sink: Sink,
 ) -> Result<(), Fault> {
+    let w = w.into();
     assert_eq!((dy.len(), w.len(), dx.len()), (m * n, n * k, m * k));
-    let sizes = [m, k, n].map(|size| count(size).into());
-    let arrays = [dy.into(), w.into(), (&dx).into()];
-    let arguments = [&arrays[..], &sizes, &[u32::from(sink == Sink::Add).into()]].concat();
-    let kernels = ["linear_grad_input_64", "linear_grad_input_128"];
+    let arguments = product_arguments(dy, w, &dx, [m, k, n], sink);
+    let kernels = w.kernels(
+        ["linear_grad_input_64", "linear_grad_input_128"],
+        ["nf4_linear_grad_input_64", "nf4_linear_grad_input_128"],
+    );
     launch_tiles(on, kernels, [m, k], n, &arguments)
+}
+
+fn product_arguments(
+    x: Slice<f32>,
+    w: Weights,
+    y: &SliceMut<f32>,
+    sizes: [usize; 3],
+    sink: Sink,
+) -> Vec<Argument> {
+    let mut arguments = vec![x.into()];
+    arguments.extend(w.arguments());
+    arguments.push(y.into());
+    arguments.extend(sizes.map(|size| Argument::from(count(size))));
+    arguments.push(u32::from(sink == Sink::Add).into());
+    arguments
 }
 
 /// dw[n, k] += dy[m, n]ᵀ · x[m, k], in the blocks of tokens of the batch rows.
@@ -71,7 +136,7 @@ const FEW: usize = 4;
 const BUSY: usize = 100;
 
 /// Starts the kernel of the size of tile that suits an m × n result.
-pub(in crate::train::kernels) fn launch_tiles(
+fn launch_tiles(
     on: &dyn Accelerator,
     [small, large]: [&'static str; 2],
     [m, n]: [usize; 2],
