@@ -3,6 +3,7 @@
 
 mod attention;
 mod faults;
+mod optimizer;
 mod products;
 mod rows;
 mod shim;
