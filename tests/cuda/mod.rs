@@ -6,6 +6,7 @@ mod faults;
 mod optimizer;
 mod products;
 mod rows;
+mod sampling;
 mod shim;
 
 use std::sync::Arc;
