@@ -255,11 +255,14 @@ fn kernels_are_exact_and_each_belongs_to_an_operation() {
         if text.lines.len() > 300 {
             faults.push(format!("{}: {} lines", text.path, text.lines.len()));
         }
+        // `attention_backward.cu` belongs to `attention.rs`.
         let stem = text.path.strip_suffix(".cu");
-        let operation = stem.map(|stem| stem.strip_suffix("_backward").unwrap_or(stem));
-        if operation.is_some_and(|stem| !root().join(format!("{stem}.rs")).exists())
-            && !stem.is_some_and(|stem| root().join(stem).is_dir())
-        {
+        let operation = |stem: &str| {
+            let ends = stem.match_indices('_').map(|(at, _)| at).chain([stem.len()]);
+            let named = |end| root().join(&stem[..end]);
+            ends.map(named).any(|path| path.with_extension("rs").exists() || path.is_dir())
+        };
+        if stem.is_some_and(|stem| !operation(stem)) {
             faults.push(format!("{}: no operation of this name", text.path));
         }
         for (at, line) in text.lines.iter().enumerate() {

@@ -1,5 +1,6 @@
 //! Attention, forward and backward.
 
+use llamake::train::kernels::attention::cached::Cached;
 use llamake::train::kernels::attention::launch::{self, Segments};
 use llamake::train::kernels::attention::{self, Heads, Saved, Segment, Softmax};
 
@@ -35,6 +36,51 @@ fn attention_to_keys_of_before_has_the_bits_of_the_cpu() {
         Segment { queries: 70..72, keys: 410..412 },
     ];
     check_forward(Heads { query: 4, kv: 2, width: 32 }, &segments);
+}
+
+#[test]
+fn few_queries_have_the_bits_of_the_cpu() {
+    for (query, kv, width) in [(4, 2, 32), (1, 1, 16), (12, 1, 64), (2, 2, 128)] {
+        let heads = Heads { query, kv, width };
+        let segments = [
+            Segment { queries: 0..1, keys: 0..1 },
+            Segment { queries: 1..2, keys: 3..603 },
+            Segment { queries: 2..5, keys: 610..870 },
+        ];
+        let (tokens, keys) = (5, 880);
+        let (row, kv_row) = (query * width, kv * width);
+        let q: Vec<f32> = numbers("q", tokens * row).iter().map(|x| 5.0 * x).collect();
+        let [new_k, new_v] = ["new k", "new v"].map(|name| numbers(name, tokens * kv_row));
+        let before = ["k", "v"].map(|name| numbers(name, keys * kv_row));
+        let [mut k, mut v] = before.clone();
+        for Segment { queries, keys } in &segments {
+            let to = (keys.end - queries.len()) * kv_row..keys.end * kv_row;
+            let from = queries.start * kv_row..queries.end * kv_row;
+            k[to.clone()].copy_from_slice(&new_k[from.clone()]);
+            v[to].copy_from_slice(&new_v[from]);
+        }
+        let mut out = vec![0.0; tokens * row];
+        let [mut max, mut sum] = [(); 2].map(|()| vec![0.0; tokens * query]);
+        let softmax: [&mut [f32]; 2] = [&mut max, &mut sum];
+        attention::forward(&cpu(), heads, [&q, &k, &v], &segments, &mut out, softmax);
+        on_shims(|on| {
+            let mut cached = Cached::new(on, heads, &segments).unwrap();
+            let [q, new_k, new_v] = [&q, &new_k, &new_v].map(|x| to(on, x));
+            let [mut found_k, mut found_v] = before.each_ref().map(|x| to(on, x));
+            let (new, cache) = ([new_k.all(), new_v.all()], [found_k.all_mut(), found_v.all_mut()]);
+            cached.store(&**on, heads, new, cache).unwrap();
+            assert_same_bits("keys", &k, &found_k);
+            assert_same_bits("values", &v, &found_v);
+            let mut found = room(on, tokens * row);
+            let [mut found_max, mut found_sum] = [(); 2].map(|()| room(on, tokens * query));
+            let softmax = [found_max.all_mut(), found_sum.all_mut()];
+            let read = [q.all(), found_k.all(), found_v.all()];
+            cached.attend(&**on, heads, read, found.all_mut(), softmax).unwrap();
+            assert_same_bits(&format!("maxima of {heads:?}"), &max, &found_max);
+            assert_same_bits(&format!("sums of {heads:?}"), &sum, &found_sum);
+            assert_same_bits(&format!("out of {heads:?}"), &out, &found);
+        });
+    }
 }
 
 fn check_forward(heads: Heads, segments: &[Segment]) {
