@@ -1,6 +1,6 @@
 //! The products of linear layers.
 
-use llamake::train::kernels::gemm::launch::{self, TokenBlocks};
+use llamake::train::kernels::gemm::launch::{self, Added, TokenBlocks, Weights};
 use llamake::train::kernels::gemm::{linear, linear_add, linear_grad_input, linear_grad_weight};
 use llamake::train::kernels::nf4::{self, Nf4};
 use llamake::train::kernels::{Elements, Sink};
@@ -126,4 +126,48 @@ fn large_products_with_numbers_of_4_bits_have_the_bits_of_the_cpu() {
         launch::linear_grad_input(&**on, dy.all(), &matrix, into, shape, Sink::Write).unwrap();
         assert_same_bits("dx", &dx, &found);
     });
+}
+
+#[test]
+fn products_with_an_adapter_have_the_bits_of_two() {
+    for ([m, k, n], rank, quantised) in [
+        ([3, 70, 20], 8, false),
+        ([70, 300, 33], 16, true),
+        ([65, 33, 130], 260, false),
+        ([1281, 16, 1290], 4, true),
+        ([1281, 1290, 16], 4, false),
+    ] {
+        let w = numbers("w", n * k);
+        let (packed, scales) = nf4::quantise(&cpu(), &w, true);
+        let elements = match quantised {
+            true => Elements::Nf4(Nf4::new(&packed, &scales, n * k)),
+            false => Elements::F32(&w),
+        };
+        let (x, low, b) = (numbers("x", m * k), numbers("low", m * rank), numbers("b", n * rank));
+        let (dz, a, before) = (numbers("dz", m * n), numbers("a", rank * k), numbers("dx", m * k));
+        let (mut y, mut dx) = (vec![0.0; m * n], before.clone());
+        linear(&cpu(), &x, elements, &mut y, [m, k, n]);
+        linear_add(&cpu(), &low, &b, &mut y, [m, rank, n]);
+        linear_grad_input(&cpu(), &dz, elements, &mut dx, [m, k, n], Sink::Add);
+        linear_grad_input(&cpu(), &low, &a, &mut dx, [m, k, rank], Sink::Add);
+        on_shims(|on| {
+            let matrix = nf4::launch::Matrix::new(on, &packed, &scales, n * k).unwrap();
+            let w = to(on, &w);
+            let weights = match quantised {
+                true => Weights::from(&matrix),
+                false => Weights::from(w.all()),
+            };
+            let [x, low, b, dz, a] = [&x, &low, &b, &dz, &a].map(|x| to(on, x));
+            let (mut found, mut found_dx) = (room(on, m * n), to(on, &before));
+            let of = |matrix| Added { low: low.all(), matrix, rank };
+            let (shape, into) = ([m, k, n], found.all_mut());
+            launch::linear_adapted(&**on, x.all(), weights, of(b.all()), into, shape).unwrap();
+            let (added, into) = (of(a.all()), found_dx.all_mut());
+            let dz = dz.all();
+            launch::linear_grad_input_adapted(&**on, dz, weights, added, into, shape, Sink::Add)
+                .unwrap();
+            assert_same_bits(&format!("y of {m} {k} {n}, rank {rank}"), &y, &found);
+            assert_same_bits(&format!("dx of {m} {k} {n}, rank {rank}"), &dx, &found_dx);
+        });
+    }
 }

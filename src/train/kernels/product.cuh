@@ -109,65 +109,104 @@ template <int SIDE, int DEPTH> struct Tile {
     }
 };
 
-// `along_a` and `along_b`: whether the lines of the operand run along the inner index.
-template <int SIDE, int DEPTH, bool along_a, bool along_b, class A, class B>
-__device__ __forceinline__ void product(const A& a, const B& b, float* __restrict__ c, unsigned m,
-                                        unsigned n, Inner inner, bool add) {
+// A tile under way: where it stands in c, its sums, and which of the two copies of the operands'
+// tiles was written last.
+template <int SIDE, int DEPTH> struct Sums {
     using Of = Tile<SIDE, DEPTH>;
-    __shared__ float4 tiles[2][2][Of::FLOATS / 4];
-    float sum[4 * Of::SQUARES][4 * Of::SQUARES] = {}, total[4 * Of::SQUARES][4 * Of::SQUARES];
-    typename Of::Registers next_a, next_b;
-    unsigned row = blockIdx.y * SIDE, column = blockIdx.x * SIDE, turn = 0;
-    auto tile = [&](unsigned which) { return reinterpret_cast<float*>(tiles[turn][which]); };
-    auto fetch = [&](unsigned at, unsigned end) {
-        unsigned len = end - at < DEPTH ? end - at : DEPTH;
-        Of::template read<along_a>(a, row, m, at, len, next_a);
-        Of::template read<along_b>(b, column, n, at, len, next_b);
-    };
-    auto keep = [&] {
-        Of::template store<along_a>(next_a, tile(0));
-        Of::template store<along_b>(next_b, tile(1));
-        __syncthreads();
-    };
+    float (*tiles)[2][Of::FLOATS];
+    unsigned m, n, turn;
+    float total[4 * Of::SQUARES][4 * Of::SQUARES];
+
+    __device__ __forceinline__ void begin(const float* c, bool add) {
+        turn = 1;
 #pragma unroll
-    for (int i = 0; i < 4 * Of::SQUARES; i++)
+        for (int i = 0; i < 4 * Of::SQUARES; i++)
 #pragma unroll
-        for (int j = 0; j < 4 * Of::SQUARES; j++) total[i][j] = NOTHING;
-    if (add)
+            for (int j = 0; j < 4 * Of::SQUARES; j++) total[i][j] = NOTHING;
+        if (!add) return;
         Of::visit(m, n, [&](unsigned row, unsigned column, unsigned count, int i, int j) {
             read_some(c + (size_t)row * n + column, count, &total[i][j]);
         });
-    unsigned block = 0, at = 0, end = inner.end(0);
-    fetch(at, end);
-    keep();
-    for (;;) {
-        unsigned len = end - at < DEPTH ? end - at : DEPTH;
-        bool closes = at + len == end;
-        at += len;
-        if (closes && ++block < inner.blocks) end = inner.end(block);
-        bool more = block < inner.blocks;
-        if (more) fetch(at, end);
-        if (len == DEPTH) {
-            // Not unrolled further: the registers hold two tiles of sums.
-#pragma unroll 2
-            for (unsigned deep = 0; deep < DEPTH; deep++) Of::step(tile(0), tile(1), deep, sum);
-        } else {
-            for (unsigned deep = 0; deep < len; deep++) Of::step(tile(0), tile(1), deep, sum);
-        }
-        if (closes) {
-#pragma unroll
-            for (int i = 0; i < 4 * Of::SQUARES; i++)
-#pragma unroll
-                for (int j = 0; j < 4 * Of::SQUARES; j++) {
-                    total[i][j] += sum[i][j];
-                    sum[i][j] = 0.0f;
-                }
-        }
-        if (!more) break;
-        turn ^= 1;
-        keep();
     }
-    Of::visit(m, n, [&](unsigned row, unsigned column, unsigned count, int i, int j) {
-        write_some(&total[i][j], count, c + (size_t)row * n + column);
-    });
+
+    // Adds a · b, block by block. `along_a` and `along_b`: whether the lines of the operand run
+    // along the inner index.
+    template <bool along_a, bool along_b, class A, class B>
+    __device__ __forceinline__ void add(const A& a, const B& b, Inner inner) {
+        float sum[4 * Of::SQUARES][4 * Of::SQUARES] = {};
+        typename Of::Registers next_a, next_b;
+        auto fetch = [&](unsigned at, unsigned end) {
+            unsigned len = end - at < DEPTH ? end - at : DEPTH;
+            Of::template read<along_a>(a, blockIdx.y * SIDE, m, at, len, next_a);
+            Of::template read<along_b>(b, blockIdx.x * SIDE, n, at, len, next_b);
+        };
+        auto keep = [&] {
+            turn ^= 1;
+            Of::template store<along_a>(next_a, tiles[turn][0]);
+            Of::template store<along_b>(next_b, tiles[turn][1]);
+            __syncthreads();
+        };
+        unsigned block = 0, at = 0, end = inner.end(0);
+        fetch(at, end);
+        keep();
+        for (;;) {
+            unsigned len = end - at < DEPTH ? end - at : DEPTH;
+            bool closes = at + len == end;
+            at += len;
+            if (closes && ++block < inner.blocks) end = inner.end(block);
+            bool more = block < inner.blocks;
+            if (more) fetch(at, end);
+            const float *left = tiles[turn][0], *right = tiles[turn][1];
+            if (len == DEPTH) {
+                // Not unrolled further: the registers hold two tiles of sums.
+#pragma unroll 2
+                for (unsigned deep = 0; deep < DEPTH; deep++) Of::step(left, right, deep, sum);
+            } else {
+                for (unsigned deep = 0; deep < len; deep++) Of::step(left, right, deep, sum);
+            }
+            if (closes) {
+#pragma unroll
+                for (int i = 0; i < 4 * Of::SQUARES; i++)
+#pragma unroll
+                    for (int j = 0; j < 4 * Of::SQUARES; j++) {
+                        total[i][j] += sum[i][j];
+                        sum[i][j] = 0.0f;
+                    }
+            }
+            if (!more) break;
+            keep();
+        }
+    }
+
+    __device__ __forceinline__ void write(float* c) {
+        Of::visit(m, n, [&](unsigned row, unsigned column, unsigned count, int i, int j) {
+            write_some(&total[i][j], count, c + (size_t)row * n + column);
+        });
+    }
+};
+
+template <int SIDE, int DEPTH, bool along_a, bool along_b, class A, class B>
+__device__ __forceinline__ void product(const A& a, const B& b, float* __restrict__ c, unsigned m,
+                                        unsigned n, Inner inner, bool add) {
+    __shared__ float4 tiles[Tile<SIDE, DEPTH>::FLOATS];
+    using Tiles = float(*)[2][Tile<SIDE, DEPTH>::FLOATS];
+    Sums<SIDE, DEPTH> sums = {reinterpret_cast<Tiles>(tiles), m, n};
+    sums.begin(c, add);
+    sums.template add<along_a, along_b>(a, b, inner);
+    sums.write(c);
+}
+
+// The same of two products, the second added to the first.
+template <int SIDE, int DEPTH, bool along_a, bool along_b, class A, class B, class C, class D>
+__device__ __forceinline__ void two_products(const A& a, const B& b, Inner inner, const C& second_a,
+                                             const D& second_b, Inner second,
+                                             float* __restrict__ c, unsigned m, unsigned n,
+                                             bool add) {
+    __shared__ float4 tiles[Tile<SIDE, DEPTH>::FLOATS];
+    using Tiles = float(*)[2][Tile<SIDE, DEPTH>::FLOATS];
+    Sums<SIDE, DEPTH> sums = {reinterpret_cast<Tiles>(tiles), m, n};
+    sums.begin(c, add);
+    sums.template add<along_a, along_b>(a, b, inner);
+    sums.template add<along_a, along_b>(second_a, second_b, second);
+    sums.write(c);
 }

@@ -95,6 +95,80 @@ pub fn linear_grad_input<'w>(
     launch_tiles(on, kernels, [m, k], n, &arguments)
 }
 
+/// What an adapter adds to a product: low[m, rank] times a matrix whose longer side is the
+/// product's, b[n, rank] on the way up and a[rank, k] on the way back.
+#[derive(Clone, Copy, Debug)]
+pub struct Added<'a> {
+    pub low: Slice<'a, f32>,
+    pub matrix: Slice<'a, f32>,
+    pub rank: usize,
+}
+
+/// y[m, n] = x[m, k] · w[n, k]ᵀ + low[m, rank] · b[n, rank]ᵀ, with the bits of [`linear`] twice.
+pub fn linear_adapted<'w>(
+    on: &dyn Accelerator,
+    x: Slice<f32>,
+    w: impl Into<Weights<'w>>,
+    added: Added,
+    mut y: SliceMut<f32>,
+    [m, k, n]: [usize; 3],
+) -> Result<(), Fault> {
+    let (w, Added { low, matrix, rank }) = (w.into(), added);
+    assert_eq!((x.len(), w.len(), y.len()), (m * k, n * k, m * n));
+    assert_eq!((low.len(), matrix.len()), (m * rank, n * rank));
+    if m <= FEW || k == 0 || rank == 0 {
+        linear(on, x, w, y.part(0..m * n), [m, k, n], Sink::Write)?;
+        return linear(on, low, matrix, y, [m, rank, n], Sink::Add);
+    }
+    let arguments = adapted_arguments(x, w, added, &y, [m, k, n]);
+    let kernels = w.kernels(
+        ["linear_adapted_64", "linear_adapted_128"],
+        ["nf4_linear_adapted_64", "nf4_linear_adapted_128"],
+    );
+    launch_tiles(on, kernels, [m, n], k, &arguments)
+}
+
+/// dx[m, k] = (or +=) dz[m, n] · w[n, k], and then low[m, rank] · a[rank, k], with the bits of
+/// [`linear_grad_input`] twice.
+pub fn linear_grad_input_adapted<'w>(
+    on: &dyn Accelerator,
+    dz: Slice<f32>,
+    w: impl Into<Weights<'w>>,
+    added: Added,
+    mut dx: SliceMut<f32>,
+    [m, k, n]: [usize; 3],
+    sink: Sink,
+) -> Result<(), Fault> {
+    let (w, Added { low, matrix, rank }) = (w.into(), added);
+    assert_eq!((dz.len(), w.len(), dx.len()), (m * n, n * k, m * k));
+    assert_eq!((low.len(), matrix.len()), (m * rank, rank * k));
+    if n == 0 || rank == 0 {
+        linear_grad_input(on, dz, w, dx.part(0..m * k), [m, k, n], sink)?;
+        return linear_grad_input(on, low, matrix, dx, [m, k, rank], Sink::Add);
+    }
+    let mut arguments = adapted_arguments(dz, w, added, &dx, [m, k, n]);
+    arguments.push(u32::from(sink == Sink::Add).into());
+    let kernels = w.kernels(
+        ["linear_grad_input_adapted_64", "linear_grad_input_adapted_128"],
+        ["nf4_linear_grad_input_adapted_64", "nf4_linear_grad_input_adapted_128"],
+    );
+    launch_tiles(on, kernels, [m, k], n, &arguments)
+}
+
+fn adapted_arguments(
+    x: Slice<f32>,
+    w: Weights,
+    Added { low, matrix, rank }: Added,
+    y: &SliceMut<f32>,
+    [m, k, n]: [usize; 3],
+) -> Vec<Argument> {
+    let mut arguments = vec![x.into()];
+    arguments.extend(w.arguments());
+    arguments.extend([Argument::from(low), matrix.into(), y.into()]);
+    arguments.extend([m, k, n, rank].map(|size| Argument::from(count(size))));
+    arguments
+}
+
 fn product_arguments(
     x: Slice<f32>,
     w: Weights,
