@@ -3,6 +3,7 @@
 
 mod attention;
 mod faults;
+mod gains;
 mod optimizer;
 mod products;
 mod rows;

@@ -37,14 +37,15 @@ impl Weights<'_> {
     }
 
     /// The parameters that say where they lie.
-    fn arguments(self) -> Vec<Argument> {
+    pub(in crate::train::kernels) fn arguments(self) -> Vec<Argument> {
         match self {
             Weights::F32(floats) => vec![floats.into()],
             Weights::Nf4(blocks) => blocks.arguments().to_vec(),
         }
     }
 
-    fn kernels<const N: usize>(
+    /// Of two kernels, that for numbers that lie so.
+    pub(in crate::train::kernels) fn kernels<const N: usize>(
         self,
         f32: [&'static str; N],
         nf4: [&'static str; N],
