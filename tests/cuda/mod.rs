@@ -4,6 +4,7 @@
 mod attention;
 mod faults;
 mod gains;
+mod halves;
 mod optimizer;
 mod products;
 mod rows;

@@ -115,6 +115,25 @@ unsafe impl Plain for f64 {}
 // SAFETY: the same, as sixteen bits.
 unsafe impl Plain for half::bf16 {}
 
+/// Numbers that operations compute with: of the class `exact-f32`, or of `bf16`, which are widened
+/// where they are read and rounded once where they are written.
+pub trait Float: Plain {
+    /// The kernel for these numbers, of that for f32 and that for bf16.
+    fn kernel(of_f32: &'static str, of_bf16: &'static str) -> &'static str;
+}
+
+impl Float for f32 {
+    fn kernel(of_f32: &'static str, _: &'static str) -> &'static str {
+        of_f32
+    }
+}
+
+impl Float for half::bf16 {
+    fn kernel(_: &'static str, of_bf16: &'static str) -> &'static str {
+        of_bf16
+    }
+}
+
 fn bytes_of<T: Plain>(numbers: &[T]) -> &[u8] {
     // SAFETY: plain numbers are bytes without padding.
     unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), size_of_val(numbers)) }
