@@ -2,6 +2,8 @@
 //! they are written, so that their bits are those of the CPU's operation on f32, rounded.
 
 use half::bf16;
+use llamake::train::kernels::attention::launch::Segments;
+use llamake::train::kernels::attention::{self, Heads, Saved, Segment, Softmax};
 use llamake::train::kernels::embedding::launch::Tokens;
 use llamake::train::kernels::gemm::launch::TokenBlocks;
 use llamake::train::kernels::launch::Array;
@@ -130,4 +132,74 @@ fn positions_and_embeddings_have_the_rounded_bits() {
         embedding::launch::backward(&**on, &tokens, x.all(), found.all_mut()).unwrap();
         assert_same_bits("gradient of the table", &drows, &found);
     });
+}
+
+/// Fails where a number is further from the truth than a share of the largest.
+fn assert_near(what: &str, truth: &[f32], found: &[f32], tolerance: f32) {
+    assert_eq!(truth.len(), found.len(), "{what}: lengths");
+    let largest = truth.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+    for (at, (a, b)) in truth.iter().zip(found).enumerate() {
+        let is_near = (a - b).abs() <= tolerance * largest;
+        assert!(is_near, "{what}: element {at}: {a}, found {b}, largest {largest}");
+    }
+}
+
+fn wide(found: &Array<bf16>) -> Vec<f32> {
+    found.read().unwrap().into_iter().map(bf16::to_f32).collect()
+}
+
+/// Weights and sums are rounded to 8 bits on the way.
+const NEAR: f32 = 0.012;
+
+#[test]
+fn attention_on_tensor_cores_is_near_that_of_f32() {
+    for (query, kv, width, lengths) in [
+        (1, 1, 16, vec![1]),
+        (4, 2, 16, vec![5, 1, 64, 130]),
+        (2, 1, 32, vec![70, 33]),
+        (2, 2, 64, vec![65, 9]),
+        (2, 1, 128, vec![100, 2]),
+    ] {
+        let heads = Heads { query, kv, width };
+        let (rows, tokens) = (batch_rows(&lengths), lengths.iter().sum::<usize>());
+        let segments: Vec<Segment> = rows.into_iter().map(Segment::whole).collect();
+        let (row, kv_row) = (tokens * query * width, tokens * kv * width);
+        let ((q, wide_q), (k, wide_k)) = (halves("q", row), halves("k", kv_row));
+        let ((v, wide_v), (dout, wide_dout)) = (halves("v", kv_row), halves("dout", row));
+        let [mut out, mut dq] = [(); 2].map(|()| vec![0.0; row]);
+        let [mut dk, mut dv] = [(); 2].map(|()| vec![0.0; kv_row]);
+        let [mut max, mut sum] = [(); 2].map(|()| vec![0.0; tokens * query]);
+        let stats: [&mut [f32]; 2] = [&mut max, &mut sum];
+        let read: [&[f32]; 3] = [&wide_q, &wide_k, &wide_v];
+        attention::forward(&cpu(), heads, read, &segments, &mut out, stats);
+        let softmax = Softmax { max: &max, sum: &sum };
+        let saved = Saved { q: &wide_q, k: &wide_k, v: &wide_v, out: &out, softmax };
+        let into: [&mut [f32]; 3] = [&mut dq, &mut dk, &mut dv];
+        attention::backward(&cpu(), heads, &saved, &segments, &wide_dout, into);
+        on_shims(|on| {
+            let on_device = Segments::new(on, &segments).unwrap();
+            let [q, k, v, dout] = [&q, &k, &v, &dout].map(|x| to(on, x));
+            let (read, mut found) = ([q.all(), k.all(), v.all()], room(on, row));
+            let [mut found_max, mut found_sum, mut dots] =
+                [(); 3].map(|()| room(on, tokens * query));
+            let stats = [found_max.all_mut(), found_sum.all_mut()];
+            let into = found.all_mut();
+            attention::launch::forward(&**on, heads, read, &on_device, into, stats).unwrap();
+            assert_near(&format!("maxima of {heads:?}"), &max, &found_max.read().unwrap(), 1e-5);
+            assert_near(&format!("sums of {heads:?}"), &sum, &found_sum.read().unwrap(), 1e-5);
+            assert_near(&format!("out of {heads:?}"), &out, &wide(&found), NEAR);
+            let [q, k, v] = read;
+            let (max, sum, out) = (found_max.all(), found_sum.all(), found.all());
+            let saved = attention::launch::Saved { q, k, v, out, max, sum };
+            let mut gradients = [row, kv_row, kv_row].map(|len| room(on, len));
+            let into = gradients.each_mut().map(|array| array.all_mut());
+            let (dout, dots) = (dout.all(), dots.all_mut());
+            attention::launch::backward(&**on, heads, saved, &on_device, dout, dots, into).unwrap();
+            for (name, truth, found) in
+                [("dq", &dq, &gradients[0]), ("dk", &dk, &gradients[1]), ("dv", &dv, &gradients[2])]
+            {
+                assert_near(&format!("{name} of {heads:?}"), truth, &wide(found), NEAR);
+            }
+        });
+    }
 }

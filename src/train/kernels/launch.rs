@@ -118,18 +118,18 @@ unsafe impl Plain for half::bf16 {}
 /// Numbers that operations compute with: of the class `exact-f32`, or of `bf16`, which are widened
 /// where they are read and rounded once where they are written.
 pub trait Float: Plain {
-    /// The kernel for these numbers, of that for f32 and that for bf16.
-    fn kernel(of_f32: &'static str, of_bf16: &'static str) -> &'static str;
+    /// What belongs to these numbers, of what belongs to f32 and to bf16: a kernel, a size.
+    fn choose<X>(of_f32: X, of_bf16: X) -> X;
 }
 
 impl Float for f32 {
-    fn kernel(of_f32: &'static str, _: &'static str) -> &'static str {
+    fn choose<X>(of_f32: X, _: X) -> X {
         of_f32
     }
 }
 
 impl Float for half::bf16 {
-    fn kernel(_: &'static str, of_bf16: &'static str) -> &'static str {
+    fn choose<X>(_: X, of_bf16: X) -> X {
         of_bf16
     }
 }

@@ -1,11 +1,11 @@
-//! Attention on an accelerator; see attention.cu and attention_backward.cu. Same bits as on the
-//! CPU.
+//! Attention on an accelerator; see attention.cu and attention_backward.cu. Of f32, the same bits
+//! as on the CPU; of bf16, products on tensor cores, by attention_bf16.cu and its twin.
 
 use std::sync::Arc;
 
 use super::{Block, Heads, QUERY_BLOCK, Segment};
 use crate::train::kernels::launch::{
-    Accelerator, Argument, Array, Fault, Slice, SliceMut, THREADS, count,
+    Accelerator, Argument, Array, Fault, Float, Slice, SliceMut, THREADS, count,
 };
 
 /// Head widths that there are kernels for.
@@ -18,6 +18,13 @@ const FORWARD: [&str; 4] = [
     "attention_forward_128",
 ];
 
+const FORWARD_BF16: [&str; 4] = [
+    "attention_forward_bf16_16",
+    "attention_forward_bf16_32",
+    "attention_forward_bf16_64",
+    "attention_forward_bf16_128",
+];
+
 const GRAD_QUERIES: [&str; 4] = [
     "attention_grad_queries_16",
     "attention_grad_queries_32",
@@ -25,11 +32,25 @@ const GRAD_QUERIES: [&str; 4] = [
     "attention_grad_queries_128",
 ];
 
+const GRAD_QUERIES_BF16: [&str; 4] = [
+    "attention_grad_queries_bf16_16",
+    "attention_grad_queries_bf16_32",
+    "attention_grad_queries_bf16_64",
+    "attention_grad_queries_bf16_128",
+];
+
 const GRAD_KEYS: [&str; 4] = [
     "attention_grad_keys_16",
     "attention_grad_keys_32",
     "attention_grad_keys_64",
     "attention_grad_keys_128",
+];
+
+const GRAD_KEYS_BF16: [&str; 4] = [
+    "attention_grad_keys_bf16_16",
+    "attention_grad_keys_bf16_32",
+    "attention_grad_keys_bf16_64",
+    "attention_grad_keys_bf16_128",
 ];
 
 /// Segments as kernels read them, the longest work first.
@@ -86,21 +107,28 @@ impl Heads {
         [count(self.query).into(), count(self.kv).into(), self.scale().into()]
     }
 
-    /// Bytes of so many times 64 rows, of 64 × 68 cells and of 64 sums.
-    fn shared(self, rows: usize) -> u32 {
-        count(4 * (rows * 64 * (self.width + 4) + 64 * 68 + 64))
+    /// Bytes of so many times 64 rows, of 64 × 68 products and of 64 sums, all of f32. Of bf16 there
+    /// are rows of it, as many more, and so many times 64 × 72 cells.
+    fn shared<T: Float>(self, rows: usize, [more, cells]: [usize; 2]) -> u32 {
+        let products = 4 * (64 * 68 + 64);
+        let of_f32 = 4 * rows * 64 * (self.width + 4);
+        let of_bf16 = 2 * 64 * ((rows + more) * (self.width + 8) + cells * 72);
+        count(products + T::choose(of_f32, of_bf16))
     }
 }
 
-const BLOCK: [u32; 3] = [THREADS as u32, 1, 1];
+/// The threads of a block.
+fn block<T: Float>() -> [u32; 3] {
+    [T::choose(THREADS as u32, 128), 1, 1]
+}
 
 /// Writes out[tq, query · width], and the maximum and the sum of each token and query head.
-pub fn forward(
+pub fn forward<T: Float>(
     on: &dyn Accelerator,
     heads: Heads,
-    [q, k, v]: [Slice<f32>; 3],
+    [q, k, v]: [Slice<T>; 3],
     segments: &Segments,
-    out: SliceMut<f32>,
+    out: SliceMut<T>,
     [max, sum]: [SliceMut<f32>; 2],
 ) -> Result<(), Fault> {
     segments.check(heads, q.len(), k.len());
@@ -113,29 +141,30 @@ pub fn forward(
     let written = [(&out).into(), (&max).into(), (&sum).into()];
     let arguments = [&read[..], &written, &heads.arguments()].concat();
     let grid = [count(segments.queries.len() / 4), count(heads.query), 1];
-    on.launch(FORWARD[heads.at()], grid, BLOCK, heads.shared(2), &arguments)
+    let kernel = T::choose(FORWARD, FORWARD_BF16)[heads.at()];
+    on.launch(kernel, grid, block::<T>(), heads.shared::<T>(2, [1, 1]), &arguments)
 }
 
 /// What the forward pass read and wrote, for [`backward`].
 #[derive(Clone, Copy, Debug)]
-pub struct Saved<'a> {
-    pub q: Slice<'a, f32>,
-    pub k: Slice<'a, f32>,
-    pub v: Slice<'a, f32>,
-    pub out: Slice<'a, f32>,
+pub struct Saved<'a, T> {
+    pub q: Slice<'a, T>,
+    pub k: Slice<'a, T>,
+    pub v: Slice<'a, T>,
+    pub out: Slice<'a, T>,
     pub max: Slice<'a, f32>,
     pub sum: Slice<'a, f32>,
 }
 
 /// Writes dq, dk and dv of whole segments; `dots` is room for one number a token and query head.
-pub fn backward(
+pub fn backward<T: Float>(
     on: &dyn Accelerator,
     heads: Heads,
-    saved: Saved,
+    saved: Saved<T>,
     segments: &Segments,
-    dout: Slice<f32>,
+    dout: Slice<T>,
     dots: SliceMut<f32>,
-    [dq, dk, dv]: [SliceMut<f32>; 3],
+    [dq, dk, dv]: [SliceMut<T>; 3],
 ) -> Result<(), Fault> {
     let Saved { q, k, v, out, max, sum } = saved;
     segments.check(heads, q.len(), k.len());
@@ -150,16 +179,20 @@ pub fn backward(
     let sizes = [(rows as u64).into(), count(heads.width).into()];
     let arguments = [&[dout.into(), out.into(), (&dots).into()], &sizes[..]].concat();
     let grid = [count(rows.div_ceil(THREADS / 16)), 1, 1];
-    on.launch("attention_dots", grid, BLOCK, 0, &arguments)?;
+    let kernel = T::choose("attention_dots", "attention_dots_bf16");
+    on.launch(kernel, grid, [THREADS as u32, 1, 1], 0, &arguments)?;
 
-    let read = [q, k, v, dout, max, sum, dots.read()].map(Argument::from);
+    let stats = [max, sum, dots.read()].map(Argument::from);
+    let read = [&[q, k, v, dout].map(Argument::from)[..], &stats].concat();
     let written = [segments.queries.all().into(), (&dq).into()];
     let arguments = [&read[..], &written, &heads.arguments()].concat();
     let grid = [count(segments.queries.len() / 4), count(heads.query), 1];
-    on.launch(GRAD_QUERIES[heads.at()], grid, BLOCK, heads.shared(3), &arguments)?;
+    let kernel = T::choose(GRAD_QUERIES, GRAD_QUERIES_BF16)[heads.at()];
+    on.launch(kernel, grid, block::<T>(), heads.shared::<T>(3, [1, 2]), &arguments)?;
 
     let written = [segments.keys.all().into(), (&dk).into(), (&dv).into()];
     let arguments = [&read[..], &written, &heads.arguments()].concat();
     let grid = [count(segments.keys.len() / 3), count(heads.kv), 1];
-    on.launch(GRAD_KEYS[heads.at()], grid, BLOCK, heads.shared(4), &arguments)
+    let kernel = T::choose(GRAD_KEYS, GRAD_KEYS_BF16)[heads.at()];
+    on.launch(kernel, grid, block::<T>(), heads.shared::<T>(4, [0, 2]), &arguments)
 }

@@ -66,7 +66,7 @@ pub fn gather<T: Float>(
     }
     let d = count(tokens.width(out.len(), table.len()));
     let arguments = [table.into(), tokens.ids.all().into(), (&out).into(), d.into()];
-    let kernel = T::kernel("embedding_gather", "embedding_gather_bf16");
+    let kernel = T::choose("embedding_gather", "embedding_gather_bf16");
     on.launch(kernel, [count(tokens.len()), 1, 1], [THREADS, 1, 1], 0, &arguments)
 }
 
@@ -85,6 +85,6 @@ pub fn backward<T: Float>(
     let read = [ids.into(), order.into(), bounds.into(), dout.into()];
     let arguments = [&read[..], &[(&dtable).into(), d.into()]].concat();
     let grid = [count(tokens.bounds.len() - 1), 1, 1];
-    let kernel = T::kernel("embedding_backward", "embedding_backward_bf16");
+    let kernel = T::choose("embedding_backward", "embedding_backward_bf16");
     on.launch(kernel, grid, [THREADS, 1, 1], 0, &arguments)
 }

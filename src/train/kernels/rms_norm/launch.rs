@@ -29,7 +29,7 @@ pub fn forward<T: Float>(
     let (y, inv_rms) = ((&y).into(), (&inv_rms).into());
     let sizes = [count(tokens).into(), count(d).into()];
     let arguments = [x.into(), weight.into(), eps.into(), y, inv_rms, sizes[0], sizes[1]];
-    let kernel = T::kernel("rms_norm_forward", "rms_norm_forward_bf16");
+    let kernel = T::choose("rms_norm_forward", "rms_norm_forward_bf16");
     on.launch(kernel, blocks(tokens, ROWS), [THREADS as u32, 1, 1], 0, &arguments)
 }
 
@@ -57,7 +57,7 @@ pub fn grad_input<T: Float>(
     let sizes = [count(tokens).into(), count(d).into(), u32::from(into == Sink::Add).into()];
     let arrays = [dy.into(), x.into(), weight.into(), inv_rms.into(), (&dx).into()];
     let arguments = [&arrays[..], &sizes].concat();
-    let kernel = T::kernel("rms_norm_grad_input", "rms_norm_grad_input_bf16");
+    let kernel = T::choose("rms_norm_grad_input", "rms_norm_grad_input_bf16");
     on.launch(kernel, blocks(tokens, ROWS), [THREADS as u32, 1, 1], 0, &arguments)
 }
 
@@ -77,7 +77,7 @@ pub fn grad_weight<T: Float>(
     let blocks_of_tokens = [tokens.bounds().into(), count(tokens.blocks()).into()];
     let arrays = [dy.into(), x.into(), inv_rms.into()];
     let arguments = [&arrays[..], &blocks_of_tokens, &[(&dw).into(), count(d).into()]].concat();
-    let kernel = T::kernel("rms_norm_grad_weight", "rms_norm_grad_weight_bf16");
+    let kernel = T::choose("rms_norm_grad_weight", "rms_norm_grad_weight_bf16");
     on.launch(kernel, blocks(d, COLUMNS), [THREADS as u32, 1, 1], 0, &arguments)
 }
 
@@ -85,5 +85,5 @@ pub fn grad_weight<T: Float>(
 pub fn add<T: Float>(on: &dyn Accelerator, x: Slice<T>, y: SliceMut<T>) -> Result<(), Fault> {
     assert_eq!(x.len(), y.len());
     let arguments = [x.into(), (&y).into(), (x.len() as u64).into()];
-    launch_fours(on, T::kernel("residual_add", "residual_add_bf16"), x.len(), &arguments)
+    launch_fours(on, T::choose("residual_add", "residual_add_bf16"), x.len(), &arguments)
 }

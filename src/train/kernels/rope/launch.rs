@@ -59,7 +59,7 @@ impl DeviceTable {
         let arrays = [(&x).into(), positions.into(), self.cos.all().into(), self.sin.all().into()];
         let sizes = [count(width / (2 * self.half)).into(), count(self.half).into(), sign.into()];
         let grid = [count(tokens), count((width / 2).div_ceil(PAIRS)), 1];
-        let kernel = T::kernel("rope_turn", "rope_turn_bf16");
+        let kernel = T::choose("rope_turn", "rope_turn_bf16");
         on.launch(kernel, grid, [PAIRS as u32, 1, 1], 0, &[&arrays[..], &sizes].concat())
     }
 }

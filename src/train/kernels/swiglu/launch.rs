@@ -12,7 +12,7 @@ pub fn forward<T: Float>(
     let len = hidden.len();
     assert_eq!([gate.len(), up.len()], [len; 2]);
     let arguments = [gate.into(), up.into(), (&hidden).into(), (len as u64).into()];
-    launch_fours(on, T::kernel("swiglu_forward", "swiglu_forward_bf16"), len, &arguments)
+    launch_fours(on, T::choose("swiglu_forward", "swiglu_forward_bf16"), len, &arguments)
 }
 
 /// The gradients of gate and up.
@@ -25,6 +25,6 @@ pub fn backward<T: Float>(
     assert_eq!([up.len(), dhidden.len(), dgate.len(), dup.len()], [len; 4]);
     let read = [gate.into(), up.into(), dhidden.into()];
     let written = [(&dgate).into(), (&dup).into(), (len as u64).into()];
-    let kernel = T::kernel("swiglu_backward", "swiglu_backward_bf16");
+    let kernel = T::choose("swiglu_backward", "swiglu_backward_bf16");
     launch_fours(on, kernel, len, &[read, written].concat())
 }
