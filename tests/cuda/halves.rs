@@ -1,5 +1,5 @@
-//! The class `bf16`: operations whose numbers are widened where they are read and rounded once where
-//! they are written, so that their bits are those of the CPU's operation on f32, rounded.
+//! The class `bf16`: operations whose numbers are widened where they are read and rounded once
+//! where they are written, so that their bits are those of the CPU's operation on f32, rounded.
 
 use half::bf16;
 use llamake::train::kernels::attention::launch::Segments;

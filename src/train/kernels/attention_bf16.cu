@@ -103,5 +103,5 @@ extern "C" __global__ void __launch_bounds__(128)
     forward<128>(q, k, v, blocks, out, max, sum, {heads, kv_heads}, scale);
 }
 
-// Launch: as attention.cu, by 128 threads; shared memory for three times 64 rows and 64 × 72 weights
-// of bf16, 64 × 68 products and 64 factors of f32 (79 KiB for width 128).
+// Launch: as attention.cu, by 128 threads; shared memory for three times 64 rows and 64 × 72
+// weights of bf16, 64 × 68 products and 64 factors of f32 (78 KiB for width 128).

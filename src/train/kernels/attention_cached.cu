@@ -46,7 +46,8 @@ extern "C" __global__ void __launch_bounds__(256)
                 if (first + head >= group) break;
                 const float* query = queries + (first + head) * width + at;
 #pragma unroll
-                for (unsigned i = 0; i < 16; i++) sum[head] = __fmaf_rn(query[i], part[i], sum[head]);
+                for (unsigned i = 0; i < 16; i++)
+                    sum[head] = __fmaf_rn(query[i], part[i], sum[head]);
             }
         }
 #pragma unroll

@@ -45,9 +45,10 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    nf4_linear_grad_input_64(const float* dy, const unsigned char* packed, const unsigned char* codes,
-                             const float* scales, const float* map, float offset, float* dx, unsigned m,
-                             unsigned k, unsigned n, unsigned add) {
+    nf4_linear_grad_input_64(const float* dy, const unsigned char* packed,
+                             const unsigned char* codes, const float* scales, const float* map,
+                             float offset, float* dx, unsigned m, unsigned k, unsigned n,
+                             unsigned add) {
     __shared__ float values[16];
     set_values(values);
     Nf4 w = {packed, codes, scales, map, offset, values, k};
@@ -56,9 +57,10 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    nf4_linear_grad_input_128(const float* dy, const unsigned char* packed, const unsigned char* codes,
-                              const float* scales, const float* map, float offset, float* dx, unsigned m,
-                              unsigned k, unsigned n, unsigned add) {
+    nf4_linear_grad_input_128(const float* dy, const unsigned char* packed,
+                              const unsigned char* codes, const float* scales, const float* map,
+                              float offset, float* dx, unsigned m, unsigned k, unsigned n,
+                              unsigned add) {
     __shared__ float values[16];
     set_values(values);
     Nf4 w = {packed, codes, scales, map, offset, values, k};

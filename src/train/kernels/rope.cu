@@ -1,6 +1,7 @@
 // Rotary position embedding in place and back, as rope.rs states it; the table is made there.
 //
-// Shapes: x [m, heads · width], of f32 or of bf16; cos, sin [positions, width / 2]; one position a token.
+// Shapes: x [m, heads · width], of f32 or of bf16; cos, sin [positions, width / 2]; one position a
+// token.
 // Deterministic: a pair is one thread's, and there are no sums.
 // Bytes: 8 a number of f32, the table from the cache; six operations a pair.
 #include "elements.cuh"

@@ -1,7 +1,8 @@
 // hidden = silu(gate) · up and back; the formulas are those of swiglu.rs.
 //
 // Shapes: all [n], of f32 or of bf16. No sums, so nothing depends on an order.
-// Bytes: 12 a number of f32 forward, 20 backward, half of bf16; some 40 operations, far below what the bytes take.
+// Bytes: 12 a number of f32 forward, 20 backward, half of bf16; some 40 operations, far below what
+// the bytes take.
 #include "elements.cuh"
 #include "math.cuh"
 

@@ -107,8 +107,8 @@ impl Heads {
         [count(self.query).into(), count(self.kv).into(), self.scale().into()]
     }
 
-    /// Bytes of so many times 64 rows, of 64 × 68 products and of 64 sums, all of f32. Of bf16 there
-    /// are rows of it, as many more, and so many times 64 × 72 cells.
+    /// Bytes of so many times 64 rows, of 64 × 68 products and of 64 sums, all of f32. In the class
+    /// bf16 the rows are of it, with some more of them and so many times 64 × 72 cells.
     fn shared<T: Float>(self, rows: usize, [more, cells]: [usize; 2]) -> u32 {
         let products = 4 * (64 * 68 + 64);
         let of_f32 = 4 * rows * 64 * (self.width + 4);
