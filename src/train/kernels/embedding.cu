@@ -1,8 +1,8 @@
 // Rows of a table that tokens name, and the gradient of the table, as embedding.rs states them.
 //
 // Shapes: table [v, d] and out, dout [m, d], of f32 or of bf16; dtable of f32; ids [m]. `order`
-// names the tokens sorted by id, those of an id ascending; `bounds` where each id's begin in it, and
-// the end.
+// names the tokens sorted by id, those of an id ascending; `bounds` where each id's begin in it,
+// and the end.
 // Deterministic: a column of a row of the table is one thread's, which adds its tokens in order;
 // no atomics.
 // Bytes: 8 a number of out; backward 4 a number of dout and 8 of each row named.
