@@ -223,6 +223,74 @@ fn numerics_are_our_own() {
     assert_none("the trainer calls no function of libm", faults);
 }
 
+/// Approximations, orders that vary, and assembly: none has the bits of the CPU on every card.
+const INEXACT: [&str; 15] = [
+    "__fdividef",
+    "__frcp",
+    "rsqrt",
+    "__expf",
+    "__logf",
+    "__sinf",
+    "__cosf",
+    "__powf",
+    "__tanhf",
+    "__saturatef",
+    "use_fast_math",
+    "atomic",
+    "asm",
+    " expf(",
+    " logf(",
+];
+
+#[test]
+fn kernels_are_exact_and_each_belongs_to_an_operation() {
+    let mut faults = Vec::new();
+    let mut all = files("src/train/kernels", "cu");
+    all.extend(files("src/train/kernels", "cuh"));
+    let rust: String = files("src/train/kernels", "rs").into_iter().flat_map(|t| t.lines).collect();
+    for text in &all {
+        if !text.lines.first().is_some_and(|line| line.starts_with("// ")) {
+            faults.push(format!("{}: no header", text.path));
+        }
+        if text.lines.len() > 300 {
+            faults.push(format!("{}: {} lines", text.path, text.lines.len()));
+        }
+        // `attention_backward.cu` belongs to `attention.rs`.
+        let stem = text.path.strip_suffix(".cu");
+        let operation = |stem: &str| {
+            let ends = stem.match_indices('_').map(|(at, _)| at).chain([stem.len()]);
+            let named = |end| root().join(&stem[..end]);
+            ends.map(named).any(|path| path.with_extension("rs").exists() || path.is_dir())
+        };
+        if stem.is_some_and(|stem| !operation(stem)) {
+            faults.push(format!("{}: no operation of this name", text.path));
+        }
+        for (at, line) in text.lines.iter().enumerate() {
+            let line_code = line.split("//").next().unwrap();
+            let found = INEXACT.iter().filter(|word| line_code.contains(**word));
+            faults.extend(found.map(|word| format!("{}:{}: `{word}`", text.path, at + 1)));
+            if line.chars().count() > 100 {
+                faults.push(format!("{}:{}: over 100 columns", text.path, at + 1));
+            }
+        }
+        let text = text.lines.join("\n");
+        for name in text.split("__global__ void").skip(1).filter_map(kernel_name) {
+            if !rust.contains(&format!("\"{name}\"")) {
+                faults.push(format!("`{name}` is launched by nothing"));
+            }
+        }
+    }
+    assert_none("kernels are exact, and each belongs to an operation", faults);
+}
+
+/// The name of a kernel, after the words that begin its declaration.
+fn kernel_name(declaration: &str) -> Option<&str> {
+    let words = declaration.split(|c: char| !c.is_alphanumeric() && c != '_');
+    words
+        .filter(|word| !word.is_empty() && !word.starts_with(|c: char| c.is_ascii_digit()))
+        .find(|word| *word != "__launch_bounds__")
+}
+
 #[test]
 fn names_say_something() {
     let banned = ["util", "utils", "helper", "helpers", "common", "misc", "manager", "handler"];

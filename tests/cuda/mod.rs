@@ -1,7 +1,14 @@
 //! The kernels for GPUs, run on the host: the same bits as the CPU's operations, in whatever order
 //! threads and blocks are run.
 
+mod attention;
+mod faults;
+mod gains;
+mod halves;
+mod optimizer;
+mod products;
 mod rows;
+mod sampling;
 mod shim;
 
 use std::sync::Arc;

@@ -1,8 +1,11 @@
-//! Operations on rows and numbers: norm, gated unit, rotary positions, embedding.
+//! Operations on rows and numbers: norm, gated unit, rotary positions, embedding, dropout.
 
+use llamake::train::kernels::dropout::Dropout;
+use llamake::train::kernels::dropout::launch::Places;
 use llamake::train::kernels::embedding::launch::Tokens;
 use llamake::train::kernels::gemm::launch::TokenBlocks;
 use llamake::train::kernels::rms_norm::launch::Read;
+use llamake::train::kernels::rng::Stream;
 use llamake::train::kernels::rope::launch::DeviceTable;
 use llamake::train::kernels::rope::{RopeTable, inverse_frequencies};
 use llamake::train::kernels::{Sink, embedding, rms_norm, swiglu};
@@ -144,6 +147,26 @@ fn the_embedding_has_the_bits_of_the_cpu() {
             embedding::launch::backward(&**on, &tokens, dout.all(), table.all_mut()).unwrap();
             assert_same_bits("rows", &out, &found);
             assert_same_bits("gradient of the table", &dtable, &table);
+        });
+    }
+}
+
+#[test]
+fn dropout_leaves_out_what_the_cpu_does() {
+    for (lengths, width) in [(vec![1], 1), (vec![3, 0, 5], 37), (vec![2, 1], 700)] {
+        let (rows, tokens) = (batch_rows(&lengths), lengths.iter().sum::<usize>());
+        let x = numbers("x", tokens * width);
+        let stream = Stream::new(3, "dropout/test");
+        let dropout = Dropout { stream, step: 1 << 33, first_row: 70_000, rate: 0.3 };
+        let mut left = x.clone();
+        dropout.apply(&cpu(), &rows, &mut left);
+        on_shims(|on| {
+            let (places, mut x, mut found) =
+                (Places::new(on, &rows).unwrap(), to(on, &x), room(on, tokens * width));
+            dropout.launch(&**on, &places, x.all(), found.all_mut()).unwrap();
+            dropout.launch_in_place(&**on, &places, x.all_mut()).unwrap();
+            assert_same_bits("what is left in place", &left, &x);
+            assert_same_bits(&format!("what is left of {tokens} {width}"), &left, &found);
         });
     }
 }

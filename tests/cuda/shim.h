@@ -45,7 +45,7 @@ namespace shim {
 
 constexpr unsigned THREADS = 1024, SHARED = SHIM_SHARED, GUARD = SHIM_GUARD;
 constexpr size_t STACK = 64 << 10;
-enum Fault { NONE, DIVERGENT, ARGUMENTS, OUT_OF_BOUNDS, LIMITS };
+enum Fault { NONE, DIVERGENT, ARGUMENTS, OUT_OF_BOUNDS, LIMITS, REFUSED };
 enum State { READY, AT_BLOCK, AT_WARP, DONE };
 
 struct Fiber {
@@ -69,6 +69,7 @@ static void (*body)(void*);
 static void* closure;
 static uint64_t random_state;
 static char message[256];
+static bool is_refused;
 
 // What is at hand of the last fiber, or of the scheduler.
 #if defined(__x86_64__)
@@ -239,6 +240,7 @@ static Fault run_block(uint3 threads) {
         prepare(fibers[at], stacks + STACK * at);
     }
     for (;;) {
+        if (is_refused) return REFUSED;
         shuffle(order, count);
         for (unsigned at = 0; at < count; at++)
             if (fibers[order[at]].state == READY) resume(fibers[order[at]]);
@@ -254,6 +256,12 @@ static void wait(State state, unsigned mask, int line) {
     current->mask = mask;
     current->line = line;
     leave();
+}
+
+// What no GPU would do: the kernel ends at the end of this round.
+inline void refuse(const char* why) {
+    snprintf(message, sizeof message, "%s", why);
+    is_refused = true;
 }
 
 template <class T> T exchange(unsigned mask, T value, unsigned lane, int line) {
@@ -294,6 +302,7 @@ T __shfl_xor_sync(unsigned mask, T value, int by, int width = 32, int line = __b
 
 inline float __fmaf_rn(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 inline double __fma_rn(double a, double b, double c) { return __builtin_fma(a, b, c); }
+inline float __fdiv_rn(float a, float b) { return a / b; }
 inline float __fsqrt_rn(float x) { return __builtin_sqrtf(x); }
 inline double __dsqrt_rn(double x) { return __builtin_sqrt(x); }
 template <class To, class From> To shim_bits(From from) {
@@ -382,6 +391,7 @@ int enter(void (*kernel)(A...), const unsigned* grid, const unsigned* block, uns
     body = Call<A...>::start;
     closure = &call;
     random_state = seed | 1;
+    is_refused = false;
     return run_grid(grid, block, shared);
 }
 

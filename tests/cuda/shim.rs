@@ -87,18 +87,26 @@ impl Library {
 /// Compiles a file of kernels into a library, unless one of the same text and compiler is there.
 fn compile(path: &Path, text: &str) -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda/shim.h");
+    // CUDA's own headers, as far as kernels need them.
+    let headers = here.with_file_name("include");
     let entries: String =
         kernels_in(text).iter().map(|name| format!("SHIM_ENTRY({name})\n")).collect();
     let source = format!("#include {here:?}\n#include {path:?}\n{entries}");
     let mut flags = vec!["-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC", "-w"];
-    flags.extend(["-fvisibility=hidden", "-fno-gnu-unique", "-fno-math-errno"]);
+    flags.extend([
+        "-fvisibility=hidden",
+        "-fno-gnu-unique",
+        "-fno-math-errno",
+        "-fno-extern-tls-init",
+    ]);
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("fma") {
         flags.push("-mfma");
     }
     let mut hasher = blake3::Hasher::new();
-    hasher.update(source.as_bytes()).update(flags.join(" ").as_bytes());
-    let parts = files(&kernels_folder(), "cuh").into_iter().chain([here, path.to_path_buf()]);
+    hasher.update(text.as_bytes()).update(flags.join(" ").as_bytes());
+    let parts = files(path.parent().unwrap(), "cuh").into_iter().chain([here]);
+    let parts = parts.chain(files(&headers, "h"));
     parts.for_each(|part| _ = hasher.update(&fs::read(part).unwrap()));
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("shim");
     fs::create_dir_all(&folder).unwrap();
@@ -109,7 +117,9 @@ fn compile(path: &Path, text: &str) -> PathBuf {
     let room = tempfile::tempdir_in(&folder).unwrap();
     let (unit, made) = (room.path().join("unit.cpp"), room.path().join("made.so"));
     fs::write(&unit, source).unwrap();
-    let compiler = Command::new("g++").args(flags).arg("-o").arg(&made).arg(&unit).output();
+    let include = format!("-I{}", headers.display());
+    let compiler =
+        Command::new("g++").args(flags).arg(include).arg("-o").arg(&made).arg(&unit).output();
     let output = compiler.expect("the kernels' tests need g++: install it");
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "g++ does not compile {}:\n{told}", path.display());

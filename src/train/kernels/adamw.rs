@@ -39,14 +39,14 @@ const ELEMENTS_PER_PART: usize = 1 << 14;
 /// What a step does to each element.
 #[derive(Clone, Copy)]
 pub(super) struct Constants {
-    keep: f32,
-    rate: f32,
-    root: f32,
-    one_less_1: f32,
-    one_less_2: f32,
-    beta2: f32,
-    eps: f32,
-    scale: f32,
+    pub(super) keep: f32,
+    pub(super) rate: f32,
+    pub(super) root: f32,
+    pub(super) one_less_1: f32,
+    pub(super) one_less_2: f32,
+    pub(super) beta2: f32,
+    pub(super) eps: f32,
+    pub(super) scale: f32,
 }
 
 impl Constants {

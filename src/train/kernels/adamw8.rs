@@ -5,6 +5,8 @@
 //! the scale it then has: the first moment by the signed map of [`dynamic8`](super::dynamic8), the
 //! second by the unsigned one. The weights move by the moments before they are quantised.
 
+pub mod launch;
+
 use super::adamw::{AdamW, Constants};
 use super::device::{Parts, Threads};
 use super::dynamic8::{SIGNED, UNSIGNED};

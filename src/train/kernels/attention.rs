@@ -14,6 +14,9 @@
 //! dk_j = Σ ds_j q and dv_j = Σ p_j dout, from zero, by ascending query head of the group, then by
 //! blocks of [`QUERY_BLOCK`] queries anchored at the segment's start, each summed by FMA from zero.
 
+pub mod cached;
+pub mod launch;
+
 use std::ops::Range;
 
 use super::device::{Isa, Parts, Threads};

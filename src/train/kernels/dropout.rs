@@ -3,6 +3,8 @@
 //! in the step, the token in the row and the place in the token: neither threads nor the parts of a
 //! batch change a bit, and a second pass leaves out what the first did. Knows no layers.
 
+pub mod launch;
+
 use std::ops::Range;
 
 use super::device::{Parts, Threads};

@@ -19,7 +19,7 @@ pub struct DynamicMap {
     pub values: [f32; 256],
     /// Above the i-th, a number is nearer to entry i + 1 than to entry i: the largest f32 that is
     /// no larger than the middle.
-    bounds: [f32; 255],
+    pub(super) bounds: [f32; 255],
 }
 
 /// The map for numbers of both signs.

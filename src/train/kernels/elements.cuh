@@ -18,6 +18,9 @@ __device__ __forceinline__ void narrow(float x, Bf16* to) {
     to->bits = (unsigned short)(is_nan ? bits >> 16 | 0x40u : rounded >> 16);
 }
 
+// What a first partial sum is added to so that it keeps its bits, the sign of a zero included.
+constexpr float NOTHING = -0.0f;
+
 // Whether four numbers from here on are one load.
 template <class T> __device__ __forceinline__ bool is_aligned(const T* at) {
     return (size_t)at % (4 * sizeof(T)) == 0;
@@ -46,13 +49,15 @@ __device__ __forceinline__ void write_quad(const float* from, Bf16* to) {
 }
 
 // The first `count` of four numbers; zeros instead of the others.
-template <class T> __device__ __forceinline__ void read_some(const T* from, unsigned count, float* to) {
+template <class T>
+__device__ __forceinline__ void read_some(const T* from, unsigned count, float* to) {
     if (count == 4 && is_aligned(from)) return read_quad(from, to);
 #pragma unroll
     for (unsigned at = 0; at < 4; at++) to[at] = at < count ? widen(from[at]) : 0.0f;
 }
 
-template <class T> __device__ __forceinline__ void write_some(const float* from, unsigned count, T* to) {
+template <class T>
+__device__ __forceinline__ void write_some(const float* from, unsigned count, T* to) {
     if (count == 4 && is_aligned(to)) return write_quad(from, to);
 #pragma unroll
     for (unsigned at = 0; at < 4; at++)

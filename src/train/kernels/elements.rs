@@ -2,6 +2,8 @@
 //! widened where they are used. Widening gives the same bits wherever it happens, so a product has
 //! the bits of the same product over an f32 copy. It knows no shapes and no files.
 
+pub mod launch;
+
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 

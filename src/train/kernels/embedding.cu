@@ -1,7 +1,8 @@
 // Rows of a table that tokens name, and the gradient of the table, as embedding.rs states them.
 //
-// Shapes: table [v, d]; ids [m]; out, dout [m, d]. `order` names the tokens sorted by id, those of
-// an id ascending; `bounds` where each id's begin in it, and the end.
+// Shapes: table [v, d] and out, dout [m, d], of f32 or of bf16; dtable of f32; ids [m]. `order`
+// names the tokens sorted by id, those of an id ascending; `bounds` where each id's begin in it,
+// and the end.
 // Deterministic: a column of a row of the table is one thread's, which adds its tokens in order;
 // no atomics.
 // Bytes: 8 a number of out; backward 4 a number of dout and 8 of each row named.
@@ -47,6 +48,17 @@ extern "C" __global__ void embedding_gather(const float* table, const unsigned* 
 extern "C" __global__ void embedding_backward(const unsigned* ids, const unsigned* order,
                                               const unsigned* bounds, const float* dout,
                                               float* dtable, unsigned d) {
+    backward(ids, order, bounds, dout, dtable, d);
+}
+
+extern "C" __global__ void embedding_gather_bf16(const Bf16* table, const unsigned* ids,
+                                                 Bf16* out, unsigned d) {
+    gather(table, ids, out, d);
+}
+
+extern "C" __global__ void embedding_backward_bf16(const unsigned* ids, const unsigned* order,
+                                                   const unsigned* bounds, const Bf16* dout,
+                                                   float* dtable, unsigned d) {
     backward(ids, order, bounds, dout, dtable, d);
 }
 

@@ -115,6 +115,25 @@ unsafe impl Plain for f64 {}
 // SAFETY: the same, as sixteen bits.
 unsafe impl Plain for half::bf16 {}
 
+/// Numbers that operations compute with: of the class `exact-f32`, or of `bf16`, which are widened
+/// where they are read and rounded once where they are written.
+pub trait Float: Plain {
+    /// What belongs to these numbers, of what belongs to f32 and to bf16: a kernel, a size.
+    fn choose<X>(of_f32: X, of_bf16: X) -> X;
+}
+
+impl Float for f32 {
+    fn choose<X>(of_f32: X, _: X) -> X {
+        of_f32
+    }
+}
+
+impl Float for half::bf16 {
+    fn choose<X>(_: X, of_bf16: X) -> X {
+        of_bf16
+    }
+}
+
 fn bytes_of<T: Plain>(numbers: &[T]) -> &[u8] {
     // SAFETY: plain numbers are bytes without padding.
     unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), size_of_val(numbers)) }

@@ -22,6 +22,7 @@
 //! | `attention`     | dq, dk, dv                             | head, then blocks of 64 queries   |
 //! | `swiglu`        | silu(gate) · up, and back              | none                              |
 //! | `embedding`     | rows of a table, and back              | ascending token                   |
+//! | `dora`          | gains of outputs, and back             | f64 and by token, ascending       |
 //! | `cross_entropy` | head and loss in blocks of tokens      | 16 lanes; as gemm                 |
 //! | `adamw`         | one step; norm of gradients; clipping  | f64, 16 lanes, pieces of 65,536   |
 //! | `adamw8`        | one step, moments in blocks of 8 bits  | none                              |
@@ -66,6 +67,8 @@ pub mod swiglu;
 pub mod embedding;
 
 pub mod dropout;
+
+pub mod dora;
 
 pub mod cross_entropy;
 

@@ -14,6 +14,8 @@
 //!   entry · nested scale + mean, each operation rounded. The mean is summed in f64, ascending, and
 //!   rounded once; that of torch, summed in f32 in an order of the machine, may be one unit off.
 
+pub mod launch;
+
 use super::device::{Isa, Parts, Threads};
 use super::dynamic8::SIGNED;
 

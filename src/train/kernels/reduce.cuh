@@ -36,3 +36,31 @@ __device__ __forceinline__ float block_max(float value, float* room) {
     __syncthreads();
     return value;
 }
+
+// Numbers of a long row that a block of threads makes together before sixteen of them add them.
+constexpr unsigned TILE = 2048;
+
+// Σ term(at) of `len` terms by the tree of 16 lanes, which all threads of the block make and all
+// get; `tile` has room for TILE floats. Begins and ends with a barrier.
+template <class Term>
+__device__ __forceinline__ float block_lane_sum(unsigned len, float* tile, Term term) {
+    float sum = 0.0f;
+    for (unsigned first = 0; first < len; first += TILE) {
+        unsigned count = len - first < TILE ? len - first : TILE;
+        __syncthreads();
+        for (unsigned at = threadIdx.x; at < count; at += blockDim.x) tile[at] = term(first + at);
+        __syncthreads();
+        if (threadIdx.x >= 32) continue;
+#pragma unroll 8
+        for (unsigned at = threadIdx.x % LANES; at < count; at += LANES) sum += tile[at];
+    }
+    __syncthreads();
+    if (threadIdx.x < 32) {
+        sum = fold_lanes(sum);
+        if (threadIdx.x == 0) tile[0] = sum;
+    }
+    __syncthreads();
+    sum = tile[0];
+    __syncthreads();
+    return sum;
+}

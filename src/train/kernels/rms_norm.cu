@@ -1,7 +1,7 @@
 // y = x · w / √(mean(x²) + ε), its gradients, and the residual addition; formulas and orders are
 // those of rms_norm.rs.
 //
-// Shapes: x, y [m, d]; w [d]; one factor a token.
+// Shapes: x, y, dx, dy [m, d], of f32 or of bf16; w, dw [d] and a factor a token, of f32.
 // Deterministic: a row is summed by the tree of 16 lanes, a column over tokens by one thread a
 // block of tokens, and the blocks are added ascending by one thread.
 // Bytes: forward 8 a number (a row is read twice, the second time from the cache), grad_input 12
@@ -134,6 +134,30 @@ extern "C" __global__ void rms_norm_grad_weight(const float* dy, const float* x,
 }
 
 extern "C" __global__ void residual_add(const float* x, float* y, size_t len) { add(x, y, len); }
+
+extern "C" __global__ void rms_norm_forward_bf16(const Bf16* x, const float* weight, float eps,
+                                                 Bf16* y, float* inv_rms, unsigned tokens,
+                                                 unsigned d) {
+    forward(x, weight, eps, y, inv_rms, tokens, d);
+}
+
+extern "C" __global__ void rms_norm_grad_input_bf16(const Bf16* dy, const Bf16* x,
+                                                    const float* weight, const float* inv_rms,
+                                                    Bf16* dx, unsigned tokens, unsigned d,
+                                                    unsigned add) {
+    grad_input(dy, x, weight, inv_rms, dx, tokens, d, add);
+}
+
+extern "C" __global__ void rms_norm_grad_weight_bf16(const Bf16* dy, const Bf16* x,
+                                                     const float* inv_rms,
+                                                     const unsigned* bounds, unsigned blocks,
+                                                     float* dw, unsigned d) {
+    grad_weight(dy, x, inv_rms, bounds, blocks, dw, d);
+}
+
+extern "C" __global__ void residual_add_bf16(const Bf16* x, Bf16* y, size_t len) {
+    add(x, y, len);
+}
 
 // Launch: rows by blocks of 256 threads, which have sixteen of them; columns by blocks of 256, of
 // which every warp has the same 32; residual_add as swiglu.cu.

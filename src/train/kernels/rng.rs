@@ -39,6 +39,11 @@ impl Stream {
         Stream { key: [word(0), word(4)] }
     }
 
+    /// What tells it from other streams.
+    pub(super) fn key(&self) -> [u32; 2] {
+        self.key
+    }
+
     /// The 128 bits at `(step, element)`.
     pub fn bits(&self, step: u64, element: u64) -> [u32; 4] {
         let halves = |x: u64| [x as u32, (x >> 32) as u32];

@@ -1,8 +1,9 @@
 // Rotary position embedding in place and back, as rope.rs states it; the table is made there.
 //
-// Shapes: x [m, heads · width]; cos, sin [positions, width / 2]; one position a token.
+// Shapes: x [m, heads · width], of f32 or of bf16; cos, sin [positions, width / 2]; one position a
+// token.
 // Deterministic: a pair is one thread's, and there are no sums.
-// Bytes: 8 a number, the table from the cache; six operations a pair.
+// Bytes: 8 a number of f32, the table from the cache; six operations a pair.
 #include "elements.cuh"
 
 template <class T>
@@ -22,6 +23,12 @@ __device__ void turn(T* x, const unsigned* __restrict__ positions, const float* 
 extern "C" __global__ void rope_turn(float* x, const unsigned* positions, const float* cos,
                                      const float* sin, unsigned heads, unsigned half,
                                      float sign) {
+    turn(x, positions, cos, sin, heads, half, sign);
+}
+
+extern "C" __global__ void rope_turn_bf16(Bf16* x, const unsigned* positions, const float* cos,
+                                          const float* sin, unsigned heads, unsigned half,
+                                          float sign) {
     turn(x, positions, cos, sin, heads, half, sign);
 }
 

@@ -9,6 +9,8 @@
 //! most probable that reach `top_p` of their sum, with the one that crosses it; sums are then by
 //! descending weight.
 
+pub mod launch;
+
 use super::cross_entropy::sum_of_exp;
 use super::device::{Parts, Threads};
 use super::gemm::BLOCK;

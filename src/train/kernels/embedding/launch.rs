@@ -1,8 +1,9 @@
-//! Rows of a table on an accelerator; see embedding.cu. Same bits as on the CPU.
+//! Rows of a table on an accelerator; see embedding.cu. Of f32, the same bits as on the CPU; the
+//! gradient of the table is always of f32.
 
 use std::sync::Arc;
 
-use crate::train::kernels::launch::{Accelerator, Array, Fault, Slice, SliceMut, count};
+use crate::train::kernels::launch::{Accelerator, Array, Fault, Float, Slice, SliceMut, count};
 
 /// Threads that have one row.
 const THREADS: u32 = 128;
@@ -54,25 +55,26 @@ impl Tokens {
 }
 
 /// `out[m, d] = table[ids[m], :]`.
-pub fn gather(
+pub fn gather<T: Float>(
     on: &dyn Accelerator,
-    table: Slice<f32>,
+    table: Slice<T>,
     tokens: &Tokens,
-    out: SliceMut<f32>,
+    out: SliceMut<T>,
 ) -> Result<(), Fault> {
     if tokens.is_empty() || out.is_empty() {
         return Ok(());
     }
     let d = count(tokens.width(out.len(), table.len()));
     let arguments = [table.into(), tokens.ids.all().into(), (&out).into(), d.into()];
-    on.launch("embedding_gather", [count(tokens.len()), 1, 1], [THREADS, 1, 1], 0, &arguments)
+    let kernel = T::choose("embedding_gather", "embedding_gather_bf16");
+    on.launch(kernel, [count(tokens.len()), 1, 1], [THREADS, 1, 1], 0, &arguments)
 }
 
 /// `dtable[ids[m], :] += dout[m, d]`.
-pub fn backward(
+pub fn backward<T: Float>(
     on: &dyn Accelerator,
     tokens: &Tokens,
-    dout: Slice<f32>,
+    dout: Slice<T>,
     dtable: SliceMut<f32>,
 ) -> Result<(), Fault> {
     if tokens.is_empty() || dtable.is_empty() || dout.is_empty() {
@@ -83,5 +85,6 @@ pub fn backward(
     let read = [ids.into(), order.into(), bounds.into(), dout.into()];
     let arguments = [&read[..], &[(&dtable).into(), d.into()]].concat();
     let grid = [count(tokens.bounds.len() - 1), 1, 1];
-    on.launch("embedding_backward", grid, [THREADS, 1, 1], 0, &arguments)
+    let kernel = T::choose("embedding_backward", "embedding_backward_bf16");
+    on.launch(kernel, grid, [THREADS, 1, 1], 0, &arguments)
 }

@@ -3,8 +3,229 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::token_blocks;
-use crate::train::kernels::launch::{Accelerator, Array, Fault, Slice, count};
+use super::{Sink, token_blocks};
+use crate::train::kernels::launch::{
+    Accelerator, Argument, Array, Fault, Slice, SliceMut, THREADS, blocks, count,
+};
+use crate::train::kernels::nf4;
+
+/// The weights of a linear layer, as they lie.
+#[derive(Clone, Copy, Debug)]
+pub enum Weights<'a> {
+    F32(Slice<'a, f32>),
+    Nf4(&'a nf4::launch::Matrix),
+}
+
+impl<'a> From<Slice<'a, f32>> for Weights<'a> {
+    fn from(floats: Slice<'a, f32>) -> Weights<'a> {
+        Weights::F32(floats)
+    }
+}
+
+impl<'a> From<&'a nf4::launch::Matrix> for Weights<'a> {
+    fn from(blocks: &'a nf4::launch::Matrix) -> Weights<'a> {
+        Weights::Nf4(blocks)
+    }
+}
+
+impl Weights<'_> {
+    fn len(self) -> usize {
+        match self {
+            Weights::F32(floats) => floats.len(),
+            Weights::Nf4(blocks) => blocks.len(),
+        }
+    }
+
+    /// The parameters that say where they lie.
+    pub(in crate::train::kernels) fn arguments(self) -> Vec<Argument> {
+        match self {
+            Weights::F32(floats) => vec![floats.into()],
+            Weights::Nf4(blocks) => blocks.arguments().to_vec(),
+        }
+    }
+
+    /// Of two kernels, that for numbers that lie so.
+    pub(in crate::train::kernels) fn kernels<const N: usize>(
+        self,
+        f32: [&'static str; N],
+        nf4: [&'static str; N],
+    ) -> [&'static str; N] {
+        match self {
+            Weights::F32(_) => f32,
+            Weights::Nf4(_) => nf4,
+        }
+    }
+}
+
+/// y[m, n] = (or +=) x[m, k] · w[n, k]ᵀ.
+pub fn linear<'w>(
+    on: &dyn Accelerator,
+    x: Slice<f32>,
+    w: impl Into<Weights<'w>>,
+    y: SliceMut<f32>,
+    [m, k, n]: [usize; 3],
+    sink: Sink,
+) -> Result<(), Fault> {
+    let w = w.into();
+    assert_eq!((x.len(), w.len(), y.len()), (m * k, n * k, m * n));
+    let arguments = product_arguments(x, w, &y, [m, k, n], sink);
+    if (1..=FEW).contains(&m) && k > 0 && n > 0 {
+        let [kernel] = w.kernels(["linear_few"], ["nf4_linear_few"]);
+        return on.launch(kernel, blocks(n, THREADS / 16), [THREADS as u32, 1, 1], 0, &arguments);
+    }
+    let kernels = w.kernels(["linear_64", "linear_128"], ["nf4_linear_64", "nf4_linear_128"]);
+    launch_tiles(on, kernels, [m, n], k, &arguments)
+}
+
+/// dx[m, k] = (or +=) dy[m, n] · w[n, k].
+pub fn linear_grad_input<'w>(
+    on: &dyn Accelerator,
+    dy: Slice<f32>,
+    w: impl Into<Weights<'w>>,
+    dx: SliceMut<f32>,
+    [m, k, n]: [usize; 3],
+    sink: Sink,
+) -> Result<(), Fault> {
+    let w = w.into();
+    assert_eq!((dy.len(), w.len(), dx.len()), (m * n, n * k, m * k));
+    let arguments = product_arguments(dy, w, &dx, [m, k, n], sink);
+    let kernels = w.kernels(
+        ["linear_grad_input_64", "linear_grad_input_128"],
+        ["nf4_linear_grad_input_64", "nf4_linear_grad_input_128"],
+    );
+    launch_tiles(on, kernels, [m, k], n, &arguments)
+}
+
+/// What an adapter adds to a product: low[m, rank] times a matrix whose longer side is the
+/// product's, b[n, rank] on the way up and a[rank, k] on the way back.
+#[derive(Clone, Copy, Debug)]
+pub struct Added<'a> {
+    pub low: Slice<'a, f32>,
+    pub matrix: Slice<'a, f32>,
+    pub rank: usize,
+}
+
+/// y[m, n] = x[m, k] · w[n, k]ᵀ + low[m, rank] · b[n, rank]ᵀ, with the bits of [`linear`] twice.
+pub fn linear_adapted<'w>(
+    on: &dyn Accelerator,
+    x: Slice<f32>,
+    w: impl Into<Weights<'w>>,
+    added: Added,
+    mut y: SliceMut<f32>,
+    [m, k, n]: [usize; 3],
+) -> Result<(), Fault> {
+    let (w, Added { low, matrix, rank }) = (w.into(), added);
+    assert_eq!((x.len(), w.len(), y.len()), (m * k, n * k, m * n));
+    assert_eq!((low.len(), matrix.len()), (m * rank, n * rank));
+    if m <= FEW || k == 0 || rank == 0 {
+        linear(on, x, w, y.part(0..m * n), [m, k, n], Sink::Write)?;
+        return linear(on, low, matrix, y, [m, rank, n], Sink::Add);
+    }
+    let arguments = adapted_arguments(x, w, added, &y, [m, k, n]);
+    let kernels = w.kernels(
+        ["linear_adapted_64", "linear_adapted_128"],
+        ["nf4_linear_adapted_64", "nf4_linear_adapted_128"],
+    );
+    launch_tiles(on, kernels, [m, n], k, &arguments)
+}
+
+/// dx[m, k] = (or +=) dz[m, n] · w[n, k], and then low[m, rank] · a[rank, k], with the bits of
+/// [`linear_grad_input`] twice.
+pub fn linear_grad_input_adapted<'w>(
+    on: &dyn Accelerator,
+    dz: Slice<f32>,
+    w: impl Into<Weights<'w>>,
+    added: Added,
+    mut dx: SliceMut<f32>,
+    [m, k, n]: [usize; 3],
+    sink: Sink,
+) -> Result<(), Fault> {
+    let (w, Added { low, matrix, rank }) = (w.into(), added);
+    assert_eq!((dz.len(), w.len(), dx.len()), (m * n, n * k, m * k));
+    assert_eq!((low.len(), matrix.len()), (m * rank, rank * k));
+    if n == 0 || rank == 0 {
+        linear_grad_input(on, dz, w, dx.part(0..m * k), [m, k, n], sink)?;
+        return linear_grad_input(on, low, matrix, dx, [m, k, rank], Sink::Add);
+    }
+    let mut arguments = adapted_arguments(dz, w, added, &dx, [m, k, n]);
+    arguments.push(u32::from(sink == Sink::Add).into());
+    let kernels = w.kernels(
+        ["linear_grad_input_adapted_64", "linear_grad_input_adapted_128"],
+        ["nf4_linear_grad_input_adapted_64", "nf4_linear_grad_input_adapted_128"],
+    );
+    launch_tiles(on, kernels, [m, k], n, &arguments)
+}
+
+fn adapted_arguments(
+    x: Slice<f32>,
+    w: Weights,
+    Added { low, matrix, rank }: Added,
+    y: &SliceMut<f32>,
+    [m, k, n]: [usize; 3],
+) -> Vec<Argument> {
+    let mut arguments = vec![x.into()];
+    arguments.extend(w.arguments());
+    arguments.extend([Argument::from(low), matrix.into(), y.into()]);
+    arguments.extend([m, k, n, rank].map(|size| Argument::from(count(size))));
+    arguments
+}
+
+fn product_arguments(
+    x: Slice<f32>,
+    w: Weights,
+    y: &SliceMut<f32>,
+    sizes: [usize; 3],
+    sink: Sink,
+) -> Vec<Argument> {
+    let mut arguments = vec![x.into()];
+    arguments.extend(w.arguments());
+    arguments.push(y.into());
+    arguments.extend(sizes.map(|size| Argument::from(count(size))));
+    arguments.push(u32::from(sink == Sink::Add).into());
+    arguments
+}
+
+/// dw[n, k] += dy[m, n]ᵀ · x[m, k], in the blocks of tokens of the batch rows.
+pub fn linear_grad_weight(
+    on: &dyn Accelerator,
+    dy: Slice<f32>,
+    x: Slice<f32>,
+    tokens: &TokenBlocks,
+    dw: SliceMut<f32>,
+    [m, k, n]: [usize; 3],
+) -> Result<(), Fault> {
+    assert_eq!((dy.len(), x.len(), dw.len(), tokens.tokens()), (m * n, m * k, n * k, m));
+    let sizes = [m, k, n].map(|size| count(size).into());
+    let blocks_of_tokens = [tokens.bounds().into(), count(tokens.blocks()).into()];
+    let arguments =
+        [&[dy.into(), x.into()], &blocks_of_tokens[..], &[(&dw).into()], &sizes].concat();
+    let kernels = ["linear_grad_weight_64", "linear_grad_weight_128"];
+    launch_tiles(on, kernels, [n, k], m, &arguments)
+}
+
+/// Rows of x that are few: the weights are read once for all of them.
+const FEW: usize = 4;
+
+/// Tiles of 128 that keep a GPU busy; where there would be fewer, those of 64 are four times as
+/// many.
+const BUSY: usize = 100;
+
+/// Starts the kernel of the size of tile that suits an m × n result.
+fn launch_tiles(
+    on: &dyn Accelerator,
+    [small, large]: [&'static str; 2],
+    [m, n]: [usize; 2],
+    inner: usize,
+    arguments: &[Argument],
+) -> Result<(), Fault> {
+    if m == 0 || n == 0 || inner == 0 {
+        return Ok(());
+    }
+    let is_large = m.div_ceil(128) * n.div_ceil(128) >= BUSY;
+    let (kernel, side) = if is_large { (large, 128) } else { (small, 64) };
+    let grid = [count(n.div_ceil(side)), count(m.div_ceil(side)), 1];
+    on.launch(kernel, grid, [THREADS as u32, 1, 1], 0, arguments)
+}
 
 /// The blocks of at most [`BLOCK`](super::BLOCK) tokens, anchored at each batch row's start, as
 /// kernels read them.

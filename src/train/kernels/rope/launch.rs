@@ -1,9 +1,9 @@
-//! Rotary positions on an accelerator; see rope.cu. Same bits as on the CPU.
+//! Rotary positions on an accelerator; see rope.cu. Of f32, the same bits as on the CPU.
 
 use std::sync::Arc;
 
 use super::RopeTable;
-use crate::train::kernels::launch::{Accelerator, Array, Fault, Slice, SliceMut, count};
+use crate::train::kernels::launch::{Accelerator, Array, Fault, Float, Slice, SliceMut, count};
 
 /// Pairs that one block of threads turns.
 const PAIRS: usize = 128;
@@ -25,29 +25,29 @@ impl DeviceTable {
 
     /// Turns every head of x[tokens, heads · head_width] by its token's position, in place;
     /// positions must be in the table.
-    pub fn apply(
+    pub fn apply<T: Float>(
         &self,
         on: &dyn Accelerator,
-        x: SliceMut<f32>,
+        x: SliceMut<T>,
         positions: Slice<u32>,
     ) -> Result<(), Fault> {
         self.turn(on, x, positions, 1.0)
     }
 
     /// Turns back.
-    pub fn apply_inverse(
+    pub fn apply_inverse<T: Float>(
         &self,
         on: &dyn Accelerator,
-        x: SliceMut<f32>,
+        x: SliceMut<T>,
         positions: Slice<u32>,
     ) -> Result<(), Fault> {
         self.turn(on, x, positions, -1.0)
     }
 
-    fn turn(
+    fn turn<T: Float>(
         &self,
         on: &dyn Accelerator,
-        x: SliceMut<f32>,
+        x: SliceMut<T>,
         positions: Slice<u32>,
         sign: f32,
     ) -> Result<(), Fault> {
@@ -59,6 +59,7 @@ impl DeviceTable {
         let arrays = [(&x).into(), positions.into(), self.cos.all().into(), self.sin.all().into()];
         let sizes = [count(width / (2 * self.half)).into(), count(self.half).into(), sign.into()];
         let grid = [count(tokens), count((width / 2).div_ceil(PAIRS)), 1];
-        on.launch("rope_turn", grid, [PAIRS as u32, 1, 1], 0, &[&arrays[..], &sizes].concat())
+        let kernel = T::choose("rope_turn", "rope_turn_bf16");
+        on.launch(kernel, grid, [PAIRS as u32, 1, 1], 0, &[&arrays[..], &sizes].concat())
     }
 }
