@@ -4,6 +4,7 @@ mod build;
 mod cli;
 mod damaged;
 mod examining;
+mod exams;
 mod exec;
 #[cfg(feature = "hub")]
 mod fake_hub;
