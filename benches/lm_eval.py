@@ -25,6 +25,7 @@ HERE = Path(__file__).resolve().parent
 # In place of this folder, where `lm_eval` would be this file.
 sys.path[0] = str(HERE.parent / "tests/exams")
 import harness
+from lm_eval.utils import make_table
 
 
 def arguments():
@@ -81,6 +82,9 @@ def run_llamake(binary, folder):
     for path in (folder / "build/a/scores").glob("samples_*_base.jsonl"):
         task = path.name.removeprefix("samples_").removesuffix("_base.jsonl")
         found[task] = [json.loads(line) for line in open(path, encoding="utf-8")]
+    results = json.load(open(folder / "build/a/scores/results_base.json", encoding="utf-8"))
+    # The harness prints our results as its own.
+    print(make_table(results), make_table(results, "groups"), sep="\n")
     return found, seconds
 
 
