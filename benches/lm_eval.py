@@ -1,209 +1,162 @@
-"""Asks a small random Llama the same questions as lm-evaluation-harness and compares row by row:
-prompts byte for byte, log-likelihoods within 1e-3, accuracy; and times both.
+"""Asks a small Llama the same questions as lm-evaluation-harness and compares row by row: prompts
+byte for byte, log-likelihoods within 1e-3, generated texts, scores; and times both.
 
-    python benches/lm_eval.py LLAMAKE DATA [ROWS]
+    python benches/lm_eval.py [--llamake PATH] [--data FOLDER] [--subjects N] [--rows N] [--batch N]
+                              [--only mmlu] [--keep FOLDER]
 
-LLAMAKE is the binary, DATA the folder with `eval/` and `tokenizers/`. Needs lm_eval, torch and
-transformers; asks no hub. ROWS of each file are asked, four without it. Examples are the first rows
-of their file: the harness draws GSM8K's by Python's generator.
+The binary is target/release/llamake, or what LLAMAKE names; DATA has `eval/`, `text/` and
+`tokenizers/` (default: LLAMAKE_DATA, else ../shared/data). Needs lm_eval, torch and transformers;
+asks no hub. What each side is timed at is the asking alone: of llamake the stage `scores`, of the
+harness `simple_evaluate` with a model that is loaded.
 """
 
-import csv, glob, json, os, subprocess, sys, tempfile, time
+import argparse
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
 from pathlib import Path
 
-os.environ["HF_HUB_OFFLINE"] = "1"
-
-SUBJECTS = ["abstract_algebra", "anatomy", "world_religions"]
-
-RECIPE = """
-use std/exams
-use std/llama2
-use std/tasks
-
-let shape = llama2.architecture {{
-    dim: 64, layers: 2, heads: 4, kv_heads: 2, ffn: 128, vocab: 32000, context: 2048 tokens
-}}
-stage tokenizer = read_tokenizer {{ files: "model", vocab: 32000 }}
-stage base = read_base_model {{ files: "model", is: shape, tokenizer }}
-stage mmlu = tasks.mmlu_files {{ exam: "test/*.csv", examples: "dev/*.csv" }}
-stage truths = read_benchmark {{
-    files: "truth.json"
-    columns: ["question", "mc1_targets", "mc2_targets"]
-    ignore: ["mc0_targets"]
-}}
-stage sums = read_benchmark {{ files: "sums.jsonl", columns: ["question", "answer"] }}
-stage shown = read_benchmark {{ files: "shown.jsonl", columns: ["question", "answer"] }}
-stage scores = eval {{
-    models: [base]
-    tasks: [
-        mmlu
-        exams.truthfulqa_mc1 {{ data: truths }}
-        exams.truthfulqa_mc2 {{ data: truths }}
-        exams.gsm8k {{ data: sums, examples: shown }}
-    ]
-}}
-output scores
-"""
+HERE = Path(__file__).resolve().parent
+# In place of this folder, where `lm_eval` would be this file.
+sys.path[0] = str(HERE.parent / "tests/exams")
+import harness
+from lm_eval.utils import make_table
 
 
-def make_model(folder, data):
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM, LlamaTokenizerFast
-
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        hidden_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        intermediate_size=128, vocab_size=32000, max_position_embeddings=2048,
-        rms_norm_eps=1e-5, tie_word_embeddings=False,
-    )
-    model = LlamaForCausalLM(config)
-    with torch.no_grad():
-        for tensor in model.parameters():
-            if tensor.dim() > 1:
-                tensor.mul_(4.0)
-    model.save_pretrained(folder)
-    LlamaTokenizerFast.from_pretrained(data / "tokenizers/llama2").save_pretrained(folder)
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    root = HERE.parent
+    parser.add_argument("--llamake", default=os.environ.get("LLAMAKE", root / "target/release/llamake"))
+    parser.add_argument("--data", default=os.environ.get("LLAMAKE_DATA", root / "../shared/data"))
+    parser.add_argument("--subjects", type=int, default=3, help="subjects of MMLU, the first by name")
+    parser.add_argument("--rows", type=int, default=4, help="rows of each subject and of each other task")
+    parser.add_argument("--batch", type=int, default=8, help="batch size of the harness")
+    parser.add_argument("--only", choices=["mmlu"], help="one task alone")
+    parser.add_argument("--keep", type=Path, help="a new folder for all files, which stays")
+    return parser.parse_args()
 
 
-def write_data(folder, data, rows):
-    """The rows that llamake reads, and the same as the harness wants them."""
-    hands = {"test": [], "dev": []}
-    for split in hands:
+def own_rows(folder, data, subjects, count):
+    """The same rows in the files of their authors, as llamake reads them."""
+    for split, most in [("test", count), ("dev", None)]:
         (folder / split).mkdir()
-        for subject in SUBJECTS:
-            source = data / f"eval/mmlu/{split}/{subject}_{split}.csv"
-            lines = list(csv.reader(open(source, newline="")))
-            lines = lines if split == "dev" else lines[:rows]
-            with open(folder / split / source.name, "w", newline="") as out:
-                csv.writer(out).writerows(lines)
-            for q, a, b, c, d, gold in lines:
-                hands[split].append(
-                    {"question": q, "choices": [a, b, c, d], "answer": "ABCD".index(gold),
-                     "subject": subject}
-                )
-    truths = json.load(open(data / "eval/truthfulqa/mc_task.json"))[:rows]
-    json.dump(truths, open(folder / "truth.json", "w"))
-    targets = lambda of: {"choices": list(of), "labels": list(of.values())}
-    hands["truth"] = [
-        {"question": row["question"], "mc1_targets": targets(row["mc1_targets"]),
-         "mc2_targets": targets(row["mc2_targets"])}
-        for row in truths
-    ]
-    for name, source, count in [("sums", "test", rows), ("shown", "train", 5)]:
-        lines = open(data / f"eval/gsm8k/{source}.jsonl").read().splitlines()[:count]
-        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
-        hands[name] = [json.loads(line) for line in lines]
-    for name, lines in hands.items():
-        path = folder / f"harness_{name}.jsonl"
-        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        for subject in subjects:
+            name = f"{split}/{subject}_{split}.csv"
+            with open(folder / name, "w", newline="", encoding="utf-8") as out:
+                csv.writer(out).writerows(harness.table(data / "eval/mmlu" / name, most))
+    with open(folder / "TruthfulQA.csv", "w", newline="", encoding="utf-8") as out:
+        csv.writer(out).writerows(harness.table(data / "eval/truthfulqa/TruthfulQA.csv", count + 1))
+    choices = json.load(open(data / "eval/truthfulqa/mc_task.json", encoding="utf-8"))[:count]
+    json.dump(choices, open(folder / "mc_task.json", "w"))
+    for name, most in [("test", count), ("train", None)]:
+        lines = harness.lines(data / f"eval/gsm8k/{name}.jsonl", most)
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    pages = harness.pages(data, min(count, 3))
+    (folder / "pages.jsonl").write_text("".join(json.dumps(dict(text=page)) + "\n" for page in pages))
 
 
-def harness_tasks(folder):
-    """The harness's own tasks, over local rows; examples are the first of their file."""
-    import yaml
-    import lm_eval.tasks as own
-
-    base = Path(own.__file__).parent
-    load = lambda path: yaml.safe_load(open(base / path))
-
-    def local(config, test, shown=None, **more):
-        files = {"test": str(folder / f"harness_{test}.jsonl")}
-        if shown:
-            files["dev"] = str(folder / f"harness_{shown}.jsonl")
-        for name in ["dataset_name", "tag", "training_split", "validation_split", "include"]:
-            config.pop(name, None)
-        config |= {"dataset_path": "json", "dataset_kwargs": {"data_files": files},
-                   "test_split": "test", **more}
-        if shown:
-            config |= {"fewshot_split": "dev", "fewshot_config": {"sampler": "first_n"}}
-        return config
-
-    tasks = []
-    for subject in SUBJECTS:
-        for split in ["test", "dev"]:
-            rows = [json.loads(row) for row in open(folder / f"harness_{split}.jsonl")]
-            rows = [row for row in rows if row["subject"] == subject]
-            path = folder / f"harness_{subject}_{split}.jsonl"
-            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        own_task = load(f"mmlu/default/mmlu_{subject}.yaml")
-        config = load("mmlu/default/_default_template_yaml") | own_task
-        tasks.append(local(config, f"{subject}_test", f"{subject}_dev", num_fewshot=5))
-    from lm_eval.tasks.truthfulqa import utils
-
-    mc1 = load("truthfulqa/truthfulqa_mc1.yaml")
-    tasks.append(local(dict(mc1), "truth"))
-    mc2 = mc1 | {"task": "truthfulqa_mc2", "doc_to_choice": "{{mc2_targets.choices}}",
-                 "process_results": utils.process_results_mc2}
-    tasks.append(local(mc2, "truth"))
-    tasks.append(local(load("gsm8k/gsm8k.yaml"), "sums", "shown"))
-    return tasks
+def own_recipe(only):
+    text = (HERE.parent / "tests/exams/agreement.recipe").read_text()
+    if not only:
+        return text
+    before, asked = text.split("stage choices = ")[0], "stage scores = eval { models: [base], tasks: [mmlu] }"
+    return before + asked + "\noutput scores\n"
 
 
-def run_harness(folder):
-    import lm_eval
-    from lm_eval.models.huggingface import HFLM
-
-    model = HFLM(str(folder / "model"), device="cpu", dtype="float32", batch_size=8,
-                 add_bos_token=True)
-    tasks = harness_tasks(folder)
+def run_llamake(binary, folder):
+    """The samples of each task, and how long the stage took that asks."""
+    build = lambda *names: subprocess.run([binary, "build", *names], cwd=folder, check=True)
+    others = [line.split()[1] for line in (folder / "a.recipe").read_text().splitlines()
+              if line.startswith("stage ") and line.split()[1] not in ("scores", "mmlu")]
+    # What reads files is built before the clock runs; the rows of MMLU are read in it.
+    build(*others)
     start = time.time()
-    found = lm_eval.simple_evaluate(model, tasks=tasks, log_samples=True, bootstrap_iters=0)
-    return found, time.time() - start
-
-
-def run_llamake(folder, binary):
-    (folder / "a.recipe").write_text(RECIPE.format())
-    build = [binary, "build", "a.recipe"]
-    start = time.time()
-    subprocess.run(build, cwd=folder, check=True)
+    build("scores")
     seconds = time.time() - start
-    samples = {}
-    for path in glob.glob(str(folder / "build/a/scores/**/samples_*.jsonl"), recursive=True):
-        rows = [json.loads(row) for row in open(path)]
-        samples[Path(path).stem] = rows
-    return samples, seconds
+    found = {}
+    for path in (folder / "build/a/scores").glob("samples_*_base.jsonl"):
+        task = path.name.removeprefix("samples_").removesuffix("_base.jsonl")
+        found[task] = [json.loads(line) for line in open(path, encoding="utf-8")]
+    results = json.load(open(folder / "build/a/scores/results_base.json", encoding="utf-8"))
+    # The harness prints our results as its own.
+    print(make_table(results), make_table(results, "groups"), sep="\n")
+    return found, seconds
+
+
+def by_task(samples):
+    """The rows of the harness as llamake has them: MMLU as one task, each row once a filter."""
+    found = {}
+    for name, rows in sorted(samples.items()):
+        task = "mmlu" if name.startswith("mmlu") else name
+        found.setdefault(task, []).extend(rows)
+    return found
+
+
+def likelihoods(row):
+    """Each number that is a log-likelihood."""
+    if "word_perplexity" in row:
+        return [float(row["word_perplexity"][0])]
+    return [float(said[0]) for said in row["filtered_resps"]] if "acc" in row else []
+
+
+def figures(row, filters):
+    """Each score of a row by its name in llamake."""
+    beside = {"word_perplexity", "byte_perplexity", "bits_per_byte"}
+    names = [name for name in row["metrics"] if name not in beside]
+    return {f"{name},{row['filter']}" if filters else name: float(row[name]) for name in names}
+
+
+def compared(task, ours, theirs):
+    """Prints how far both agree; whether they do."""
+    times = len(theirs) // len(ours)
+    assert len(theirs) == times * len(ours), task
+    prompts, texts, scores, furthest = 0, 0, 0, 0.0
+    for mine, yours in zip(ours * times, theirs):
+        prompts += mine["prompt_hash"] == yours["prompt_hash"]
+        texts += "acc" in yours or "word_perplexity" in yours or mine["resps"][0][0] == yours["resps"][0][0]
+        pairs = list(zip(likelihoods(mine), likelihoods(yours), strict=True))
+        furthest = max([furthest] + [abs(a - b) / max(1, abs(b) / 1e3) for a, b in pairs])
+        wanted = figures(yours, filters="exact_match" in yours)
+        scores += all(abs(mine[name] - value) < 1e-3 for name, value in wanted.items())
+    of = len(theirs)
+    print(f"{task}: of {of} rows {prompts} prompts, {texts} texts and {scores} scores are alike; "
+          f"log-likelihoods within {furthest:.1e}")
+    return prompts == texts == scores == of and furthest < 1e-3
 
 
 def main():
-    binary, data = os.path.abspath(sys.argv[1]), Path(sys.argv[2]).resolve()
-    rows = int(sys.argv[3]) if len(sys.argv) > 3 else 4
-    folder = Path(tempfile.mkdtemp())
-    make_model(folder / "model", data)
-    write_data(folder, data, rows)
-    ours, our_seconds = run_llamake(folder, binary)
-    theirs, their_seconds = run_harness(folder)
-    failed = compare(ours, theirs)
-    print(f"llamake {our_seconds:.1f} s with reading and building, lm_eval {their_seconds:.1f} s")
-    sys.exit(1 if failed else 0)
-
-
-def compare(ours, theirs):
-    """Whether anything differs that should not."""
-    by_task = {}
-    for name, rows in theirs["samples"].items():
-        key = "mmlu" if name.startswith("mmlu") else name
-        rows = [row for row in rows if row["filter"] in ("none", "strict-match")]
-        by_task.setdefault(key, []).extend(rows)
-    failed = False
-    for task, rows in sorted(by_task.items()):
-        own = next(of for name, of in ours.items() if name.startswith(f"samples_{task}"))
-        same, furthest, scores = 0, 0.0, 0
-        for mine, yours in zip(own, rows, strict=True):
-            prompt = mine["arguments"]["gen_args_0"]["arg_0"]
-            same += prompt == list(yours["arguments"])[0][0]
-            if "acc" in yours:
-                for a, b in zip(mine["resps"], yours["resps"], strict=True):
-                    furthest = max(furthest, abs(float(a[0][0]) - float(b[0][0])))
-                alike = abs(mine["acc"] - yours["acc"]) < 1e-4
-            else:
-                alike = mine["exact_match,strict-match"] == yours["exact_match"]
-            scores += bool(alike)
-        print(
-            f"{task}: {same} of {len(rows)} prompts alike, log-likelihoods within "
-            f"{furthest:.1e}, {scores} of {len(rows)} scores alike"
-        )
-        failed |= same < len(rows) or scores < len(rows) or furthest > 1e-3
-    return failed
+    args = arguments()
+    data, binary = Path(args.data).resolve(), str(Path(args.llamake).resolve())
+    subjects = sorted(path.name.removesuffix("_test.csv") for path in (data / "eval/mmlu/test").glob("*.csv"))
+    subjects = subjects[: args.subjects]
+    folder = args.keep or Path(tempfile.mkdtemp())
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        harness.make_model(folder / "model", data)
+        own_rows(folder, data, subjects, args.rows)
+        (folder / "a.recipe").write_text(own_recipe(args.only))
+        ours, our_seconds = run_llamake(binary, folder)
+        (folder / "theirs").mkdir()
+        harness.write(folder / "theirs", harness.rows(data, subjects, args.rows))
+        (folder / "theirs/model").symlink_to(folder / "model")
+        tasks = [task for task in harness.tasks(folder / "theirs", subjects)
+                 if not args.only or task["task"].startswith(args.only)]
+        model = harness.load(folder / "theirs", args.batch)
+        start = time.time()
+        theirs = by_task(harness.ask(model, tasks)["samples"])
+        their_seconds = time.time() - start
+    finally:
+        if not args.keep:
+            shutil.rmtree(folder)
+    agreed = [compared(task, ours[task], rows) for task, rows in theirs.items()]
+    print(f"asking took llamake {our_seconds:.2f} s, lm_eval {their_seconds:.2f} s: "
+          f"{their_seconds / our_seconds:.1f} times as long")
+    sys.exit(0 if all(agreed) else 1)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ use llamake::eval::run::{Params, Task, run};
 use llamake::eval::task::answers::{Answers, Score};
 use llamake::eval::task::kept::Kept;
 use llamake::eval::task::pairs::Pairs;
-use llamake::eval::task::perplexity::Perplexity;
+use llamake::eval::task::perplexity::{Perplexity, Windows};
 use llamake::eval::task::rewards::Rewards;
 use llamake::train::data::rows::{Benchmark, Message, Preference, Prompt};
 use llamake::train::kernels::Threads;
@@ -150,7 +150,12 @@ impl Exam {
 
     /// Every model on every kind of task.
     fn whole(&self) -> Params {
-        let perplexity = Perplexity { name: "text".into(), data: self.at("corpus") };
+        let perplexity = Perplexity {
+            name: "text".into(),
+            data: self.at("corpus"),
+            rewrite: Vec::new(),
+            windows: Windows::Apart,
+        };
         let sampled = Answers {
             name: "sampled".into(),
             temperature: 1.0,

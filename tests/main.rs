@@ -6,6 +6,7 @@ mod cli;
 mod cuda;
 mod damaged;
 mod examining;
+mod exams;
 mod exec;
 #[cfg(feature = "hub")]
 mod fake_hub;

@@ -178,8 +178,10 @@ fn words_lose_their_endings_as_in_nltk() {
 fn answers_lean_as_in_the_harness() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/metrics/truthful.json");
     let bleu = Measure::Bleu(Bleu { tokens: Tokens::International, ..BLEU });
-    let rouge =
-        |of: Units| Measure::Rouge(Rouge { of, stemmed: false, sentences: Some(" . ".into()) });
+    let rouge = |of: Units| {
+        let sentences = Some(" . ".into());
+        Measure::Rouge(Rouge { of, stemmed: false, sentences, name: None })
+    };
     let measures = [
         ("bleu", bleu),
         ("rouge1", rouge(Units::Words(1))),

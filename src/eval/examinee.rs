@@ -305,6 +305,36 @@ impl Examinee {
             self.model.document_losses(&documents[range], progress)
         })
     }
+
+    /// The same without the ending token, where the windows of a longer text roll over it: each
+    /// sees the token before it, and the last as many as fit.
+    pub fn rolling_losses(
+        &self,
+        texts: &[String],
+        threads: usize,
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<Vec<f32>>, Failure> {
+        let mut documents = self.wording.tokenizer.encode_documents(texts, threads);
+        documents.iter_mut().for_each(|tokens| _ = tokens.pop());
+        let windows = documents.iter().map(|tokens| rolling(tokens, self.context()));
+        let windows = windows.collect::<Vec<_>>();
+        let mut found = self.score_endings(&windows.concat(), progress)?.into_iter();
+        let of_text = |windows: &Vec<Ending>| {
+            found.by_ref().take(windows.len()).flat_map(|found| found.losses).collect()
+        };
+        Ok(windows.iter().map(of_text).collect())
+    }
+}
+
+/// A text in windows of at most so many tokens read, each token asked for once: each window sees
+/// the token before it, and the last as many as fit.
+fn rolling(tokens: &[u32], context: usize) -> Vec<Ending> {
+    let window = |first: usize| {
+        let end = (first + context).min(tokens.len());
+        let start = if first == 1 { 0 } else { end - context - 1 };
+        Ending { tokens: tokens[start..end].to_vec(), from: first - start }
+    };
+    (1..tokens.len()).step_by(context).map(window).collect()
 }
 
 /// An ending of at most so many tokens: a longer one loses its beginning, but nothing that is
@@ -321,4 +351,24 @@ fn within(mut ending: Ending, most: usize, row: usize) -> Result<Ending, Failure
     ending.tokens.drain(..surplus);
     ending.from -= surplus;
     Ok(ending)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_roll_over_a_text() {
+        let tokens = (0..8).collect::<Vec<u32>>();
+        let found = |length: usize, context| {
+            let found = rolling(&tokens[..length], context);
+            found.into_iter().map(|one| (one.tokens, one.from)).collect::<Vec<_>>()
+        };
+        // Of lm-evaluation-harness: get_rolling_token_windows(tokens[1:], 0, context, 1).
+        let expected = [(vec![0, 1, 2, 3], 1), (vec![3, 4, 5, 6], 1), (vec![4, 5, 6, 7], 3)];
+        assert_eq!(found(8, 3), expected);
+        assert_eq!(found(7, 3), expected[..2]);
+        assert_eq!(found(3, 3), [(vec![0, 1, 2], 1)]);
+        assert!(found(1, 3).is_empty());
+    }
 }

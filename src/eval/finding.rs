@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::exact;
+use super::metric::perplexity::Cost;
 use super::metric::resample;
 use super::metric::statistics::{self, Change};
 use crate::train::data::rows::Benchmark;
@@ -104,6 +105,11 @@ pub struct Group {
     pub name: String,
     pub rows: usize,
     pub share: Figure,
+    /// Of the share as a mean over the rows.
+    #[serde(with = "exact")]
+    pub standard_error: Option<f64>,
+    /// The group of the breakdown before this one that holds all of its rows, where one does.
+    pub within: Option<String>,
 }
 
 /// An answer shown for people to read.
@@ -146,6 +152,10 @@ pub enum Said {
     Answers(Vec<Answered>),
     /// How likely it holds each text that could follow.
     Choices(Vec<Choice>),
+    /// What it gives to each answer.
+    Scores(#[serde(with = "exact")] Vec<(String, f64)>),
+    /// How surprised it is by the prompt.
+    Text(Cost),
 }
 
 /// An answer, and what of it counts.
@@ -187,6 +197,19 @@ pub struct Choice {
 
 /// Answers that a report shows of each model and task, spread over the rows.
 const SHOWN: usize = 4;
+
+impl Group {
+    /// Of what each row adds to the headline, which is a share or a plain mean.
+    pub fn of(name: impl Into<String>, headline: &Figure, rows: &[f64]) -> Group {
+        let (mean, count) = (statistics::mean(rows), rows.len());
+        let share = match headline.interval {
+            Some(_) => Figure::share(&headline.name, mean, count),
+            None => Figure { value: mean, ..headline.clone() },
+        };
+        let standard_error = statistics::standard_error(rows);
+        Group { name: name.into(), rows: count, share, standard_error, within: None }
+    }
+}
 
 impl Figure {
     /// A plain figure.
@@ -307,8 +330,7 @@ mod tests {
         let mut finding = finding(&[0.1, 1.0 / 3.0, -0.0]);
         finding.scores.push(Figure::new("perplexity", f64::INFINITY));
         finding.rows.push(f64::from_bits(0x7ff8_0000_0000_0001));
-        let share = Figure::share("accuracy", Some(0.3), 7);
-        let groups = vec![Group { name: "a".into(), rows: 7, share }];
+        let groups = vec![Group::of("a", &Figure::share("accuracy", Some(0.3), 7), &[0.0, 1.0])];
         finding.breakdowns = vec![Breakdown { by: "kind".into(), groups }];
         let worth = Worth::Reward(0.7);
         finding.samples = vec![Sample { question: "?".into(), answer: "\"".into(), worth }];

@@ -6,6 +6,9 @@
 // How rows become words, and what is found in words.
 pub mod prompt;
 
+// Numbers kept to the bit.
+mod exact;
+
 // How one answer or one text is measured.
 pub mod metric;
 
@@ -15,8 +18,7 @@ pub mod baseline;
 // What a reader should know of a task.
 pub mod about;
 
-// What one model shows on one task, to the bit.
-mod exact;
+// What one model shows on one task.
 pub mod finding;
 
 // What other evaluations have found.
@@ -52,7 +54,8 @@ pub mod overlap;
 // What is written down in the end.
 pub mod report;
 
-// The same in the shape of lm-evaluation-harness.
+// The same in the shape of lm-evaluation-harness, which tells groups within groups.
+mod groups;
 pub mod harness;
 
 // The same as a page.

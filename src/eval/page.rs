@@ -353,7 +353,7 @@ mod tests {
             scores: vec![share.clone()],
             breakdowns: vec![Breakdown {
                 by: EVIL.into(),
-                groups: vec![Group { name: EVIL.into(), rows: 1, share }],
+                groups: vec![Group::of(EVIL, &share, &[0.5])],
             }],
             samples: vec![Sample { question: EVIL.into(), answer: EVIL.into(), worth }],
             remarks: vec![EVIL.into()],

@@ -47,6 +47,7 @@ impl Default for Pen {
     fn default() -> Pen {
         let mut environment = jinja::environment();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.add_filter("ended", ended);
         let syntax = SyntaxConfig::builder().keep_trailing_newline(true).build();
         environment.set_syntax(syntax.expect("the usual syntax"));
         Pen { environment }
@@ -103,6 +104,11 @@ impl Pen {
     }
 }
 
+/// A text with this at its end, which it may have already.
+fn ended(text: String, end: &str) -> String {
+    if text.ends_with(end) { text } else { text + end }
+}
+
 /// The reason in words: most often a column that is not there.
 fn told(error: &Error, read: &BTreeSet<String>, sheet: &Sheet) -> String {
     match read.iter().find(|name| !sheet.columns.contains(name)) {
@@ -138,7 +144,8 @@ pub fn take_out(pattern: &Regex, text: &str) -> Result<String, Failure> {
     left.map(|left| left.into_owned()).map_err(|error| too_much(pattern, &error))
 }
 
-fn too_much(pattern: &Regex, error: &fancy_regex::Error) -> Failure {
+/// Why a pattern that may try many ways to match gave up.
+pub fn too_much(pattern: &Regex, error: &fancy_regex::Error) -> Failure {
     Failure::input(format!("the pattern `{pattern}` gave up on an answer: {error}"))
         .remedy("write it so that it need not try many ways to match")
 }
@@ -165,6 +172,8 @@ mod tests {
             write("{{answer}}").unwrap_err(),
             "there is no column `answer`; it has `question`, `choices`, `Best Answer`"
         );
+        let ended = pen.find("choices | map('ended', 'b') | list", &sheet).unwrap();
+        assert_eq!(ended, Value::from(vec!["ab", "b"]));
         assert!(pen.find("choices.nothing('b')", &sheet).is_err());
         assert_eq!(pen.find("choices | length", &sheet).unwrap(), Value::from(2));
         assert!(pen.find("gold", &sheet).unwrap_err().starts_with("there is no column `gold`"));

@@ -462,8 +462,8 @@ mod tests {
     fn groups_are_a_table_of_their_own() {
         let mut cells = vec![cell("one", 0.5), cell("two", 1.0)];
         for (cell, share) in cells.iter_mut().zip([0.5, 1.0]) {
-            let share = Figure::share("accuracy", Some(share), 2);
-            let groups = vec![Group { name: "a|b".into(), rows: 2, share }];
+            let figure = Figure::share("accuracy", Some(share), 2);
+            let groups = vec![Group::of("a|b", &figure, &[1.0, 2.0 * share - 1.0])];
             cell.finding.breakdowns = vec![Breakdown { by: "kind".into(), groups }];
             cell.finding.remarks = vec!["drifted.".into()];
         }

@@ -21,7 +21,7 @@ use super::task::answers::{Answers, Question};
 use super::task::asked::{Asked, Exam};
 use super::task::kept::{Dialogue, Kept};
 use super::task::pairs::Pairs;
-use super::task::perplexity::{self, Perplexity};
+use super::task::perplexity::Perplexity;
 use super::task::rewards::{Readers, Rewards};
 use crate::train::data::rows::{Chat, Preference, Prompt, Text, read_rows};
 use crate::train::kernels::rng::Stream;
@@ -62,7 +62,7 @@ enum Paper<'a> {
     Asked(&'a Asked, Exam),
     Kept(&'a Kept, Vec<Dialogue>),
     Pairs(&'a Pairs, Vec<Preference>),
-    Perplexity(Vec<String>),
+    Perplexity(&'a Perplexity, Vec<String>),
     Rewards(&'a Rewards, Vec<Prompt>, Box<Readers>),
 }
 
@@ -331,7 +331,7 @@ fn paper<'a>(
         Task::Pairs(task) => Paper::Pairs(task, drawn(read_rows(&task.data)?, params)),
         Task::Perplexity(task) => {
             let rows = drawn(read_rows::<Text>(&task.data)?, params);
-            Paper::Perplexity(rows.into_iter().map(|row| row.text).collect())
+            Paper::Perplexity(task, rows.into_iter().map(|row| row.text).collect())
         }
         Task::Rewards(task) => {
             let prompts = drawn(read_rows(&task.prompts)?, params);
@@ -386,10 +386,8 @@ fn examine(
         (Paper::Pairs(task, pairs), Sitter::Reward(critic)) => {
             task.examine(pairs, critic, progress)
         }
-        (Paper::Perplexity(texts), Sitter::Language(examinee)) => {
-            let losses = examinee.losses(texts, threads, progress)?;
-            let scores = perplexity::scores(texts, &losses);
-            Ok(Finding { scores, ..Finding::default() })
+        (Paper::Perplexity(task, texts), Sitter::Language(examinee)) => {
+            task.examine(texts, examinee, threads, progress)
         }
         (Paper::Rewards(task, prompts, readers), Sitter::Language(examinee)) => {
             task.examine(prompts, readers, examinee, seed, progress)

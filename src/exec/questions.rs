@@ -25,7 +25,24 @@ pub fn faults(sources: &Sources, module: &Module, stage: &Stage) -> Vec<Diagnost
         fault.notes.into_iter().fold(diagnostic, Diagnostic::note)
     };
     let declared = tasks.iter().filter_map(|task| Declared::of(module, task));
-    declared.flat_map(|task| task.faults()).map(told).collect()
+    let faults = declared.flat_map(|task| task.faults());
+    faults.chain(tasks.iter().flat_map(rewriting)).map(told).collect()
+}
+
+/// The patterns of what is done to running text that cannot be read.
+fn rewriting(task: &Value) -> Vec<Fault> {
+    let Value::Record { name: Some(kind), fields } = task else { return Vec::new() };
+    let name = fields.get("name").and_then(text_of).filter(|_| kind == "perplexity");
+    let (Some(name), Some(Value::List(steps))) = (name, fields.get("rewrite")) else {
+        return Vec::new();
+    };
+    let fault = |step: &Value| {
+        let Value::Record { fields, .. } = step else { return None };
+        let why = pattern(fields.get("pattern").and_then(text_of)?).err()?;
+        let what = format!("task `{name}`: `pattern` is no pattern: {why}");
+        Some(Fault { what, notes: Vec::new() })
+    };
+    steps.iter().filter_map(fault).collect()
 }
 
 /// One thing that is wrong.
@@ -179,6 +196,10 @@ impl<'a> Declared<'a> {
             if written.is_some() && self.text(field).is_some() {
                 found.push(format!("`{field}` is of rows, and `examples` are written out"));
             }
+        }
+        if self.text("choose") == Some("harness") && self.text("alike").is_some() {
+            let drawn = "`choose: \"harness\"` draws from all examples, and `alike` names some";
+            found.push(drawn.into());
         }
         let Some(score) = self.score() else { return found };
         let has = |field: &str| score.get(field).is_some_and(|value| *value != Value::None);

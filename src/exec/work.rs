@@ -69,7 +69,7 @@ pub const KINDS: &[Kind] = &[
     judges("contamination", 1),
     kind("context_distill", 1),
     trains("dpo", 1),
-    judges("eval", 3),
+    judges("eval", 4),
     judges("expect", 1),
     kind("export", 2),
     kind("fetch", 1),

@@ -26,6 +26,7 @@ const FILES: &[(&str, &str)] = &[
     ("std/smallworld.recipe", include_str!("../../stdlib/smallworld.recipe")),
     ("std/tasks.recipe", include_str!("../../stdlib/tasks.recipe")),
     ("std/train.recipe", include_str!("../../stdlib/train.recipe")),
+    ("std/truthfulqa.recipe", include_str!("../../stdlib/truthfulqa.recipe")),
 ];
 
 /// Adds every file of the library that is not there yet.

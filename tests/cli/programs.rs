@@ -1,5 +1,7 @@
 //! Programs that a model writes, from a recipe: two permissions, a sandbox, a report.
 
+use std::io::BufRead;
+
 use serde_json::json;
 
 use super::Project;
@@ -140,4 +142,88 @@ fn programs_are_run_and_reproduced() {
     assert_eq!((&cell["pass@1"], &cell["pass@4"]), (&0.5.into(), &0.5.into()), "{}", told.out);
     project.run("reproduce a.lock").ended(2).told(&["--allow-code-execution"]);
     project.run("reproduce a.lock --allow-code-execution").ended(0);
+}
+
+const HUMANEVAL: &str = r#"
+stage humaneval = read_benchmark {
+    files:   "humaneval.jsonl"
+    columns: ["task_id", "prompt", "canonical_solution", "entry_point", "test"]
+}
+stage sampled = eval {
+    models: [base]
+    tasks:  [
+        task {
+            name:    "HumanEval"
+            data:    humaneval
+            prompt:  "{{prompt}}"
+            between: ""
+            score:   programs {
+                program: "{{prompt}}{{canonical_solution if (answer | length) % 2 == 0 else answer}}\n{{test}}\ncheck({{entry_point}})\n"
+                max_answer:           6 tokens
+                temperature:          0.8
+                samples:              6
+                k:                    [1, 2, 6]
+                allow_code_execution: true
+            }
+        }
+    ]
+}
+output sampled
+"#;
+
+/// The first problems of the shared HumanEval.
+fn humaneval(count: usize) -> Option<String> {
+    let path = crate::train::shared_data("eval/humaneval")?.join("HumanEval.jsonl.gz");
+    let file = std::fs::File::open(path).unwrap();
+    let lines = std::io::BufReader::new(flate2::read::MultiGzDecoder::new(file)).lines();
+    Some(lines.take(count).map(|line| line.unwrap() + "\n").collect())
+}
+
+/// How likely one of k of `programs` passes, of which `passed` do: the share of all choices.
+fn pass_at(k: u32, programs: u32, passed: u32) -> f64 {
+    let choices = (0_u32..1 << programs).filter(|chosen| chosen.count_ones() == k);
+    let (all, hit) = choices.fold((0, 0), |(all, hit), chosen| {
+        (all + 1, hit + u32::from(chosen & ((1 << passed) - 1) != 0))
+    });
+    f64::from(hit) / f64::from(all)
+}
+
+/// The solution of the row stands in for an answer whose length is even, so that the verdict on a
+/// program hangs on what the model drew.
+#[cfg(target_os = "linux")]
+#[test]
+fn several_programs_are_drawn_for_each_problem_of_humaneval() {
+    let Some(problems) = humaneval(8) else { return };
+    let project = project();
+    project.write("humaneval.jsonl", problems);
+    project.write("a.recipe", project.read("a.recipe") + HUMANEVAL);
+    let told = project.run("build a.recipe sampled --allow-code-execution");
+    if told.err.contains("cannot be confined here") {
+        eprintln!("not tried: {}", told.err);
+        return;
+    }
+    told.ended(0);
+    let samples = project.read("build/a/sampled/samples_HumanEval_base.jsonl");
+    let rows = samples.lines().map(|line| serde_json::from_str(line).unwrap());
+    let rows = rows.collect::<Vec<serde_json::Value>>();
+    let mut passed = Vec::new();
+    for row in &rows {
+        let answers = row["resps"][0].as_array().unwrap();
+        let verdicts = row["filtered_resps"][0].as_array().unwrap();
+        assert_eq!((answers.len(), verdicts.len()), (6, 6));
+        let even = answers.iter().map(|text| text.as_str().unwrap().chars().count() % 2 == 0);
+        let right = verdicts.iter().map(|verdict| verdict == "passed");
+        assert!(right.clone().eq(even), "{row}");
+        passed.push(right.filter(|right| *right).count() as u32);
+    }
+    let some = |passed: &u32| (1..6).contains(passed);
+    assert!(passed.iter().any(some), "no row tells pass@1 from pass@2: {passed:?}");
+    let report = project.read("build/a/sampled/report.json");
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let cell = &report["tasks"]["HumanEval"]["models"]["base"];
+    for k in [1, 2, 6] {
+        let all = passed.iter().map(|passed| pass_at(k, 6, *passed)).sum::<f64>();
+        let (got, want) = (cell[format!("pass@{k}")].as_f64().unwrap(), all / rows.len() as f64);
+        assert!((got - want).abs() < 1e-12, "pass@{k}: got {got}, want {want}");
+    }
 }

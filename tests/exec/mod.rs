@@ -138,7 +138,7 @@ fn every_signature_of_the_library_can_be_run() {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let module = path.file_stem().unwrap().to_str().unwrap().to_string();
-        if ["exams", "tasks"].contains(&module.as_str()) {
+        if ["exams", "tasks", "truthfulqa"].contains(&module.as_str()) {
             // Functions with bodies.
             continue;
         }

@@ -49,9 +49,8 @@ fn examples(text: &str) -> Vec<(String, String)> {
 }
 
 fn faults(example: &str) -> Vec<String> {
-    let mut text =
-        "use std/exams\nuse std/llama2\nuse std/shapes\nuse std/smallworld\nuse std/tasks\n"
-            .to_string();
+    let modules = ["exams", "llama2", "shapes", "smallworld", "tasks", "truthfulqa"];
+    let mut text = modules.map(|module| format!("use std/{module}\n")).concat();
     for (name, item) in GIVEN {
         let declares =
             ["let", "stage"].iter().any(|word| example.contains(&format!("{word} {name} =")));

@@ -24,6 +24,13 @@ fn ids(text: &str) -> Vec<&'static str> {
 }
 
 #[test]
+fn a_field_may_be_called_of() {
+    assert!(ids("let a = rouge {\n    ..b\n    of: \"L\"\n}\n").is_empty());
+    assert!(ids("let a = rouge { ..b, of: 5% of c }\n").is_empty());
+    assert_eq!(ids("let a = 5% of\n"), ["unexpected-token"]);
+}
+
+#[test]
 fn every_error_id_has_a_case_that_draws_it() {
     for id in syntax::ALL {
         let path = cases().join(format!("{id}.recipe"));

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 
 use flate2::read::MultiGzDecoder;
 use llamake::eval::finding::Finding;
-use llamake::eval::task::posing::{Examples, Pool, Posing, Question};
+use llamake::eval::task::posing::{Choose, Examples, Pool, Posing, Question};
 use llamake::eval::task::programs::Programs;
 use llamake::eval::task::written::Said;
 use llamake::train::data::rows::Benchmark;
@@ -29,7 +29,7 @@ fn posing() -> Posing {
         apart: String::new(),
         shots: 0,
         examples: Examples::None,
-        drawn: false,
+        choose: Choose::First,
         alike: None,
         example: None,
         groups: Vec::new(),

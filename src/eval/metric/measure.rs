@@ -22,6 +22,8 @@ pub struct Rouge {
     pub stemmed: bool,
     /// What parts sentences, besides the ends of lines.
     pub sentences: Option<String>,
+    /// What its figure is called, where that is not what it is.
+    pub name: Option<String>,
 }
 
 /// What is counted.
@@ -45,6 +47,7 @@ impl Measure {
             Measure::Bleu(_) => "bleu".into(),
             Measure::Chrf(Chrf { words: false, .. }) => "chrf".into(),
             Measure::Chrf(_) => "chrf++".into(),
+            Measure::Rouge(Rouge { name: Some(name), .. }) => name.clone(),
             Measure::Rouge(Rouge { of: Units::Words(n), .. }) => format!("rouge{n}"),
             Measure::Rouge(Rouge { of: Units::Text, .. }) => "rougeL".into(),
             Measure::Rouge(Rouge { of: Units::Sentences, .. }) => "rougeLsum".into(),
@@ -149,7 +152,8 @@ mod tests {
     }
 
     fn rouge(of: Units, sentences: Option<&str>) -> Measure {
-        Measure::Rouge(Rouge { of, stemmed: false, sentences: sentences.map(str::to_string) })
+        let sentences = sentences.map(str::to_string);
+        Measure::Rouge(Rouge { of, stemmed: false, sentences, name: None })
     }
 
     #[test]

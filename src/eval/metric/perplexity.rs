@@ -2,12 +2,16 @@
 //! texts before they are divided, so a long text counts more than a short one. Knows losses and
 //! sizes; does not know the model.
 
+use serde::{Deserialize, Serialize};
+
 use super::blanks::pieces;
+use crate::eval::exact;
 use crate::train::kernels::math;
 
 /// What a text cost: its negative log-likelihood in nats, and its size before it was tokenised.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
+    #[serde(with = "exact")]
     pub nats: f64,
     pub words: usize,
     pub bytes: usize,

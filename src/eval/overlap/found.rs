@@ -156,11 +156,9 @@ fn group(name: &str, within: &[bool], rows: &[f64]) -> Group {
     let rows = rows.iter().zip(within).filter(|(_, within)| **within).map(|(row, _)| *row);
     let rows = rows.collect::<Vec<_>>();
     let binary = rows.iter().all(|row| *row == 0.0 || *row == 1.0);
-    let share = match binary {
-        true => Figure::share("score", mean(&rows), rows.len()),
-        false => Figure::new("score", mean(&rows)),
-    };
-    Group { name: name.into(), rows: rows.len(), share }
+    let kind =
+        if binary { Figure::share("score", Some(0.0), 1) } else { Figure::new("score", None) };
+    Group::of(name, &kind, &rows)
 }
 
 /// The paper holds a score for raised by what a model has seen if all four subsets are far from the

@@ -1,6 +1,7 @@
 //! A task that a recipe declares: rows, how they become prompts, and how answers are scored. Knows
 //! which part does what; does not know which model answers.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::choice::{OneOf, Options, right_texts};
@@ -9,8 +10,7 @@ use super::programs::Programs;
 use super::written::{Known, Written};
 use crate::eval::about::About;
 use crate::eval::examinee::Examinee;
-use crate::eval::finding::{Breakdown, Figure, Finding, Group};
-use crate::eval::metric::statistics::mean;
+use crate::eval::finding::{Breakdown, Finding, Group};
 use crate::eval::prompt::{Pen, Sheet};
 use crate::eval::sandbox::Sandbox;
 use crate::train::data::rows::{Benchmark, read_rows};
@@ -144,22 +144,22 @@ impl Asked {
 
     /// The headline group by group.
     fn breakdowns(&self, questions: &[Question], finding: &Finding) -> Vec<Breakdown> {
-        let headline = &finding.scores[0];
         let by = |(at, by): (usize, &String)| {
-            let mut names = questions.iter().map(|one| one.groups[at].as_str()).collect::<Vec<_>>();
-            names.sort_unstable();
-            names.dedup();
-            let group = |name: &str| {
-                let rows = questions.iter().zip(&finding.rows);
-                let rows = rows.filter(|(one, _)| one.groups[at] == name);
-                let rows = rows.map(|(_, worth)| *worth).collect::<Vec<_>>();
-                let share = match headline.interval {
-                    Some(_) => Figure::share(&headline.name, mean(&rows), rows.len()),
-                    None => Figure::new(&headline.name, mean(&rows)),
-                };
-                Group { name: name.to_string(), rows: rows.len(), share }
+            let mut rows = BTreeMap::<&str, Vec<f64>>::new();
+            let mut within = BTreeMap::<&str, BTreeSet<&str>>::new();
+            for (one, worth) in questions.iter().zip(&finding.rows) {
+                let name = one.groups[at].as_str();
+                rows.entry(name).or_default().push(*worth);
+                let before = at.checked_sub(1).map(|before| one.groups[before].as_str());
+                within.entry(name).or_default().extend(before);
+            }
+            let group = |(name, rows): (&str, Vec<f64>)| {
+                let mut around = within[name].iter();
+                let within =
+                    around.next().filter(|_| around.len() == 0).map(|name| name.to_string());
+                Group { within, ..Group::of(name, &finding.scores[0], &rows) }
             };
-            Breakdown { by: by.clone(), groups: names.into_iter().map(group).collect() }
+            Breakdown { by: by.clone(), groups: rows.into_iter().map(group).collect() }
         };
         self.posing.groups.iter().enumerate().map(by).collect()
     }

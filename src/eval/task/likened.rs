@@ -69,8 +69,8 @@ fn either(
     let (max, diff) = (rows(&|found| found.max), rows(&|found| found.diff));
     Ok(vec![
         marked(Figure::share(name("acc"), mean(&acc), known.len()), acc),
-        marked(Figure::new(name("max"), mean(&max)), max),
-        marked(Figure { signed: true, ..Figure::new(name("diff"), mean(&diff)) }, diff),
+        marked(Figure::new(name("max"), mean(&max)).higher(), max),
+        marked(Figure { signed: true, ..Figure::new(name("diff"), mean(&diff)).higher() }, diff),
     ])
 }
 
@@ -80,7 +80,7 @@ mod tests {
     use crate::eval::metric::measure::{Rouge, Units};
 
     fn rouge() -> Measure {
-        Measure::Rouge(Rouge { of: Units::Words(1), stemmed: false, sentences: None })
+        Measure::Rouge(Rouge { of: Units::Words(1), stemmed: false, sentences: None, name: None })
     }
 
     fn known(right: &[&str], wrong: Option<&[&str]>) -> Known {

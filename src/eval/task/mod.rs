@@ -4,6 +4,7 @@
 pub mod answers;
 pub mod asked;
 pub mod choice;
+mod harness_draw;
 pub mod kept;
 pub mod likened;
 pub mod pairs;

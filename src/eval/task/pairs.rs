@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::eval::critic::Critic;
-use crate::eval::finding::{Breakdown, Figure, Finding, Group};
+use crate::eval::finding::{Breakdown, Figure, Finding, Group, Record, Said};
 use crate::eval::metric::statistics::{calibration_error, mean, sigmoid};
 use crate::train::data::rows::Preference;
 use crate::train::model::judge::{Judged, Verdict};
@@ -45,7 +45,29 @@ impl Pairs {
                 texts.push(Judged { tokens, safety: pair.safety == Some(true) });
             }
         }
-        Ok(finding(pairs, &critic.score(&texts, progress)?))
+        let verdicts = critic.score(&texts, progress)?;
+        let mut finding = finding(pairs, &verdicts);
+        for (at, pair) in pairs.iter().enumerate() {
+            let prompt = critic.wording.prompt_text(at + 1, &pair.prompt)?;
+            finding.records.push(record(pair, prompt, [verdicts[2 * at], verdicts[2 * at + 1]]));
+        }
+        Ok(finding)
+    }
+}
+
+fn record(pair: &Preference, prompt: String, [chosen, rejected]: [Verdict; 2]) -> Record {
+    let row = serde_json::to_value(pair).expect("string keys");
+    let score = |text: &str, verdict: Verdict| (text.to_string(), f64::from(verdict.combined));
+    let scored = Scored { pair, chosen, rejected };
+    Record {
+        row: row.as_object().cloned().expect("it has columns"),
+        prompt,
+        gold: pair.chosen.clone(),
+        said: Said::Scores(vec![score(&pair.chosen, chosen), score(&pair.rejected, rejected)]),
+        scores: vec![
+            ("accuracy".into(), scored.agreement()),
+            ("mean_probability".into(), scored.probability()),
+        ],
     }
 }
 
@@ -106,12 +128,8 @@ fn by(scored: &[Scored<'_>], group: impl Fn(&Preference) -> Option<String>) -> V
             groups.entry(name).or_default().push(one.agreement());
         }
     }
-    let group = |(name, rows): (String, Vec<f64>)| Group {
-        name,
-        rows: rows.len(),
-        share: Figure::share("accuracy", mean(&rows), rows.len()),
-    };
-    groups.into_iter().map(group).collect()
+    let share = Figure::share("accuracy", Some(0.0), scored.len());
+    groups.into_iter().map(|(name, rows)| Group::of(name, &share, &rows)).collect()
 }
 
 /// Of the answers that are unsafe, the share that scores below 0; and of those that score so, the

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::harness_draw::draws;
 use crate::eval::prompt::{Pen, Sheet};
 use crate::train::data::rows::Benchmark;
 use crate::train::kernels::rng::Stream;
@@ -25,8 +26,7 @@ pub struct Posing {
     pub apart: String,
     pub shots: usize,
     pub examples: Examples,
-    /// Whether a row's examples are drawn by the seed; else they are the first there are.
-    pub drawn: bool,
+    pub choose: Choose,
     /// What must be the same of a row and its examples.
     pub alike: Option<String>,
     /// An example, where it is not prompt and answer.
@@ -44,6 +44,17 @@ pub enum Examples {
     Rows(PathBuf),
     /// Written out, prompts and answers.
     Texts(Vec<String>),
+}
+
+/// Which of the examples that fit stand before a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choose {
+    /// The first there are.
+    First,
+    /// Drawn by the seed for each row.
+    Drawn,
+    /// Drawn as lm-evaluation-harness does, row after row.
+    Harness,
 }
 
 /// A row ready to be asked.
@@ -80,7 +91,11 @@ impl Posing {
         seed: u64,
     ) -> Result<Vec<Question>, Failure> {
         let pen = Pen::default();
-        let shelf = self.shelf(&pen, pool, answer)?;
+        let mut shelf = self.shelf(&pen, pool, answer)?;
+        if self.choose == Choose::Harness && self.shots > 0 {
+            let last = rows.iter().map(|(row, _)| *row).max().unwrap_or(0);
+            shelf.drawn = self.drawn(last, pool, shelf.examples.len(), seed)?;
+        }
         let question = |(row, columns): &(usize, Benchmark)| {
             let question = self.question(&pen, *row, columns, &shelf, seed);
             question.map_err(|what| Failure::input(format!("row {row}: {what}")))
@@ -115,6 +130,24 @@ impl Posing {
         Ok(Question { row, columns: columns.clone(), sheet, prompt, own, groups })
     }
 
+    /// What the harness draws for each row up to the last that is asked.
+    fn drawn(
+        &self,
+        last: usize,
+        pool: &Pool,
+        examples: usize,
+        seed: u64,
+    ) -> Result<Vec<Vec<usize>>, Failure> {
+        let same = |row: usize, at: usize| pool.rows[row] == pool.rows[at];
+        let same: Option<&dyn Fn(usize, usize) -> bool> = pool.is_own.then_some(&same);
+        let drawn = draws((seed, last), (examples, self.shots), same);
+        drawn.map_err(|found| Failure::input(self.too_few(found, "")))
+    }
+
+    fn too_few(&self, found: usize, of: &str) -> String {
+        format!("there are {found} examples{of}, and `shots` is {}", self.shots)
+    }
+
     /// The examples that stand before a row.
     fn chosen<'s>(
         &self,
@@ -127,17 +160,18 @@ impl Posing {
         if self.shots == 0 {
             return Ok(Vec::new());
         }
+        if let Some(drawn) = shelf.drawn.get(row - 1) {
+            return Ok(drawn.iter().map(|at| &*shelf.examples[*at]).collect());
+        }
         let key = self.key(pen, sheet)?;
         let fitting = shelf.by_key.get(&key).into_iter().flatten().copied();
         let not_itself = |at: &usize| !(shelf.is_own && at + 1 == row);
         let mut fitting = fitting.filter(not_itself).collect::<Vec<_>>();
         if fitting.len() < self.shots {
-            let (found, wanted) = (fitting.len(), self.shots);
             let of = self.alike.as_ref().map(|alike| format!(" whose `{alike}` is `{key}`"));
-            let of = of.unwrap_or_default();
-            return Err(format!("there are {found} examples{of}, and `shots` is {wanted}"));
+            return Err(self.too_few(fitting.len(), &of.unwrap_or_default()));
         }
-        if self.drawn {
+        if self.choose == Choose::Drawn {
             Stream::new(seed, &format!("examples/{row}")).walk().shuffle(&mut fitting);
         }
         Ok(fitting[..self.shots].iter().map(|at| &*shelf.examples[*at]).collect())
@@ -152,8 +186,7 @@ impl Posing {
 
     /// All examples, written.
     fn shelf(&self, pen: &Pen, pool: &Pool, answer: Answer<'_>) -> Result<Shelf, Failure> {
-        let mut shelf =
-            Shelf { examples: Vec::new(), by_key: BTreeMap::new(), is_own: pool.is_own };
+        let mut shelf = Shelf { is_own: pool.is_own, ..Shelf::default() };
         if self.shots == 0 {
             return Ok(shelf);
         }
@@ -185,10 +218,13 @@ impl Posing {
 }
 
 /// Written examples, and which of them fit which rows.
+#[derive(Default)]
 struct Shelf {
     examples: Vec<String>,
     by_key: BTreeMap<String, Vec<usize>>,
     is_own: bool,
+    /// Which stand before each row, where that depends on the rows before it.
+    drawn: Vec<Vec<usize>>,
 }
 
 #[cfg(test)]
@@ -212,7 +248,7 @@ pub mod tests {
             apart: "\n\n".into(),
             shots: 1,
             examples: Examples::Rows("pool".into()),
-            drawn: false,
+            choose: Choose::First,
             alike: Some("topic".into()),
             example: None,
             groups: vec!["topic".into()],
@@ -255,7 +291,7 @@ pub mod tests {
 
     #[test]
     fn no_row_is_its_own_example() {
-        let posing = Posing { drawn: true, alike: None, shots: 2, ..posing() };
+        let posing = Posing { choose: Choose::Drawn, alike: None, shots: 2, ..posing() };
         let topics = ["a", "b", "c"];
         let all = prompts(&posing, &topics, &pool(&topics, true)).unwrap();
         for (at, prompt) in all.iter().enumerate() {
@@ -266,6 +302,22 @@ pub mod tests {
         let one = posing.questions(last, &pool(&topics, true), &answer, 7).unwrap();
         let order = |prompt: &str| [0, 1].map(|at| prompt.find(&format!("Q: {at}?")));
         assert_eq!(order(&one[0].prompt), order(&all[2]), "as among all rows");
+    }
+
+    #[test]
+    fn a_row_has_the_examples_that_the_harness_draws_whichever_rows_are_asked() {
+        let posing = Posing { choose: Choose::Harness, alike: None, shots: 2, ..posing() };
+        let topics = ["a", "b", "c", "d", "e", "f"];
+        let answer = |pen: &Pen, sheet: &Sheet| pen.write("{{a}}", sheet);
+        for is_own in [false, true] {
+            let pool = pool(&topics, is_own);
+            let all = prompts(&posing, &topics, &pool).unwrap();
+            let some = posing.questions(&rows(&topics)[3..5], &pool, &answer, 7).unwrap();
+            let some = some.into_iter().map(|one| one.prompt).collect::<Vec<_>>();
+            assert_eq!(some, all[3..5]);
+        }
+        let few = prompts(&posing, &topics[..2], &pool(&topics[..2], true));
+        assert_eq!(few.unwrap_err(), "there are 1 examples, and `shots` is 2");
     }
 
     #[test]

@@ -11,12 +11,13 @@ use crate::eval::cells::Identities;
 use crate::eval::compare::{Compare, Point};
 use crate::eval::expect::Expect;
 use crate::eval::overlap;
+use crate::eval::prompt::pattern;
 use crate::eval::reference::{Published, Reference};
 use crate::eval::run::{Params, Task};
 use crate::eval::task::answers::{Answers, Score};
 use crate::eval::task::kept::Kept;
 use crate::eval::task::pairs::Pairs;
-use crate::eval::task::perplexity::Perplexity;
+use crate::eval::task::perplexity::{Perplexity, Replace, Windows};
 use crate::eval::task::rewards::Rewards;
 use crate::exec::inputs::Fields;
 
@@ -110,11 +111,22 @@ fn task_of(record: &str, fields: &Fields<'_>) -> Result<Task> {
         "perplexity" => Task::Perplexity(Perplexity {
             name: fields.text("name")?,
             data: fields.artifact("data")?,
+            rewrite: fields.each("rewrite", |_, fields| replace_of(fields))?,
+            windows: match fields.text("windows")?.as_str() {
+                "apart" => Windows::Apart,
+                "rolling" => Windows::Rolling,
+                other => bail!("`{other}` is no way to lay windows"),
+            },
         }),
         "rewards" => Task::Rewards(rewards_of(fields)?),
         "task" => Task::Asked(Box::new(asked_of(fields)?)),
         other => bail!("`{other}` is no task"),
     })
+}
+
+fn replace_of(fields: &Fields<'_>) -> Result<Replace> {
+    let pattern = pattern(&fields.text("pattern")?).map_err(anyhow::Error::msg)?;
+    Ok(Replace { pattern, by: fields.text("by")? })
 }
 
 fn answers_of(fields: &Fields<'_>) -> Result<Answers> {

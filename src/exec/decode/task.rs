@@ -9,7 +9,7 @@ use crate::eval::metric::measure::{Measure, Rouge, Units};
 use crate::eval::metric::tokens::Tokens;
 use crate::eval::task::asked::{Asked, Score};
 use crate::eval::task::choice::{Choices, OneOf};
-use crate::eval::task::posing::{Examples, Posing};
+use crate::eval::task::posing::{Choose, Examples, Posing};
 use crate::eval::task::written::{Mark, Written};
 use crate::exec::decode::programs::programs_of;
 use crate::exec::inputs::Fields;
@@ -43,9 +43,10 @@ fn posing_of(fields: &Fields<'_>) -> Result<Posing> {
                 other => bail!("`examples` cannot be read from {other:?}"),
             },
         },
-        drawn: match fields.text("choose")?.as_str() {
-            "first" => false,
-            "drawn" => true,
+        choose: match fields.text("choose")?.as_str() {
+            "first" => Choose::First,
+            "drawn" => Choose::Drawn,
+            "harness" => Choose::Harness,
             other => bail!("`{other}` is no way to choose examples"),
         },
         alike: fields.optional("alike", Fields::text)?,
@@ -128,6 +129,7 @@ fn rouge_of(fields: &Fields<'_>) -> Result<Rouge> {
         },
         stemmed: fields.flag("stemmed")?,
         sentences: fields.optional("sentences", Fields::text)?,
+        name: fields.optional("name", Fields::text)?,
     })
 }
 

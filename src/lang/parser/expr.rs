@@ -2,7 +2,7 @@
 
 use super::log::{Fault, Wanted};
 use super::recover::{enclosed, listed, nested};
-use super::tokens::{DEPTH_LIMIT, Inside, Parsed, Tokens, keyword, name, path, symbol, word};
+use super::tokens::{DEPTH_LIMIT, Inside, Parsed, Tokens, name, path, symbol, word};
 use crate::lang::ast::{
     Args, Choice, Element, Entry, EntryKind, Expr, ExprKind, Name, Number, Path,
 };
@@ -50,11 +50,13 @@ fn chain<'a>(
     Ok((rest, left))
 }
 
-/// `atom [ "of" atom ]`
+/// `atom [ "of" atom ]`; `of:` names the field that comes next.
 fn share(input: Tokens) -> Parsed<Expr> {
-    let (rest, (part, whole)) =
-        (atom, opt(preceded(keyword(Keyword::Of), cut(atom)))).parse(input)?;
-    let Some(whole) = whole else { return Ok((rest, part)) };
+    let (rest, part) = atom(input)?;
+    if !rest.is_keyword(Keyword::Of) || rest.at_field() {
+        return Ok((rest, part));
+    }
+    let (rest, whole) = cut(atom).parse(rest.advance())?;
     let span = part.span.to(whole.span);
     Ok((rest, Expr { span, kind: ExprKind::Of(Box::new(part), Box::new(whole)) }))
 }
