@@ -61,7 +61,7 @@ fn compile_all() -> Result<(), String> {
     let nvcc = nvcc()?;
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo says where to write"));
     let sources = files("cu")?;
-    // A fat binary that is younger than every source is still right, if it was made in the same way.
+    // A fat binary that is younger than every source is still right, if it was made in this way.
     let headers = newest(&files("cuh")?);
     let (manner, made) = (format!("{:?} {FLAGS:?} {CARDS:?}", nvcc.release), out.join("manner"));
     let same = fs::read_to_string(&made).is_ok_and(|made| made == manner);
@@ -75,8 +75,8 @@ fn compile_all() -> Result<(), String> {
     written.map_err(|error| format!("`{}`: {error}", out.display()))
 }
 
-/// The compiler of a toolkit that a variable names, of the folder that `.ci/run` makes one in, of the
-/// search path, or of the usual place, in this order.
+/// The compiler of the toolkit that a variable names; or else of the folder that `.ci/run` makes
+/// one in, of the search path, or of the usual place.
 fn nvcc() -> Result<Nvcc, String> {
     let named = TOOLKITS.iter().filter_map(env::var_os).filter(|folder| !folder.is_empty());
     let mut places: Vec<PathBuf> =
@@ -105,13 +105,20 @@ fn release(told: &str) -> Option<[u32; 2]> {
     Some([major.parse().ok()?, minor.parse().ok()?])
 }
 
-/// Files of the folder of kernels with such an end, sorted.
+/// Files below the folder of kernels with such an end, sorted.
 fn files(end: &str) -> Result<Vec<PathBuf>, String> {
-    let entries = fs::read_dir(KERNELS).and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
-    let entries = entries.map_err(|error| format!("`{KERNELS}`: {error}"))?;
-    let paths = entries.into_iter().map(|entry| entry.path());
-    let mut found: Vec<PathBuf> =
-        paths.filter(|path| path.extension().is_some_and(|found| found == end)).collect();
+    let (mut open, mut found) = (vec![PathBuf::from(KERNELS)], Vec::new());
+    while let Some(folder) = open.pop() {
+        let fault = |error: io::Error| format!("`{}`: {error}", folder.display());
+        for entry in fs::read_dir(&folder).map_err(fault)? {
+            let path = entry.map_err(fault)?.path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|found| found == end) {
+                found.push(path);
+            }
+        }
+    }
     found.sort();
     Ok(found)
 }
@@ -122,7 +129,13 @@ fn newest(files: &[PathBuf]) -> Option<SystemTime> {
 }
 
 fn binary(out: &Path, source: &Path) -> PathBuf {
-    out.join(source.file_stem().expect("a kernel has a name")).with_extension("fatbin")
+    out.join(name(source)).with_extension("fatbin")
+}
+
+/// A file of kernels by its path in their folder, as in `gemm-tile`.
+fn name(source: &Path) -> String {
+    let inside = source.strip_prefix(KERNELS).expect("it was found there").with_extension("");
+    inside.to_string_lossy().replace('/', "-")
 }
 
 /// Compiles files, as many at a time as cargo allows.
@@ -175,7 +188,7 @@ fn table(nvcc: &Nvcc, sources: &[PathBuf], out: &Path) -> io::Result<()> {
     writeln!(text, "/// The fat binary of each file of kernels, by its name.")?;
     writeln!(text, "pub const BINARIES: [(&str, &[u8]); {}] = [", sources.len())?;
     for source in sources {
-        let name = source.file_stem().expect("a kernel has a name");
+        let name = name(source);
         writeln!(text, "    ({name:?}, include_bytes!({:?})),", binary(out, source))?;
     }
     writeln!(text, "];")?;

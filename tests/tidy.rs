@@ -169,6 +169,7 @@ fn train_is_layered() {
 const RESERVED: &[(&str, &[&str])] = &[
     ("candle_core", &["src/train/", "src/eval/", "tests/"]),
     ("candle_nn", &["src/train/", "tests/"]),
+    ("cudarc::", &["src/train/kernels/cuda/"]),
     ("println!(", &["src/cli/", "src/main.rs", "tests/"]),
     ("eprintln!(", &["src/cli/", "src/main.rs", "tests/"]),
     ("std::env::", &["src/cli/", "src/main.rs", "tests/"]),

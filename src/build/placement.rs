@@ -1,5 +1,5 @@
-//! Whether a plan can go where it was told to go, asked before anything runs. Knows what actions ask
-//! of a GPU; does not know how one is found, nor what runs on it.
+//! Whether a plan can go where it was told to go, asked before anything runs. Knows what actions
+//! ask of a GPU; does not know how one is found, nor what runs on it.
 
 use super::executor::Executor;
 use super::plan::Plan;

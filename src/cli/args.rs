@@ -47,7 +47,7 @@ pub enum Command {
     Fmt(Fmt),
     /// Start a project: a folder with a recipe that builds
     New(New),
-    /// Say what this machine offers, its GPUs too, and whether programs of a model can be confined here
+    /// Say what this machine and its GPUs offer, and whether programs of a model can be confined
     Doctor,
     /// Run one program of a model; started by llamake itself
     #[command(hide = true)]

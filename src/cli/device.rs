@@ -1,5 +1,5 @@
-//! `--device`: what was asked for beside what this program and this machine have. What cannot be had
-//! is refused in words; nothing that was asked of a GPU is quietly done without one.
+//! `--device`: what was asked for beside what this program and this machine have. What cannot be
+//! had is refused in words; nothing that was asked of a GPU is quietly done without one.
 
 use super::args::Device;
 use crate::build::executor::{Executor, Failure};

@@ -62,6 +62,7 @@ impl Executor for Local {
         let mut context = Context {
             threads: job.threads,
             isa: self.isa,
+            accelerator: None,
             attempt: Some(attempt),
             pieces: pieces.as_ref().map(|shelf| shelf as &dyn progress::Pieces),
             hub: self.hub.clone(),

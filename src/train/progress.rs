@@ -3,9 +3,11 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::data::hub::Hub;
+use super::kernels::launch::Accelerator;
 use super::kernels::{Isa, Threads};
 
 /// Hears how far the work is and says whether to go on.
@@ -57,6 +59,8 @@ pub struct Context<'a> {
     pub threads: usize,
     /// The instruction set of the kernels; it never changes a result.
     pub isa: Isa,
+    /// What makes training steps instead of the CPU, with the same bits.
+    pub accelerator: Option<Arc<dyn Accelerator>>,
     /// Where unfinished work is kept, if it is to survive its process.
     pub attempt: Option<Attempt>,
     /// Parts of results, if they are shared with others.
@@ -92,8 +96,8 @@ impl<'a> Context<'a> {
     /// is asked, no program of a model runs.
     pub fn new(threads: usize, out: PathBuf, progress: &'a mut dyn Progress) -> Context<'a> {
         let (isa, hub) = (Isa::detect(), Hub::none());
-        let (attempt, pieces, untrusted) = (None, None, None);
-        Context { threads, isa, attempt, pieces, hub, untrusted, out, progress }
+        let (accelerator, attempt, pieces, untrusted) = (None, None, None, None);
+        Context { threads, isa, accelerator, attempt, pieces, hub, untrusted, out, progress }
     }
 
     /// Threads for the kernels.

@@ -18,7 +18,7 @@ fn gpus() -> Vec<Gpu> {
 /// A stage that can run on a GPU with so much memory.
 fn on_gpu(recipe: Recipe, name: &str, bytes: i64) -> Recipe {
     let text = Value::Text(name.to_string());
-    recipe.stage(name, "text", &[("text", text), ("gpu_bytes", Value::Int(bytes.into()))])
+    recipe.stage(name, "text", &[("text", text), ("gpu_bytes", Value::Int(bytes))])
 }
 
 /// Builds on eight threads and these GPUs.

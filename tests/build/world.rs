@@ -80,8 +80,8 @@ impl Recipe {
 
 /// Kinds: `text` writes a text, `upper` one in capitals, `join` concatenates inputs, `read` copies
 /// files, `folder` makes two files, `fail` fails, `panic` panics, `hold` waits until it is
-/// cancelled, `large` writes many bytes, `nothing` makes nothing, `meddle` edits its source. One that
-/// has `gpu_bytes` can run on a GPU.
+/// cancelled, `large` writes many bytes, `nothing` makes nothing, `meddle` edits its source. One
+/// that has `gpu_bytes` can run on a GPU.
 #[derive(Default)]
 pub struct Fake {
     /// Names of the stages that ran, in order.

@@ -6,6 +6,7 @@ mod building;
 mod check_data;
 mod commands;
 mod contamination;
+mod devices;
 mod evaluating;
 #[cfg(feature = "hub")]
 mod hub;

@@ -2,6 +2,9 @@
 //! threads and blocks are run.
 
 mod attention;
+#[cfg(feature = "cuda")]
+mod card;
+mod decoder;
 mod faults;
 mod gains;
 mod halves;
@@ -10,6 +13,7 @@ mod products;
 mod rows;
 mod sampling;
 mod shim;
+mod training;
 
 use std::sync::Arc;
 
@@ -36,8 +40,14 @@ pub fn cpu() -> Threads {
     Threads::with_isa(1, Isa::detect())
 }
 
-/// Runs a check with several orders of threads and blocks.
+/// Runs a check with several orders of threads and blocks, and on a GPU, if there is one.
 pub fn on_shims(check: impl Fn(&Arc<dyn Accelerator>)) {
+    #[cfg(feature = "cuda")]
+    card::card().iter().for_each(&check);
+    #[cfg(feature = "cuda")]
+    if card::is_made_up() {
+        return;
+    }
     (1..=2).for_each(|seed| check(&Shim::new(seed)));
 }
 

@@ -85,7 +85,7 @@ impl Library {
 }
 
 /// Compiles a file of kernels into a library, unless one of the same text and compiler is there.
-fn compile(path: &Path, text: &str) -> PathBuf {
+pub fn compile(path: &Path, text: &str) -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda/shim.h");
     // CUDA's own headers, as far as kernels need them.
     let headers = here.with_file_name("include");

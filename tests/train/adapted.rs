@@ -169,7 +169,7 @@ fn gradients_of_scores_are_those_of_differences() {
     let drawn = ranking.rows(0, &model, &mut context).unwrap();
     let drawn: Vec<_> = drawn.iter().collect();
     let mut state = TrainState::new(&model, moments(&model, adamw()), 128, Keep::Activations);
-    state.gradients_of(&t, &model, &mut ranking, &drawn, 2);
+    state.gradients_of(&t, &model, &mut ranking, &drawn, 2).unwrap();
     let gradients: Vec<Vec<f32>> = state.gradients.tensors().iter().map(|x| x.to_vec()).collect();
     let table = model.table();
     let mut compared = Vec::new();
@@ -180,7 +180,7 @@ fn gradients_of_scores_are_those_of_differences() {
             for (x, slope) in model.trainable_mut()[at].iter_mut().zip(gradient) {
                 *x += (along * f64::from(*slope) / norm) as f32;
             }
-            let loss = state.gradients_of(&t, &model, &mut ranking, &drawn, 3).0.loss;
+            let loss = state.gradients_of(&t, &model, &mut ranking, &drawn, 3).unwrap().0.loss;
             model.trainable_mut()[at].copy_from_slice(&before);
             loss
         };

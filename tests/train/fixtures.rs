@@ -195,7 +195,7 @@ pub fn gradients_of(
 ) -> StepReport {
     let mut objective = NextToken::new(batches(rows.to_vec(), rows.len()));
     let rows: Vec<&Row> = rows.iter().collect();
-    state.gradients_of(t, model, &mut objective, &rows, at_once).0
+    state.gradients_of(t, model, &mut objective, &rows, at_once).unwrap().0
 }
 
 /// The bits of all weights.

@@ -9,6 +9,8 @@
 //! The norm: each tensor in pieces of 65,536 elements, each by the tree of 16 lanes in f64; pieces
 //! ascending, then tensors in the order given.
 
+pub mod launch;
+
 use super::device::{Parts, Threads};
 use super::math::LANES;
 

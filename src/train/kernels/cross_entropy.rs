@@ -8,6 +8,8 @@
 //! the same tree. Backward: dlogit = (exp(logit − m) · (1 / z) − t) · (weight / T), where t is 1 at
 //! the target and 0 (not subtracted) elsewhere. Blocks are those of `gemm::linear_grad_weight`.
 
+pub mod launch;
+
 use std::ops::Range;
 
 use super::device::{Parts, Threads};

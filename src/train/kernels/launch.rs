@@ -203,6 +203,29 @@ impl<T: Plain> Array<T> {
         Ok(numbers)
     }
 
+    /// Replaces the first numbers.
+    pub fn write_first(&mut self, numbers: &[T]) -> Result<(), Fault> {
+        assert!(numbers.len() <= self.len, "there is room");
+        self.on.write(self.at, bytes_of(numbers))
+    }
+
+    /// The first numbers, as many as there is room for on the host.
+    pub fn read_first(&self, numbers: &mut [T]) -> Result<(), Fault> {
+        assert!(numbers.len() <= self.len, "there are as many");
+        self.on.read(self.at, bytes_of_mut(numbers))
+    }
+
+    /// The first numbers, to be read by a kernel.
+    pub fn first(&self, len: usize) -> Slice<'_, T> {
+        self.all().part(0..len)
+    }
+
+    /// The same, to be written by a kernel.
+    pub fn first_mut(&mut self, len: usize) -> SliceMut<'_, T> {
+        assert!(len <= self.len, "there is room");
+        SliceMut { at: self.at, len, numbers: PhantomData }
+    }
+
     /// All numbers, to be read by a kernel.
     pub fn all(&self) -> Slice<'_, T> {
         Slice { at: self.at, len: self.len, numbers: PhantomData }
@@ -239,6 +262,11 @@ impl<'a, T: Plain> Slice<'a, T> {
         self.len == 0
     }
 
+    /// Where they lie.
+    pub(super) fn address(self) -> Address {
+        self.at
+    }
+
     /// Some of them.
     pub fn part(self, range: Range<usize>) -> Slice<'a, T> {
         assert!(range.start <= range.end && range.end <= self.len);
@@ -263,6 +291,11 @@ impl<T: Plain> SliceMut<'_, T> {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Where they lie.
+    pub(super) fn address(&self) -> Address {
+        self.at
     }
 
     /// Some of them.

@@ -5,7 +5,9 @@
 //! makes them again, with the same bits.
 
 use super::config::ModelConfig;
+use super::machine::Machine;
 use super::projection::{Beside, fit};
+use crate::train::kernels::Threads;
 
 /// What a forward pass leaves for the backward pass. It changes memory and time, never a bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,101 +21,83 @@ pub enum Keep {
 
 /// What one block keeps for its backward pass.
 #[derive(Debug, Default)]
-pub struct BlockActivations {
-    pub attention_inv_rms_t: Vec<f32>,
-    pub query_td: Vec<f32>,
-    pub key_tk: Vec<f32>,
-    pub value_tk: Vec<f32>,
-    pub softmax_max_th: Vec<f32>,
-    pub softmax_sum_th: Vec<f32>,
-    pub attended_td: Vec<f32>,
-    pub middle_td: Vec<f32>,
-    pub mlp_inv_rms_t: Vec<f32>,
-    pub gate_tf: Vec<f32>,
-    pub up_tf: Vec<f32>,
+pub struct BlockActivations<F = Vec<f32>> {
+    pub attention_inv_rms_t: F,
+    pub query_td: F,
+    pub key_tk: F,
+    pub value_tk: F,
+    pub softmax_max_th: F,
+    pub softmax_sum_th: F,
+    pub attended_td: F,
+    pub middle_td: F,
+    pub mlp_inv_rms_t: F,
+    pub gate_tf: F,
+    pub up_tf: F,
 }
 
 /// Buffers that every block uses anew.
 #[derive(Debug, Default)]
-pub struct Workspace {
-    pub normed_td: Vec<f32>,
-    pub hidden_tf: Vec<f32>,
-    pub beside: Beside,
+pub struct Workspace<F = Vec<f32>, B = Beside> {
+    pub normed_td: F,
+    pub hidden_tf: F,
+    pub beside: B,
 }
 
 /// Gradients on their way down, used anew by every block.
 #[derive(Debug, Default)]
-pub struct ActivationGradients {
-    pub residual_td: Vec<f32>,
-    pub normed_td: Vec<f32>,
-    pub attended_td: Vec<f32>,
-    pub query_td: Vec<f32>,
-    pub key_tk: Vec<f32>,
-    pub value_tk: Vec<f32>,
-    pub hidden_tf: Vec<f32>,
-    pub gate_tf: Vec<f32>,
-    pub up_tf: Vec<f32>,
+pub struct ActivationGradients<F = Vec<f32>> {
+    pub residual_td: F,
+    pub normed_td: F,
+    pub attended_td: F,
+    pub query_td: F,
+    pub key_tk: F,
+    pub value_tk: F,
+    pub hidden_tf: F,
+    pub gate_tf: F,
+    pub up_tf: F,
 }
 
 /// All activations of one forward pass and, while training, of the backward pass.
 #[derive(Debug)]
-pub struct Activations {
+pub struct Activations<M: Machine = Threads> {
     config: ModelConfig,
     trains: bool,
     /// The residual stream before each block, and after the last.
-    pub residual_td: Vec<Vec<f32>>,
-    pub blocks: Vec<BlockActivations>,
-    pub workspace: Workspace,
-    pub inv_rms_t: Vec<f32>,
+    pub residual_td: Vec<M::Floats>,
+    pub blocks: Vec<BlockActivations<M::Floats>>,
+    pub workspace: Workspace<M::Floats, M::Beside>,
+    pub inv_rms_t: M::Floats,
     /// What the head reads: the residual stream after the last norm.
-    pub hidden_td: Vec<f32>,
+    pub hidden_td: M::Floats,
     /// The loss of each position.
-    pub nll_t: Vec<f32>,
+    pub nll_t: M::Floats,
     /// The gradient that an objective hands in.
-    pub dhidden_td: Vec<f32>,
-    pub gradients: ActivationGradients,
+    pub dhidden_td: M::Floats,
+    pub gradients: ActivationGradients<M::Floats>,
 }
 
 impl Activations {
     /// For training.
     pub fn for_training(config: &ModelConfig, tokens: usize, keep: Keep) -> Activations {
-        let blocks = if keep == Keep::Activations { config.layers } else { 1 };
-        Activations::new(config, tokens, [config.layers + 1, blocks], true)
+        Activations::training(config, keep).fitted(tokens)
     }
 
     /// For a forward pass alone: all blocks share the same buffers.
     pub fn for_inference(config: &ModelConfig, tokens: usize) -> Activations {
-        Activations::new(config, tokens, [2, 1], false)
+        Activations::empty(config, [2, 1], false).fitted(tokens)
     }
 
-    fn new(
-        config: &ModelConfig,
-        tokens: usize,
-        [streams, blocks]: [usize; 2],
-        trains: bool,
-    ) -> Activations {
-        let mut activations = Activations {
-            config: config.clone(),
-            trains,
-            residual_td: vec![Vec::new(); streams],
-            blocks: std::iter::repeat_with(BlockActivations::default).take(blocks).collect(),
-            workspace: Workspace::default(),
-            inv_rms_t: Vec::new(),
-            hidden_td: Vec::new(),
-            nll_t: Vec::new(),
-            dhidden_td: Vec::new(),
-            gradients: ActivationGradients::default(),
-        };
-        activations.fit(tokens);
-        activations
+    fn fitted(mut self, tokens: usize) -> Activations {
+        self.buffers().into_iter().for_each(|(buffer, width)| fit(buffer, tokens * width));
+        self
     }
 
-    /// Makes every buffer as long as `tokens` ask for. Only a number of tokens never seen before
-    /// can allocate.
-    pub fn fit(&mut self, tokens: usize) {
-        for (buffer, width) in self.buffers() {
-            fit(buffer, tokens * width);
-        }
+    /// Makes what a head reads and writes so long, and nothing else.
+    pub fn fit_heads(&mut self, tokens: usize) {
+        let d = self.config.dim;
+        fit(&mut self.hidden_td, tokens * d);
+        fit(&mut self.dhidden_td, tokens * d);
+        fit(&mut self.nll_t, tokens);
     }
 
     /// The bytes that all buffers hold, those of an adapter included.
@@ -136,12 +120,43 @@ impl Activations {
         let widths: u64 = empty.buffers().iter().map(|(_, width)| *width as u64).sum();
         tokens.saturating_mul(4 * widths)
     }
+}
+
+impl<M: Machine> Activations<M> {
+    /// For training, without room yet: a forward pass makes it.
+    pub fn training(config: &ModelConfig, keep: Keep) -> Activations<M> {
+        let blocks = if keep == Keep::Activations { config.layers } else { 1 };
+        Activations::empty(config, [config.layers + 1, blocks], true)
+    }
+
+    fn empty(config: &ModelConfig, [streams, blocks]: [usize; 2], trains: bool) -> Activations<M> {
+        Activations {
+            config: config.clone(),
+            trains,
+            residual_td: std::iter::repeat_with(M::Floats::default).take(streams).collect(),
+            blocks: std::iter::repeat_with(BlockActivations::default).take(blocks).collect(),
+            workspace: Workspace::default(),
+            inv_rms_t: M::Floats::default(),
+            hidden_td: M::Floats::default(),
+            nll_t: M::Floats::default(),
+            dhidden_td: M::Floats::default(),
+            gradients: ActivationGradients::default(),
+        }
+    }
+
+    /// Makes every buffer as long as `tokens` ask for. Only a number of tokens never seen before
+    /// can allocate.
+    pub fn fit(&mut self, on: &M, tokens: usize) {
+        for (buffer, width) in self.buffers() {
+            on.fit(buffer, tokens * width);
+        }
+    }
 
     /// Every buffer with its numbers a token.
-    fn buffers(&mut self) -> Vec<(&mut Vec<f32>, usize)> {
+    fn buffers(&mut self) -> Vec<(&mut M::Floats, usize)> {
         let ModelConfig { dim: d, heads: h, ffn: f, .. } = self.config;
         let k = self.config.kv_dim();
-        let mut buffers: Vec<(&mut Vec<f32>, usize)> = Vec::new();
+        let mut buffers: Vec<(&mut M::Floats, usize)> = Vec::new();
         buffers.extend(self.residual_td.iter_mut().map(|buffer| (buffer, d)));
         for block in &mut self.blocks {
             buffers.extend(block.buffers([d, h, k, f]));
@@ -159,8 +174,8 @@ impl Activations {
     }
 }
 
-impl BlockActivations {
-    fn buffers(&mut self, [d, h, k, f]: [usize; 4]) -> [(&mut Vec<f32>, usize); 11] {
+impl<F> BlockActivations<F> {
+    fn buffers(&mut self, [d, h, k, f]: [usize; 4]) -> [(&mut F, usize); 11] {
         [
             (&mut self.attention_inv_rms_t, 1),
             (&mut self.query_td, d),
@@ -177,8 +192,8 @@ impl BlockActivations {
     }
 }
 
-impl ActivationGradients {
-    fn buffers(&mut self, [d, k, f]: [usize; 3]) -> [(&mut Vec<f32>, usize); 9] {
+impl<F> ActivationGradients<F> {
+    fn buffers(&mut self, [d, k, f]: [usize; 3]) -> [(&mut F, usize); 9] {
         [
             (&mut self.residual_td, d),
             (&mut self.normed_td, d),

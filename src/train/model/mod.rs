@@ -12,6 +12,7 @@
 //! | f | width inside the feed-forward block |
 //! | v | vocabulary |
 
+pub mod accelerated;
 pub mod activations;
 pub mod anywhere;
 pub mod batch;
@@ -21,11 +22,13 @@ pub mod encoding;
 pub mod endings;
 pub mod folder;
 pub mod gguf;
+pub mod host;
 pub mod init;
 pub mod judge;
 pub mod kv_cache;
 pub mod loaded;
 pub mod lora;
+pub mod machine;
 pub mod parameters;
 pub mod peft;
 pub mod projection;

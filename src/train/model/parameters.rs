@@ -165,16 +165,6 @@ impl<T: Tensor + Default> Parameters<T> {
         head.elements()
     }
 
-    /// The tensors in the order of the table.
-    pub fn in_order(&self) -> Vec<&T> {
-        let mut tensors = vec![&self.embedding_vd];
-        tensors.extend(self.blocks.iter().flat_map(BlockParameters::in_order));
-        tensors.push(&self.norm_d);
-        tensors.extend(self.own_head.then_some(&self.head_vd));
-        tensors.extend(self.valued.then_some(&self.value_d));
-        tensors
-    }
-
     /// The buffers in the order of the table; all must be in memory.
     pub fn tensors(&self) -> Vec<&[f32]> {
         self.in_order().into_iter().map(T::floats).collect()
@@ -182,22 +172,13 @@ impl<T: Tensor + Default> Parameters<T> {
 
     /// The same, to be changed.
     pub fn tensors_mut(&mut self) -> Vec<&mut [f32]> {
-        let mut tensors = vec![self.embedding_vd.floats_mut()];
-        for block in &mut self.blocks {
-            tensors.extend(block.in_order_mut().map(T::floats_mut));
-        }
-        tensors.push(self.norm_d.floats_mut());
-        if self.own_head {
-            tensors.push(self.head_vd.floats_mut());
-        }
-        if self.valued {
-            tensors.push(self.value_d.floats_mut());
-        }
-        tensors
+        self.in_order_mut().into_iter().map(T::floats_mut).collect()
     }
+}
 
+impl<T> Parameters<T> {
     /// The same with each tensor turned into another form.
-    pub fn map<U: Tensor + Default>(self, form: impl Fn(T) -> U) -> Parameters<U> {
+    pub fn map<U>(self, form: impl Fn(T) -> U) -> Parameters<U> {
         let form = &form;
         let block = |block: BlockParameters<T>| BlockParameters {
             attention_norm_d: form(block.attention_norm_d),
@@ -233,6 +214,52 @@ impl<T: Tensor + Default> Parameters<T> {
             assert_eq!(tensor.elements().len(), if has { size } else { 0 }, "the size of a head");
         }
         Parameters { head_vd, value_d, own_head, valued, ..self }
+    }
+}
+
+impl<T> Parameters<T> {
+    /// The tensors in the order of the table.
+    pub fn in_order(&self) -> Vec<&T> {
+        let mut tensors = vec![&self.embedding_vd];
+        tensors.extend(self.blocks.iter().flat_map(BlockParameters::in_order));
+        tensors.push(&self.norm_d);
+        tensors.extend(self.own_head.then_some(&self.head_vd));
+        tensors.extend(self.valued.then_some(&self.value_d));
+        tensors
+    }
+
+    /// The same, to be changed.
+    pub fn in_order_mut(&mut self) -> Vec<&mut T> {
+        let mut tensors = vec![&mut self.embedding_vd];
+        tensors.extend(self.blocks.iter_mut().flat_map(BlockParameters::in_order_mut));
+        tensors.push(&mut self.norm_d);
+        tensors.extend(self.own_head.then_some(&mut self.head_vd));
+        tensors.extend(self.valued.then_some(&mut self.value_d));
+        tensors
+    }
+
+    /// Something made of each tensor.
+    pub fn each<U>(&self, make: impl Fn(&T) -> U) -> Parameters<U> {
+        let block = |of: &BlockParameters<T>| BlockParameters {
+            attention_norm_d: make(&of.attention_norm_d),
+            query_dd: make(&of.query_dd),
+            key_kd: make(&of.key_kd),
+            value_kd: make(&of.value_kd),
+            output_dd: make(&of.output_dd),
+            mlp_norm_d: make(&of.mlp_norm_d),
+            gate_fd: make(&of.gate_fd),
+            up_fd: make(&of.up_fd),
+            down_df: make(&of.down_df),
+        };
+        Parameters {
+            embedding_vd: make(&self.embedding_vd),
+            blocks: self.blocks.iter().map(block).collect(),
+            norm_d: make(&self.norm_d),
+            head_vd: make(&self.head_vd),
+            value_d: make(&self.value_d),
+            own_head: self.own_head,
+            valued: self.valued,
+        }
     }
 }
 

@@ -136,6 +136,15 @@ pub struct Dropping {
     pub rate: f32,
 }
 
+impl Dropping {
+    /// What is left out of the input of one projection.
+    pub fn at(self, (layer, which): (usize, Which)) -> Dropout {
+        let Dropping { seed, step, first_row, rate } = self;
+        let name = format!("dropout/{layer}/{}", which.module());
+        Dropout { stream: Stream::new(seed, &name), step, first_row, rate }
+    }
+}
+
 /// Buffers that every adapted projection uses anew.
 #[derive(Debug, Default)]
 pub struct Beside {
@@ -273,11 +282,7 @@ impl Adapted<'_> {
     }
 
     fn dropout(&self, beside: &Beside) -> Option<Dropout> {
-        let (layer, which) = self.place;
-        beside.dropping.map(|Dropping { seed, step, first_row, rate }| {
-            let name = format!("dropout/{layer}/{}", which.module());
-            Dropout { stream: Stream::new(seed, &name), step, first_row, rate }
-        })
+        beside.dropping.map(|dropping| dropping.at(self.place))
     }
 
     /// y = m / n ∘ z.

@@ -11,10 +11,10 @@ use super::transformer::Transformer;
 
 /// All weights of a decoder, or those of its adapter.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Trainable {
+pub struct Trainable<F = Vec<f32>, A = Adapter> {
     /// Under an adapter empty buffers, but for a head that scores.
-    pub weights: Parameters,
-    pub adapter: Option<Adapter>,
+    pub weights: Parameters<F>,
+    pub adapter: Option<A>,
 }
 
 impl Trainable {

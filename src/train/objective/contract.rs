@@ -1,6 +1,7 @@
 //! What an objective is to the training loop: it chooses the rows of each step, reads the decoder's
 //! last hidden state and hands back its gradient. Does not know how a step is made of that.
 
+use super::next_token::NextToken;
 use crate::train::data::pack::Row;
 use crate::train::kernels::Threads;
 use crate::train::model::activations::Activations;
@@ -42,6 +43,12 @@ pub trait Objective {
         a: &mut Activations,
         gradients: &mut Parameters,
     );
+
+    /// Itself, if it is the loss of the next token and nothing else: an accelerator knows that one.
+    /// Any other learns from what it is handed, by weights that it may read at any time.
+    fn as_next_token(&mut self) -> Option<&mut NextToken> {
+        None
+    }
 
     /// The figures of the step whose parts were all learnt from.
     fn figures(&mut self) -> Figures;

@@ -28,6 +28,16 @@ impl NextToken {
     pub fn new(batches: Batches) -> NextToken {
         NextToken { batches, supervised: 0, loss: 0.0 }
     }
+
+    /// What the loss of each position of the step counts.
+    pub fn weight(&self) -> f32 {
+        (1.0 / self.supervised as f64) as f32
+    }
+
+    /// Takes the losses of a part: one by one, so that no division into parts changes the sum.
+    pub fn hear(&mut self, nll_t: &[f32]) {
+        nll_t.iter().for_each(|nll| self.loss += f64::from(*nll));
+    }
 }
 
 impl Objective for NextToken {
@@ -63,7 +73,7 @@ impl Objective for NextToken {
         a: &mut Activations,
         gradients: &mut Parameters,
     ) {
-        let scale = (1.0 / self.supervised as f64) as f32;
+        let scale = self.weight();
         let towards = Gradients {
             weight: &|_, _| scale,
             dhidden: &mut a.dhidden_td,
@@ -72,8 +82,11 @@ impl Objective for NextToken {
         let losses = Losses { nll: &mut a.nll_t, entropy: None };
         let (head_vd, targets) = (model.weights.head(), batch.targets_at(1.0));
         cross_entropy(t, &a.hidden_td, head_vd, targets, losses, Some(towards));
-        // One by one, so that no division into parts changes the sum.
-        a.nll_t.iter().for_each(|nll| self.loss += f64::from(*nll));
+        self.hear(&a.nll_t);
+    }
+
+    fn as_next_token(&mut self) -> Option<&mut NextToken> {
+        Some(self)
     }
 
     fn figures(&mut self) -> Figures {

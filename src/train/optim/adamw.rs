@@ -64,6 +64,25 @@ impl AdamWState {
         self.first.iter_mut().chain(&mut self.second).map(Moment::words_mut)
     }
 
+    /// The constants of the next step, for each row of the table.
+    pub(super) fn begin(&mut self, lr: f64, gradient_scale: f32) -> Vec<adamw::AdamW> {
+        let AdamW { beta1, beta2, eps, weight_decay, .. } = self.settings;
+        self.beta1_power *= beta1;
+        self.beta2_power *= beta2;
+        let (beta1_power, beta2_power) = (self.beta1_power, self.beta2_power);
+        let of = |decayed: &bool| adamw::AdamW {
+            lr,
+            beta1,
+            beta2,
+            eps,
+            weight_decay: if *decayed { weight_decay } else { 0.0 },
+            beta1_power,
+            beta2_power,
+            gradient_scale,
+        };
+        self.decayed.iter().map(of).collect()
+    }
+
     /// Moves every weight by one step at rate `lr`; gradients count `gradient_scale` times.
     pub fn step(
         &mut self,
@@ -73,26 +92,10 @@ impl AdamWState {
         lr: f64,
         gradient_scale: f32,
     ) {
-        let AdamW { beta1, beta2, eps, weight_decay, .. } = self.settings;
-        self.beta1_power *= beta1;
-        self.beta2_power *= beta2;
-        let (beta1_power, beta2_power) = (self.beta1_power, self.beta2_power);
+        let steps = self.begin(lr, gradient_scale);
         let moments = self.first.iter_mut().zip(&mut self.second);
         let pairs = model.trainable_mut().into_iter().zip(gradients.tensors());
-        for (((weight, gradient), (first, second)), decayed) in
-            pairs.zip(moments).zip(&self.decayed)
-        {
-            let weight_decay = if *decayed { weight_decay } else { 0.0 };
-            let step = adamw::AdamW {
-                lr,
-                beta1,
-                beta2,
-                eps,
-                weight_decay,
-                beta1_power,
-                beta2_power,
-                gradient_scale,
-            };
+        for (((weight, gradient), (first, second)), step) in pairs.zip(moments).zip(steps) {
             match (first.moved(), second.moved()) {
                 (Moved::Floats(first), Moved::Floats(second)) => {
                     step.step(t, weight, gradient, Moments { first, second });

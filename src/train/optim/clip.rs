@@ -7,11 +7,15 @@ use crate::train::model::{Trainable, Transformer};
 
 /// The Euclidean norm over every gradient, in f64, tensors in the order of their names.
 pub fn norm(t: &Threads, model: &Transformer, gradients: &Trainable) -> f64 {
-    let table = model.table();
-    let mut named: Vec<(&str, &[f32])> =
-        table.iter().map(|spec| spec.name.as_str()).zip(gradients.tensors()).collect();
-    named.sort_by_key(|(name, _)| *name);
-    squared_norm(t, named.into_iter().map(|(_, tensor)| tensor)).sqrt()
+    squared_norm(t, by_name(model, gradients.tensors())).sqrt()
+}
+
+/// Something of each row of the table in the order of their names.
+pub(super) fn by_name<T>(model: &Transformer, rows: Vec<T>) -> impl Iterator<Item = T> {
+    let names = model.table().into_iter().map(|spec| spec.name);
+    let mut named: Vec<(String, T)> = names.zip(rows).collect();
+    named.sort_by(|(a, _), (b, _)| a.cmp(b));
+    named.into_iter().map(|(_, row)| row)
 }
 
 /// What gradients of this norm are multiplied by; `None` never clips.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::checkpoint::{Checkpoint, Found, Trained};
 use super::length::Length;
+use super::on_device::{OnDevice, told};
 use crate::train::data::pack::Row;
 use crate::train::kernels::Threads;
 use crate::train::model::activations::{Activations, Keep};
@@ -61,6 +62,9 @@ pub struct TrainState {
     /// What dropout depends on besides the rows.
     pub draws: Draws,
     pub activations: Activations,
+    /// Where an accelerator makes the steps: all of it as it is there. Then what is here is older,
+    /// until it is fetched.
+    pub device: Option<OnDevice>,
 }
 
 /// Where random numbers of a step come from.
@@ -95,12 +99,16 @@ pub fn train(
     let tokens = at_once * objective.longest();
     let folder = context.attempt.as_ref().map_or(&context.out, |attempt| &attempt.folder);
     let optimizer = AdamWState::new(model, training.optimizer, folder)?;
-    let mut state = TrainState::new(model, optimizer, tokens, training.keep);
+    let here = if context.accelerator.is_some() { 0 } else { tokens };
+    let mut state = TrainState::new(model, optimizer, here, training.keep);
     let mut saver = context.attempt.clone().map(Saver::new);
     let mut at = Position { steps, ..Position::default() };
     if let Some(saver) = &saver {
         at = saver.restored(at, model, &mut state, objective, context)?;
         model.settle(&t);
+    }
+    if let Some(on) = &context.accelerator {
+        state.device = Some(OnDevice::new(on, model, &mut state.optimizer, training)?);
     }
     let (unit, unit_steps) = objective.unit();
     let mut alive = at.step > 0;
@@ -111,25 +119,30 @@ pub fn train(
             false => objective.rows(at.step, model, context),
         };
         if let (Err(_), Some(saver), true) = (&drawn, &mut saver, settled) {
+            state.fetch(model)?;
             saver.save(&at, model, &mut state, objective, context);
         }
         let rows = drawn?;
         let rows: Vec<&Row> = rows.iter().collect();
         state.draws = Draws { seed: training.seed, step: at.step };
-        let (report, figures) = state.gradients_of(&t, model, objective, &rows, at_once);
+        let (report, figures) = state.gradients_of(&t, model, objective, &rows, at_once)?;
         let step = at.step + 1;
         if !alive && objective.teaches() {
-            check_alive(model, &state.gradients)?;
+            check_alive(model, state.gradients()?)?;
             alive = true;
         }
         check_finite(step, &report)?;
         let rate = training.schedule.rate(training.lr, step, at.steps);
         let scale = clip::factor(report.norm, training.clip);
-        state.optimizer.step(&t, model, &state.gradients, rate, scale);
+        state.step(&t, model, rate, scale)?;
+        if objective.as_next_token().is_none() {
+            state.fetch_weights(model)?;
+        }
         at = at.after(&report);
         objective.after(at.step, model, context)?;
         let settled = at.step.is_multiple_of(unit_steps);
         if let Some(saver) = saver.as_mut().filter(|saver| settled && saver.is_time(unit_steps)) {
+            state.fetch(model)?;
             saver.save(&at, model, &mut state, objective, context);
         }
         let mut told = vec![("loss", at.loss), ("lr", rate), ("gradient norm", report.norm)];
@@ -137,6 +150,7 @@ pub fn train(
         told.extend(&figures[1..]);
         context.progress.at(at.step / unit_steps, at.steps / unit_steps, unit, &told);
     }
+    state.fetch_weights(model)?;
     check_learnt(model)?;
     Ok(metrics(&at, state.gradients.count(), objective))
 }
@@ -256,6 +270,7 @@ impl TrainState {
             optimizer,
             activations: Activations::for_training(&model.config, tokens, keep),
             draws: Draws::default(),
+            device: None,
         }
     }
 
@@ -267,27 +282,85 @@ impl TrainState {
         objective: &mut dyn Objective,
         rows: &[&Row],
         at_once: usize,
-    ) -> (StepReport, Figures) {
+    ) -> Result<(StepReport, Figures), Failure> {
         self.gradients.clear();
+        if let Some(device) = &mut self.device {
+            device.clear().map_err(told)?;
+        }
         objective.begin(rows);
         for (first, part) in (0..).step_by(at_once).zip(rows.chunks(at_once)) {
             let batch = Batch::of(part);
             let (a, gradients) = (&mut self.activations, &mut self.gradients);
+            let part = first..first + part.len();
+            if let Some(device) = &mut self.device {
+                device.drop_by(self.draws.dropping(model, first));
+                let learnt = device.learn(t, part, &batch, model, objective, (a, gradients));
+                learnt.map_err(told)?;
+                continue;
+            }
             a.workspace.beside.dropping = self.draws.dropping(model, first);
             model.forward(t, &batch, a);
-            let part = first..first + part.len();
             objective.learn(t, part, &batch, model, a, &mut gradients.weights);
             model.backward(t, &batch, a, gradients);
         }
-        self.gradients.weights.tie();
+        let norm = match &mut self.device {
+            Some(device) => device.norm(model, &self.gradients).map_err(told)?,
+            None => {
+                self.gradients.weights.tie();
+                clip::norm(t, model, &self.gradients)
+            }
+        };
         let figures = objective.figures();
         let report = StepReport {
             loss: figures[0].1,
-            norm: clip::norm(t, model, &self.gradients),
+            norm,
             tokens: rows.iter().map(|row| row.tokens.len() as u64).sum(),
             supervised: rows.iter().map(|row| row.supervised() as u64).sum(),
         };
-        (report, figures)
+        Ok((report, figures))
+    }
+
+    /// The gradients of the last step.
+    fn gradients(&mut self) -> Result<&Trainable, Failure> {
+        if let Some(device) = &mut self.device {
+            device.fetch_gradients(&mut self.gradients).map_err(told)?;
+        }
+        Ok(&self.gradients)
+    }
+
+    /// Moves every weight by one step.
+    fn step(
+        &mut self,
+        t: &Threads,
+        model: &mut Transformer,
+        rate: f64,
+        scale: f32,
+    ) -> Result<(), Failure> {
+        match &mut self.device {
+            Some(device) => {
+                let moved = device.step(&mut self.optimizer, rate, scale);
+                moved.map_err(told)?;
+            }
+            None => self.optimizer.step(t, model, &self.gradients, rate, scale),
+        }
+        Ok(())
+    }
+
+    /// Makes the weights here what they are where steps are made.
+    fn fetch_weights(&mut self, model: &mut Transformer) -> Result<(), Failure> {
+        match &mut self.device {
+            Some(device) => device.fetch_weights(model).map_err(told),
+            None => Ok(()),
+        }
+    }
+
+    /// The same for all that a checkpoint keeps.
+    fn fetch(&mut self, model: &mut Transformer) -> Result<(), Failure> {
+        self.fetch_weights(model)?;
+        match &mut self.device {
+            Some(device) => device.fetch_moments(&mut self.optimizer).map_err(told),
+            None => Ok(()),
+        }
     }
 }
 

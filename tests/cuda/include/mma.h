@@ -1,6 +1,8 @@
 // Products of 16 × 16 × 16 on tensor cores, run on the host: lane l of a warp has the elements
-// 8 · l to 8 · l + 7 of each fragment, by row, which no kernel may lean on. Sums are in f32, the
-// inner index ascending; a card has an order of its own, so what is tested is near, not equal.
+// 8 · l to 8 · l + 7 of each fragment, by row, which no kernel may lean on. Lanes wait for each
+// other after they read and before they write, so that neither takes the place of a barrier. Sums
+// are in f32, the inner index ascending; a card has an order of its own, so what is tested is near,
+// not equal.
 #pragma once
 #include "cuda_bf16.h"
 
@@ -36,12 +38,12 @@ template <class Use, class T, class Layout>
 void load_matrix_sync(fragment<Use, 16, 16, 16, T, Layout>& to, const T* from, unsigned stride,
                       int line = __builtin_LINE()) {
     check_place(from, stride);
-    shim::wait(shim::AT_WARP, ~0u, line);
     for (unsigned i = 0; i < 8; i++) {
         unsigned at = first_of_lane() + i, row = at / 16, column = at % 16;
         bool by_row = std::is_same<Layout, row_major>::value;
         to.x[i] = from[by_row ? row * stride + column : column * stride + row];
     }
+    shim::wait(shim::AT_WARP, ~0u, line);
 }
 
 template <class T>

@@ -1,5 +1,5 @@
-//! What the driver cannot do, in words: one function a sentence. Knows no recipe, so it does not say
-//! which settings would help.
+//! What the driver cannot do, in words: one function a sentence. Knows no recipe, so it does not
+//! say which settings would help.
 
 use cudarc::cublaslt::result::CublasError;
 use cudarc::driver::result::DriverError;
@@ -18,10 +18,9 @@ pub fn no_driver() -> Fault {
 }
 
 /// The driver is older than the release that compiled the kernels.
-pub fn old_driver([major, minor]: [u32; 2], [needs_major, needs_minor]: [u32; 2]) -> Fault {
-    let message = format!(
-        "the driver knows CUDA {major}.{minor}, and the kernels are of CUDA {needs_major}.{needs_minor}"
-    );
+pub fn old_driver(knows: [u32; 2], needs: [u32; 2]) -> Fault {
+    let [knows, needs] = [knows, needs].map(|[major, minor]| format!("CUDA {major}.{minor}"));
+    let message = format!("the driver knows {knows}, and the kernels are of {needs}");
     fault(message, "install a newer driver, or build llamake with an older CUDA toolkit")
 }
 

@@ -1,5 +1,5 @@
-//! Products of matrices in 16 bits by NVIDIA's cuBLASLt, for the numerics class `bf16`: bf16 in, sums
-//! in f32, f32 or bf16 out. The class `exact-f32` has kernels of its own. Knows no layer.
+//! Products of matrices in 16 bits by NVIDIA's cuBLASLt, for the numerics class `bf16`: bf16 in,
+//! sums in f32, f32 or bf16 out. The class `exact-f32` has kernels of its own. Knows no layer.
 //!
 //! The same bits run to run on the same GPU and library: an algorithm is the first of the library's
 //! heuristic, which is a function of shape and alignment, and no sum is split and put together by
@@ -26,7 +26,7 @@ use super::super::launch::{Accelerator, Address, Argument, Array, Fault, Plain, 
 use super::card::Card;
 use super::faults;
 
-/// Bytes that an algorithm may use, as the library's own documentation advises for its newest cards.
+/// Bytes that an algorithm may use, as the library's documentation advises for its newest cards.
 const WORKSPACE: usize = 32 << 20;
 
 /// The shape of a product: `rows` × `inner` times `inner` × `columns`.

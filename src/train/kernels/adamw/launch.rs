@@ -1,0 +1,79 @@
+//! AdamW, the norm of gradients and scaling on an accelerator; see adamw.cu. Same bits as on the
+//! CPU.
+
+use std::sync::Arc;
+
+use super::{AdamW, PIECE};
+use crate::train::kernels::launch::{
+    Accelerator, Argument, Array, Fault, Slice, SliceMut, THREADS, count, launch_fours,
+};
+
+/// One tensor of a step.
+#[derive(Debug)]
+pub struct Moved<'a> {
+    pub weight: SliceMut<'a, f32>,
+    pub gradient: Slice<'a, f32>,
+    pub first: SliceMut<'a, f32>,
+    pub second: SliceMut<'a, f32>,
+    /// The constants of the step; all tensors have the same but for their decay.
+    pub by: AdamW,
+}
+
+/// Blocks of threads that one tensor has, at most.
+const MOST_BLOCKS: usize = 1024;
+
+/// Moves all tensors and their moments by one step, in one launch.
+pub fn step(on: &Arc<dyn Accelerator>, tensors: &[Moved<'_>]) -> Result<(), Fault> {
+    let longest = tensors.iter().map(|of| of.weight.len()).max().unwrap_or(0);
+    if longest == 0 {
+        return Ok(());
+    }
+    let words = |of: &Moved<'_>| {
+        let len = of.weight.len();
+        assert_eq!([of.gradient.len(), of.first.len(), of.second.len()], [len; 3]);
+        let keep = u64::from(of.by.constants().keep.to_bits());
+        let moments = [of.first.address().0, of.second.address().0];
+        let [first, second] = moments;
+        [of.weight.address().0, of.gradient.address().0, first, second, len as u64, keep]
+    };
+    let table: Vec<u64> = tensors.iter().flat_map(words).collect();
+    let table = Array::of(on, &table)?;
+    let by = tensors[0].by.constants();
+    let by = [by.rate, by.root, by.one_less_1, by.one_less_2, by.beta2, by.eps, by.scale];
+    let mut arguments = vec![table.all().into()];
+    arguments.extend(by.map(Argument::F32));
+    let across = longest.div_ceil(4 * THREADS).min(MOST_BLOCKS);
+    let grid = [count(across), count(tensors.len()), 1];
+    on.launch("adamw_step", grid, [THREADS as u32, 1, 1], 0, &arguments)
+}
+
+/// Σ x² over tensors in the order given.
+pub fn squared_norm<'a>(
+    on: &Arc<dyn Accelerator>,
+    tensors: impl IntoIterator<Item = Slice<'a, f32>>,
+) -> Result<f64, Fault> {
+    let words = |of: Slice<'a, f32>| {
+        let firsts = (0..of.len()).step_by(PIECE);
+        firsts.flat_map(move |first| {
+            let piece = of.part(first..(first + PIECE).min(of.len()));
+            [piece.address().0, piece.len() as u64]
+        })
+    };
+    let pieces: Vec<u64> = tensors.into_iter().flat_map(words).collect();
+    if pieces.is_empty() {
+        return Ok(0.0);
+    }
+    let pieces = Array::of(on, &pieces)?;
+    let mut sums = Array::<f64>::new(on, pieces.len() / 2)?;
+    let many = sums.len();
+    let arguments = [pieces.all().into(), (&sums.all_mut()).into(), count(many).into()];
+    let grid = [count(many.div_ceil(THREADS / 16)), 1, 1];
+    on.launch("squared_norm_pieces", grid, [THREADS as u32, 1, 1], 0, &arguments)?;
+    Ok(sums.read()?.iter().sum())
+}
+
+/// x *= factor.
+pub fn scale(on: &dyn Accelerator, x: SliceMut<f32>, factor: f32) -> Result<(), Fault> {
+    let arguments = [(&x).into(), (x.len() as u64).into(), factor.into()];
+    launch_fours(on, "scale_by", x.len(), &arguments)
+}

@@ -1,0 +1,139 @@
+//! The head and the cross-entropy of the next token on an accelerator, by chunks of tokens, so that
+//! logits never exist whole; see cross_entropy.cu and gemm.cu. Same bits as on the CPU.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::train::kernels::gemm::launch::{
+    TokenBlocks, linear, linear_grad_input, linear_grad_weight,
+};
+use crate::train::kernels::gemm::{Sink, token_blocks};
+use crate::train::kernels::launch::{
+    Accelerator, Address, Argument, Array, Fault, Slice, SliceMut, count,
+};
+
+/// Bytes that the logits of a chunk may take, unless one block of tokens takes more.
+const MOST_BYTES: usize = 1 << 28;
+
+/// What is asked about.
+#[derive(Debug)]
+pub struct Targets {
+    ids: Array<u32>,
+    temperature: f32,
+    /// Tokens whose logits exist together, and the blocks in which they are summed.
+    chunks: Vec<(Range<usize>, TokenBlocks)>,
+}
+
+impl Targets {
+    /// The token that each position must predict, or `IGNORE`, where a head has `outputs` outputs.
+    pub fn new(
+        on: &Arc<dyn Accelerator>,
+        targets: super::Targets<'_>,
+        outputs: usize,
+    ) -> Result<Targets, Fault> {
+        let super::Targets { ids, rows, temperature } = targets;
+        assert!(temperature > 0.0, "logits are divided by a positive number");
+        let most = (MOST_BYTES / (4 * outputs)).max(1);
+        let mut chunks: Vec<Vec<Range<usize>>> = Vec::new();
+        for block in token_blocks(rows, ids.len()) {
+            match chunks.last_mut() {
+                Some(chunk) if block.end - chunk[0].start <= most => chunk.push(block),
+                _ => chunks.push(vec![block]),
+            }
+        }
+        let chunk = |blocks: Vec<Range<usize>>| {
+            let whole = blocks[0].start..blocks[blocks.len() - 1].end;
+            let from = |block: &Range<usize>| block.start - whole.start..block.end - whole.start;
+            let blocks: Vec<Range<usize>> = blocks.iter().map(from).collect();
+            let tokens = TokenBlocks::new(on, &blocks, whole.len())?;
+            Ok((whole, tokens))
+        };
+        let chunks = chunks.into_iter().map(chunk).collect::<Result<_, Fault>>()?;
+        Ok(Targets { ids: Array::of(on, ids)?, temperature, chunks })
+    }
+
+    /// Tokens of the largest chunk.
+    fn most(&self) -> usize {
+        self.chunks.iter().map(|(tokens, _)| tokens.len()).max().unwrap_or(0)
+    }
+}
+
+/// Where the gradients of weight · Σ loss go.
+#[derive(Debug)]
+pub struct Gradients<'a> {
+    pub weight: f32,
+    /// Written: [m, d].
+    pub dhidden: SliceMut<'a, f32>,
+    /// Added to: [v, d]; None while the head is frozen.
+    pub dhead: Option<SliceMut<'a, f32>>,
+}
+
+/// What is written for each token, 0 where it is ignored.
+#[derive(Debug)]
+pub struct Losses<'a> {
+    /// −log p of the target.
+    pub nll: SliceMut<'a, f32>,
+    /// −Σ p log p of the whole distribution, if it is wanted.
+    pub entropy: Option<SliceMut<'a, f32>>,
+}
+
+/// The losses of m targets after hidden[m, d] · head[v, d]ᵀ.
+pub fn cross_entropy(
+    on: &Arc<dyn Accelerator>,
+    hidden: Slice<f32>,
+    head: Slice<f32>,
+    targets: &Targets,
+    mut losses: Losses<'_>,
+    mut gradients: Option<Gradients<'_>>,
+) -> Result<(), Fault> {
+    let m = targets.ids.len();
+    assert_eq!(losses.nll.len(), m);
+    if m == 0 {
+        return Ok(());
+    }
+    let d = hidden.len() / m;
+    let v = head.len() / d;
+    let mut logits = Array::new(on, targets.most() * v)?;
+    for (tokens, blocks) in &targets.chunks {
+        let (n, numbers) = (tokens.len(), tokens.start * d..tokens.end * d);
+        let hidden = hidden.part(numbers.clone());
+        linear(&**on, hidden, head, logits.first_mut(n * v), [n, d, v], Sink::Write)?;
+        let scores = logits.first_mut(n * v);
+        score(&**on, scores, targets, tokens, &mut losses, gradients.as_ref())?;
+        let Some(gradients) = &mut gradients else { continue };
+        let (dlogits, dhidden) = (logits.first(n * v), gradients.dhidden.part(numbers));
+        linear_grad_input(&**on, dlogits, head, dhidden, [n, d, v], Sink::Write)?;
+        if let Some(dhead) = &mut gradients.dhead {
+            let dhead = dhead.part(0..v * d);
+            linear_grad_weight(&**on, dlogits, hidden, blocks, dhead, [n, d, v])?;
+        }
+    }
+    Ok(())
+}
+
+/// The losses of a chunk; given a weight, turns the logits into their gradient.
+fn score(
+    on: &dyn Accelerator,
+    logits: SliceMut<f32>,
+    targets: &Targets,
+    tokens: &Range<usize>,
+    losses: &mut Losses<'_>,
+    gradients: Option<&Gradients<'_>>,
+) -> Result<(), Fault> {
+    let v = logits.len() / tokens.len();
+    let ids = targets.ids.all().part(tokens.clone());
+    let nll = losses.nll.part(tokens.clone());
+    let entropy = losses.entropy.as_mut().map(|all| (&all.part(tokens.clone())).into());
+    let weight = gradients.map(|gradients| gradients.weight);
+    let arguments = [
+        (&logits).into(),
+        ids.into(),
+        (&nll).into(),
+        entropy.unwrap_or(Argument::Address(Address(0))),
+        count(v).into(),
+        targets.temperature.into(),
+        weight.unwrap_or(0.0).into(),
+        u32::from(weight.is_some()).into(),
+    ];
+    on.launch("cross_entropy_score", [count(tokens.len()), 1, 1], [256, 1, 1], 0, &arguments)
+}

@@ -1,0 +1,76 @@
+//! AdamW and the norm of gradients on an accelerator: the moments lie there, and the host has a
+//! copy of them once they are fetched. Knows no schedule. Left out: moments of 8 bits, paging.
+
+use std::sync::Arc;
+
+use super::adamw::AdamWState;
+use super::clip::by_name;
+use super::moments::Moment;
+use crate::train::kernels::adamw::launch::{self, Moved};
+use crate::train::kernels::launch::{Accelerator, Array, Fault};
+use crate::train::model::accelerated::{Accelerated, LowRanks, Room};
+use crate::train::model::{Trainable, Transformer};
+
+/// The moments of every parameter, in the order of the table.
+#[derive(Debug)]
+pub struct DeviceMoments {
+    first: Vec<Array<f32>>,
+    second: Vec<Array<f32>>,
+}
+
+impl DeviceMoments {
+    /// Copies of the host's.
+    pub fn of(
+        on: &Arc<dyn Accelerator>,
+        optimizer: &mut AdamWState,
+    ) -> Result<DeviceMoments, Fault> {
+        let copy = |moments: &mut Vec<Moment>| {
+            let copies = moments.iter_mut().map(|moment| Array::of(on, moment.words_mut()));
+            copies.collect::<Result<Vec<_>, _>>()
+        };
+        let first = copy(&mut optimizer.first)?;
+        Ok(DeviceMoments { first, second: copy(&mut optimizer.second)? })
+    }
+
+    /// Writes them into the host's.
+    pub fn fetch(&self, optimizer: &mut AdamWState) -> Result<(), Fault> {
+        let pairs = self.first.iter().zip(&mut optimizer.first);
+        let pairs = pairs.chain(self.second.iter().zip(&mut optimizer.second));
+        for (there, here) in pairs {
+            there.read_first(here.words_mut())?;
+        }
+        Ok(())
+    }
+
+    /// Moves every weight that is learnt by one step at rate `lr`; gradients count `gradient_scale`
+    /// times.
+    pub fn step(
+        &mut self,
+        on: &Arc<dyn Accelerator>,
+        optimizer: &mut AdamWState,
+        (model, gradients): (&mut Transformer<Accelerated>, &mut Trainable<Room, LowRanks>),
+        lr: f64,
+        gradient_scale: f32,
+    ) -> Result<(), Fault> {
+        let steps = optimizer.begin(lr, gradient_scale);
+        let moments = self.first.iter_mut().zip(&mut self.second);
+        let pairs = model.learnt_mut().into_iter().zip(gradients.rooms_mut());
+        let moved = pairs.zip(moments).zip(steps).filter_map(|((pair, (first, second)), by)| {
+            let (Some(weight), gradient) = pair else { return None };
+            let (weight, gradient) = (weight.all_mut(), gradient.all());
+            Some(Moved { weight, gradient, first: first.all_mut(), second: second.all_mut(), by })
+        });
+        launch::step(on, &moved.collect::<Vec<_>>())
+    }
+}
+
+/// The Euclidean norm over every gradient, in f64, tensors in the order of their names.
+pub fn norm(
+    on: &Arc<dyn Accelerator>,
+    model: &Transformer,
+    gradients: &mut Trainable<Room, LowRanks>,
+) -> Result<f64, Fault> {
+    let named = by_name(model, gradients.rooms_mut()).collect::<Vec<_>>();
+    let slices = named.iter().filter(|room| !room.is_empty()).map(|room| room.all());
+    Ok(launch::squared_norm(on, slices)?.sqrt())
+}

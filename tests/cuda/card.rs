@@ -1,0 +1,172 @@
+//! The kernels through the driver: every check of this folder again on a GPU, where there is one,
+//! and on GPUs that `driver.c` makes up, everywhere. And what the program says of those it cannot
+//! use.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Arc, LazyLock};
+
+use llamake::train::kernels::cuda::card::Card;
+use llamake::train::kernels::cuda::survey;
+use llamake::train::kernels::launch::{Accelerator, Array};
+
+use super::shim::{compile, files, kernels_folder};
+use crate::cli::{Project, Ran, ran};
+
+/// The first GPU of this machine that runs the kernels, if there is one.
+pub fn card() -> Option<Arc<dyn Accelerator>> {
+    static CARD: LazyLock<Option<Arc<Card>>> = LazyLock::new(|| {
+        let gpu = survey().and_then(|survey| Ok(survey.usable(None)?[0].clone()));
+        match gpu {
+            Ok(gpu) => Some(Arc::new(Card::open(&gpu).unwrap())),
+            Err(fault) => {
+                assert!(!is_made_up(), "{fault}");
+                eprintln!("no GPU to test on: {fault}");
+                None
+            }
+        }
+    });
+    CARD.clone().map(|card| card as Arc<dyn Accelerator>)
+}
+
+/// Whether this process was started by the test below, under the made-up driver.
+pub fn is_made_up() -> bool {
+    std::env::var_os("MADE_UP_DRIVER").is_some()
+}
+
+/// Lets a program find the made-up driver, with GPUs of these capabilities after its version.
+fn under_made_up<'a>(command: &'a mut Command, driver: &str) -> &'a mut Command {
+    static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap().keep();
+        let mut gcc = Command::new("gcc");
+        gcc.args(["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]);
+        gcc.arg("-o").arg(folder.join("libcuda.so"));
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cuda/driver.c");
+        assert!(gcc.args([source, "-ldl", "-lpthread"]).status().unwrap().success());
+        folder
+    });
+    command.env("LD_LIBRARY_PATH", &*FOLDER).env("MADE_UP_DRIVER", driver)
+}
+
+#[test]
+fn every_check_of_a_kernel_holds_through_a_made_up_driver() {
+    if is_made_up() {
+        return;
+    }
+    let libraries = files(&kernels_folder(), "cu").into_iter().map(|path| {
+        let text = std::fs::read_to_string(&path).unwrap();
+        compile(&path, &text).to_string_lossy().into_owned()
+    });
+    let libraries = libraries.collect::<Vec<_>>().join(":");
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["cuda::", "--test-threads", "1"]).env("MADE_UP_KERNELS", libraries);
+    let told = ran(under_made_up(&mut command, "13000 9.0 8.0").output().unwrap()).ended(0);
+    assert!(told.out.contains("rms_norm_has_the_bits_of_the_cpu ... ok"), "{}", told.out);
+}
+
+/// Longer than both halves of the staging memory, at odd places, while the stream is busy.
+#[test]
+fn bytes_arrive_in_the_order_of_the_calls() {
+    let Some(card) = card() else { return };
+    let len = (17 << 20) + 13;
+    let bytes: Vec<u8> =
+        (0..len).map(|at: u32| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let mut array = Array::<u8>::of(&card, &bytes).unwrap();
+    assert!(array.read().unwrap() == bytes);
+    let other: Vec<u8> = bytes.iter().map(|byte| !byte).collect();
+    array.clear().unwrap();
+    array.write(&other).unwrap();
+    array.write(&bytes).unwrap();
+    assert!(array.read().unwrap() == bytes);
+    array.clear().unwrap();
+    assert!(array.read().unwrap().iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn a_full_gpu_and_a_missing_kernel_are_told() {
+    let Some(card) = card() else { return };
+    let told = Array::<u8>::new(&card, 1 << 45).unwrap_err();
+    assert!(told.message.contains("GiB free, and 32768.0 GiB more are needed"), "{told}");
+    let told = card.launch("nosuch", [1; 3], [1; 3], 0, &[]).unwrap_err();
+    assert_eq!(told.message, "this llamake has no kernel `nosuch`");
+    assert!(Array::<u8>::zeros(&card, 0).unwrap().read().unwrap().is_empty());
+}
+
+/// The made-up driver ends the program if anything is left.
+#[test]
+fn a_card_gives_back_what_it_took() {
+    for gpu in survey().iter().flat_map(|survey| survey.usable(None).unwrap()) {
+        let card: Arc<dyn Accelerator> = Arc::new(Card::open(&gpu).unwrap());
+        let array = Array::of(&card, &[1.0_f32, 2.0]).unwrap();
+        drop(card);
+        assert_eq!(array.read().unwrap(), [1.0, 2.0]);
+    }
+}
+
+/// The program under a made-up driver, in a project of its own.
+fn told(line: &str, driver: &str) -> Ran {
+    let project = Project::micro();
+    let mut command = project.command(line);
+    ran(under_made_up(&mut command, driver).output().unwrap())
+}
+
+#[test]
+fn a_doctor_names_every_gpu_and_what_it_can_run() {
+    if is_made_up() {
+        return;
+    }
+    let doctor = |driver| told("doctor", driver).out;
+    let found = doctor("13010 9.0 8.6 12.0 7.5");
+    for line in [
+        "driver    CUDA 13.1\n",
+        "cuda:0    Made-up 0, 268.4 MB, compute capability 9.0: runs the kernels for 9.0\n",
+        "cuda:1    Made-up 1, 268.4 MB, compute capability 8.6: runs the kernels for 8.0\n",
+        "compute capability 12.0: compiles the kernels when it loads them\n",
+        "compute capability 7.5: is too old for the kernels\n",
+        "stages    run on the CPU, whatever GPUs there are\n",
+    ] {
+        assert!(found.contains(line), "{found}");
+    }
+    assert!(doctor("13000").contains("gpu       none: the driver finds no GPU\n"));
+    let old = "gpu       none: the driver knows CUDA 12.4, and the kernels are of CUDA 13.";
+    assert!(doctor("12040 9.0").contains(old));
+    assert!(doctor("-34").contains("is a stub, which drives nothing\n"));
+    assert!(doctor("-999").contains("none: the driver: made-up error 999\n"));
+}
+
+/// That of this machine, or none.
+#[test]
+fn the_program_works_whatever_driver_there_is() {
+    if is_made_up() {
+        return;
+    }
+    let project = Project::micro();
+    project.run("build").ended(0);
+    let doctor = project.run("doctor").out;
+    match survey() {
+        Ok(survey) => assert!(doctor.contains(&survey.gpus[0].name), "{doctor}"),
+        Err(fault) => {
+            assert!(doctor.contains(&format!("gpu       none: {fault}\n")), "{doctor}");
+            project.run("build --device cuda").ended(2).told(&["--device cuda", &fault.message]);
+        }
+    }
+}
+
+#[test]
+fn a_gpu_that_cannot_be_had_is_refused() {
+    if is_made_up() {
+        return;
+    }
+    let refused = |line: &str, driver| told(line, driver).ended(2);
+    let idle = "`--device cuda` would be idle: every stage here runs on the CPU";
+    refused("build --device cuda", "13000 9.0").told(&[idle, "say `--device cpu`"]);
+    refused("build --device cuda:1", "13000 9.0")
+        .told(&["`--device cuda:1`: the GPUs here are `cuda:0`, Made-up 0"]);
+    refused("build --device cuda:1", "13000 9.0 7.5")
+        .told(&["capability 7.5", "8.0, 9.0 and later"]);
+    refused("build --device cuda", "12090 9.0").told(&["CUDA 12.9", "install a newer driver"]);
+    refused("generate x --prompt y --device cuda:0", "13000 9.0")
+        .told(&["`--device cuda:0` would be idle: answers are computed on the CPU"]);
+    told("build world --device auto", "13000 9.0").ended(0);
+    told("build world --device cpu", "13000").ended(0);
+}

@@ -1,0 +1,150 @@
+//! Whole runs on an accelerator: the decoder, its losses and its optimizer, launch by launch, end
+//! with the bits of a run on the CPU, wherever each part of them was made.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use llamake::train::kernels::Threads;
+use llamake::train::model::activations::Keep;
+use llamake::train::model::lora::{Adapter, LoraSettings};
+use llamake::train::model::projection::Which;
+use llamake::train::model::{ModelConfig, Transformer};
+use llamake::train::objective::ranking::{PairFacts, Ranking};
+use llamake::train::optim::Bits;
+use llamake::train::progress::{Attempt, Context, Failure};
+use llamake::train::stage::{Training, train_loop};
+
+use super::shim::Shim;
+use crate::train::fixtures::{
+    End, Heard, batches, config, digest, message, model, row, rows, train_in, training,
+};
+
+/// Heads as wide as an accelerator has kernels for.
+fn wide() -> ModelConfig {
+    ModelConfig { dim: 64, heads: 4, kv_heads: 2, ..config() }
+}
+
+/// All weights, those of an adapter too.
+fn bits(model: &Transformer) -> String {
+    let adapter = model.adapter.iter().flat_map(Adapter::tensors);
+    let bytes: Vec<u8> = adapter.flatten().flat_map(|x| x.to_le_bytes()).collect();
+    format!("{} {}", digest(&model.weights), blake3::hash(&bytes))
+}
+
+/// What of a run must not depend on where it is made.
+fn ran(
+    mut model: Transformer,
+    settings: &Training,
+    shim: Option<u64>,
+) -> (String, String, Vec<f64>) {
+    let mut heard = Heard::default();
+    let mut context = Context::new(1, std::env::temp_dir(), &mut heard);
+    context.accelerator = shim.map(Shim::new);
+    let metrics = train_in(&mut model, rows(6, 50), 8, settings, &mut context).unwrap();
+    (bits(&model), format!("{metrics:?}"), heard.losses)
+}
+
+#[test]
+fn a_run_on_an_accelerator_has_the_bits_of_one_on_the_cpu() {
+    let shapes = [
+        (wide(), 8, Keep::Activations),
+        (ModelConfig { tied: true, ..wide() }, 3, Keep::Residuals),
+        (ModelConfig { dim: 32, heads: 1, kv_heads: 1, ..wide() }, 1, Keep::Activations),
+    ];
+    for (seed, (config, micro_batch, keep)) in (1..).zip(shapes) {
+        let settings = Training { keep, ..training(3, micro_batch) };
+        let here = ran(model(&config, 4), &settings, None);
+        assert_eq!(here.2.len(), 3);
+        assert_eq!(ran(model(&config, 4), &settings, Some(seed)), here, "{config:?}");
+    }
+}
+
+/// A decoder under an adapter that has learnt nothing.
+fn adapted(change: impl Fn(LoraSettings) -> LoraSettings) -> Transformer {
+    let targets = vec![Which::Query, Which::Value, Which::Down];
+    let settings =
+        LoraSettings { rank: 3, alpha: 5.0, dropout: 0.0, targets, rslora: false, dora: false };
+    let settings = change(settings);
+    let mut model = model(&wide(), 4);
+    let adapter = Adapter::untrained(&Threads::new(1), &wide(), &model.weights, &settings, 9);
+    model.adapter = Some(adapter);
+    model
+}
+
+#[test]
+fn an_adapter_learns_the_same_on_an_accelerator() {
+    let settings = training(4, 5);
+    for dropout in [0.0, 0.2] {
+        let begun = || adapted(|settings| LoraSettings { dropout, ..settings });
+        let here = ran(begun(), &settings, None);
+        assert_eq!(ran(begun(), &settings, Some(3)), here, "dropout {dropout}");
+    }
+}
+
+/// An objective that the accelerator does not know, with a head of its own.
+fn ranked(shim: Option<u64>) -> (String, Vec<f64>) {
+    let mut model = model(&wide().scoring(), 4);
+    let pairs: Vec<_> = (0..6).map(|at| row(at, 50, &[9 + at as usize, 12])).collect();
+    let facts = vec![vec![PairFacts { margin: 0.3, safe: [Some(true), None] }; 6]];
+    let mut ranking = Ranking::new(batches(pairs, 3), facts);
+    let mut heard = Heard::default();
+    let mut context = Context::new(1, std::env::temp_dir(), &mut heard);
+    context.accelerator = shim.map(Shim::new);
+    train_loop::train(&mut model, &mut ranking, 3, &training(3, 2), &mut context).unwrap();
+    (bits(&model), heard.losses)
+}
+
+#[test]
+fn an_objective_that_reads_hidden_states_here_changes_no_bit() {
+    assert_eq!(ranked(Some(4)), ranked(None));
+}
+
+#[test]
+fn a_run_goes_on_where_it_did_not_begin() {
+    let never = ran(model(&wide(), 4), &training(6, 8), None);
+    let folder = tempfile::tempdir().unwrap();
+    let attempt = Attempt { folder: folder.path().join("attempts/key"), every: Duration::ZERO };
+    let ends = [(Some(End::Kill(3)), Some(5)), (Some(End::Stop(1)), None), (None, Some(6))];
+    for (end, shim) in ends {
+        let mut model = model(&wide(), 4);
+        let mut heard = Heard { end, ..Heard::default() };
+        let mut context = Context {
+            attempt: Some(attempt.clone()),
+            accelerator: shim.map(Shim::new),
+            ..Context::new(2, std::env::temp_dir(), &mut heard)
+        };
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            train_in(&mut model, rows(6, 50), 8, &training(6, 8), &mut context)
+        }));
+        match (end, done) {
+            (Some(End::Stop(_)), Ok(Err(Failure::Interrupted))) | (Some(End::Kill(_)), Err(_)) => {}
+            (None, Ok(Ok(metrics))) => {
+                assert_eq!((&bits(&model), &format!("{metrics:?}")), (&never.0, &never.1));
+                assert_eq!(heard.said, ["goes on after step 4 of 6"]);
+            }
+            (end, done) => panic!("{end:?} gave {done:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_no_gpu_does_is_refused_with_its_name() {
+    let refused = |mut model: Transformer, settings: &Training| {
+        let mut heard = Heard::default();
+        let mut context = Context::new(1, std::env::temp_dir(), &mut heard);
+        context.accelerator = Some(Shim::new(1));
+        message(train_in(&mut model, rows(6, 50), 8, settings, &mut context))
+    };
+    let narrow = refused(model(&config(), 4), &training(1, 8));
+    assert_eq!(narrow, "heads are 16, 32, 64 or 128 wide there, not 4");
+    let dora = adapted(|settings| LoraSettings { dora: true, ..settings });
+    assert_eq!(refused(dora, &training(1, 8)), "DoRA is learnt on the processor alone");
+    let mut eight = training(1, 8);
+    eight.optimizer.bits = Bits::Eight;
+    let eight = refused(model(&wide(), 4), &eight);
+    assert_eq!(eight, "moments of 8 bits are moved on the processor alone");
+    let mut paged = training(1, 8);
+    paged.optimizer.page_budget = Some(0);
+    let paged = refused(model(&wide(), 4), &paged);
+    assert_eq!(paged, "paged moments are moved on the processor alone");
+}
