@@ -30,8 +30,8 @@ pub fn run(args: &args::Build) -> Result<Exit> {
         Ok(ready) => ready,
         Err(exit) => return Ok(exit),
     };
-    let memory = ledger::memory(&compiled.module);
-    let executor = Local { memory, ..executor_allowing(args.allow_code_execution)? };
+    let bytes = ledger::bytes(&compiled.module);
+    let executor = Local { bytes, ..executor_allowing(args.allow_code_execution)? };
     let plan = match plan(&compiled.module, &targets, &executor) {
         Ok(plan) => plan,
         Err(failures) => {

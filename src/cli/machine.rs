@@ -31,7 +31,8 @@ pub fn executor() -> Result<Local> {
         },
         hub: super::hub::hub()?,
         untrusted: None,
-        memory: BTreeMap::new(),
+        bytes: BTreeMap::new(),
+        open: crate::train::kernels::cuda::open,
     })
 }
 

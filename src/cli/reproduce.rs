@@ -23,8 +23,8 @@ pub fn run(args: &args::Reproduce) -> Result<Exit> {
             return Ok(Exit::LockMismatch);
         }
     };
-    let memory = lock.module().map(|module| ledger::memory(&module)).unwrap_or_default();
-    let executor = Local { memory, ..executor_allowing(args.allow_code_execution)? };
+    let bytes = lock.module().map(|module| ledger::bytes(&module)).unwrap_or_default();
+    let executor = Local { bytes, ..executor_allowing(args.allow_code_execution)? };
     // What is wrong with the plan itself is said below.
     let plan = plan_of(&lock, &executor).ok();
     let refusal = |plan| build::forbidden(plan, args.allow_code_execution);

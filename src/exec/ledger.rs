@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::build::action::Action;
-use crate::build::executor::Demand;
+use crate::build::executor::{Demand, OnGpu};
 use crate::lang::diagnostic::Diagnostic;
 use crate::lang::source::{Place, Sources, Span};
 use crate::lang::value::{Module, Quantity, Stage, Value};
@@ -14,9 +14,17 @@ use crate::train::stage::ledger::{MemoryLedger, parameters, training_flops_per_t
 use super::needs::{Needs, Shapes};
 use super::{adapted, blocks, course, device, fits, questions};
 
-/// The most threads that a stage kind uses well, and the memory it will need where `memory` says it
-/// by the stage's name. Every kind does its work on the CPU, so none asks for a GPU.
-pub fn demand(action: &Action, memory: &BTreeMap<String, u64>) -> Demand {
+/// Bytes that a stage will need: of the machine, and of a GPU that makes its steps, if one can.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bytes {
+    pub memory: u64,
+    pub gpu: Option<u64>,
+}
+
+/// The most threads that a stage kind uses well, and the bytes it will need where `bytes` says it by
+/// the stage's name. Where a GPU makes the steps, what is not the loss of the next token is still
+/// computed here.
+pub fn demand(action: &Action, bytes: &BTreeMap<String, Bytes>) -> Demand {
     let threads = match action.kind.as_str() {
         "contamination" | "context_distill" | "ghost_attention" | "rejection_sampling" => {
             usize::MAX
@@ -26,15 +34,21 @@ pub fn demand(action: &Action, memory: &BTreeMap<String, u64>) -> Demand {
         "eval" | "export" | "generate" | "merge" | "quantize" | "train_tokenizer" => usize::MAX,
         _ => 1,
     };
-    let memory_bytes = memory.get(&action.name).copied().unwrap_or(0);
-    Demand { threads, memory_bytes, gpu: None }
+    let Bytes { memory: memory_bytes, gpu } = bytes.get(&action.name).copied().unwrap_or_default();
+    let beside =
+        if matches!(action.kind.as_str(), "lora" | "pretrain" | "sft") { 1 } else { threads };
+    let gpu = gpu.map(|gpu_bytes| OnGpu { threads: beside, memory_bytes, gpu_bytes });
+    Demand { threads, memory_bytes, gpu }
 }
 
-/// The memory of every training stage whose shape the recipe states, by its name.
-pub fn memory(module: &Module) -> BTreeMap<String, u64> {
+/// The bytes of every training stage whose shape the recipe states, by its name.
+pub fn bytes(module: &Module) -> BTreeMap<String, Bytes> {
     let shapes = Shapes::of(module);
-    let of =
-        |stage: &Stage| Some((stage.name.clone(), Needs::of(&shapes, stage)?.memory().total()));
+    let of = |stage: &Stage| {
+        let needs = Needs::of(&shapes, stage)?;
+        let (memory, gpu) = (needs.memory().total(), needs.device_memory().ok());
+        Some((stage.name.clone(), Bytes { memory, gpu }))
+    };
     module.stages.iter().filter_map(of).collect()
 }
 

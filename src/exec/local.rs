@@ -1,12 +1,14 @@
-//! The executor that runs stages in this process, on its CPU. Knows how a failure of the trainer
+//! The executor that runs stages in this process, on its CPU and, where one is granted, with a GPU
+//! that makes the steps of a training stage. Knows how a failure of the trainer
 //! becomes a failure of an action; does not know how any stage works.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::ledger;
+use super::ledger::{self, Bytes};
 use super::work::{KINDS, Kind, Work};
 use crate::build::action::Action;
 use crate::build::digest::Digest;
@@ -14,6 +16,7 @@ use crate::build::executor::{self, Demand, Executor, Job, JobSink, Keyed, Outcom
 use crate::build::store;
 use crate::train::data::hub::Hub;
 use crate::train::kernels::Isa;
+use crate::train::kernels::launch::{Accelerator, Fault};
 use crate::train::progress::{self, Attempt, Context, Launcher};
 
 /// Runs stages here.
@@ -29,8 +32,13 @@ pub struct Local {
     /// What runs programs that a model wrote, if they may run.
     pub untrusted: Option<Launcher>,
     /// Bytes that stages will need, by their names; of others nothing is known.
-    pub memory: BTreeMap<String, u64>,
+    pub bytes: BTreeMap<String, Bytes>,
+    /// What opens a GPU by its index.
+    pub open: Open,
 }
+
+/// Opens a GPU, or has it open already.
+pub type Open = fn(usize) -> Result<Arc<dyn Accelerator>, Fault>;
 
 /// A stage kind by its name in the library.
 pub fn find(kind: &str) -> Option<&'static Kind> {
@@ -47,7 +55,7 @@ impl Executor for Local {
     }
 
     fn demand(&self, action: &Action) -> Demand {
-        ledger::demand(action, &self.memory)
+        ledger::demand(action, &self.bytes)
     }
 
     fn run(&self, job: &Job<'_>, sink: &dyn JobSink) -> Result<Outcome, executor::Failure> {
@@ -56,13 +64,19 @@ impl Executor for Local {
                 .remedy("this is a fault of llamake itself; please report it with the recipe")
         })?;
         let mut progress = Forward { job, sink };
+        let accelerator = job.gpu.map(self.open).transpose().map_err(|fault| {
+            executor::Failure { remedy: fault.remedy, ..executor::Failure::new(fault.message) }
+        })?;
+        if let Some(accelerator) = &accelerator {
+            sink.log(&format!("steps are made on {accelerator:?}"));
+        }
         let out = job.out.to_path_buf();
         let attempt = Attempt { folder: job.attempt.to_path_buf(), every: self.checkpoint_every };
         let pieces = job.pieces.map(Shelf);
         let mut context = Context {
             threads: job.threads,
             isa: self.isa,
-            accelerator: None,
+            accelerator,
             attempt: Some(attempt),
             pieces: pieces.as_ref().map(|shelf| shelf as &dyn progress::Pieces),
             hub: self.hub.clone(),

@@ -15,8 +15,8 @@ use crate::train::model::lora::LoraSettings;
 use crate::train::model::{Head, ModelConfig};
 use crate::train::optim::Bits;
 use crate::train::stage::ledger::{
-    Kept, Learnt, MemoryLedger, Width, memory, parameters, sampling_memory, scoring_memory,
-    weight_bytes,
+    Kept, Learnt, MemoryLedger, Width, device_memory, memory, parameters, sampling_memory,
+    scoring_memory, weight_bytes,
 };
 
 /// The shape of the model that each stage of a module has to do with: its own, or that of the model
@@ -148,6 +148,15 @@ impl Needs {
             Asks::Answers(answers) => sampling_memory(&self.config, answers, self.context),
         };
         MemoryLedger { beside: self.beside, sampling, ..memory }
+    }
+}
+
+impl Needs {
+    /// What the ledger says of the same on a GPU, or what is not done there.
+    pub fn device_memory(&self) -> Result<u64, &'static str> {
+        let tokens = self.texts.saturating_mul(self.context);
+        let rows = [self.micro_batch, tokens];
+        device_memory(&self.config, &self.learnt, rows, self.keep, self.kept)
     }
 }
 

@@ -48,18 +48,47 @@ fn under_made_up<'a>(command: &'a mut Command, driver: &str) -> &'a mut Command 
     command.env("LD_LIBRARY_PATH", &*FOLDER).env("MADE_UP_DRIVER", driver)
 }
 
+/// All kernels as the made-up driver runs them.
+fn libraries() -> String {
+    let libraries = files(&kernels_folder(), "cu").into_iter().map(|path| {
+        let text = std::fs::read_to_string(&path).unwrap();
+        compile(&path, &text).to_string_lossy().into_owned()
+    });
+    libraries.collect::<Vec<_>>().join(":")
+}
+
+#[test]
+fn a_recipe_built_on_a_gpu_has_the_lock_of_one_built_on_the_cpu() {
+    if is_made_up() {
+        return;
+    }
+    let built = |on_gpu: bool| {
+        let project = Project::micro();
+        // Heads as wide as there are kernels for.
+        project.edit("micro.recipe", "heads:   2", "heads:   1");
+        let mut command = project.command("build chat --device");
+        if on_gpu {
+            command.arg("cuda:0").env("MADE_UP_KERNELS", libraries());
+            ran(under_made_up(&mut command, "13000 9.0").output().unwrap()).ended(0);
+            for stage in ["base", "chat"] {
+                let told = project.run(&format!("log {stage}")).out;
+                assert!(told.contains("steps are made on cuda:0 ("), "{told}");
+            }
+        } else {
+            ran(command.arg("cpu").output().unwrap()).ended(0);
+        }
+        project.read("micro.lock")
+    };
+    assert_eq!(built(true), built(false));
+}
+
 #[test]
 fn every_check_of_a_kernel_holds_through_a_made_up_driver() {
     if is_made_up() {
         return;
     }
-    let libraries = files(&kernels_folder(), "cu").into_iter().map(|path| {
-        let text = std::fs::read_to_string(&path).unwrap();
-        compile(&path, &text).to_string_lossy().into_owned()
-    });
-    let libraries = libraries.collect::<Vec<_>>().join(":");
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["cuda::", "--test-threads", "1"]).env("MADE_UP_KERNELS", libraries);
+    command.args(["cuda::", "--test-threads", "1"]).env("MADE_UP_KERNELS", libraries());
     let told = ran(under_made_up(&mut command, "13000 9.0 8.0").output().unwrap()).ended(0);
     assert!(told.out.contains("rms_norm_has_the_bits_of_the_cpu ... ok"), "{}", told.out);
 }

@@ -27,14 +27,14 @@ use llamake::train::stage::ledger::MemoryLedger;
 /// An executor that nothing is asked to run on.
 pub fn local() -> Local {
     let (isa, checkpoint_every) = (Isa::Portable, Duration::ZERO);
-    let memory = BTreeMap::new();
     Local {
         search_path: "".into(),
         isa,
         checkpoint_every,
         hub: Hub::none(),
         untrusted: None,
-        memory,
+        bytes: BTreeMap::new(),
+        open: llamake::train::kernels::cuda::open,
     }
 }
 

@@ -1,6 +1,8 @@
 //! What a training run costs, before it runs: parameters, arithmetic, memory. Pure functions of a
 //! shape and a batch. Knows no machine, so no seconds.
 
+use crate::train::kernels::attention::launch::WIDTHS;
+use crate::train::kernels::cross_entropy;
 use crate::train::model::activations::{Activations, Keep};
 use crate::train::model::encoding::Encoding;
 use crate::train::model::loaded::TOKENS_AT_ONCE;
@@ -197,6 +199,36 @@ pub fn memory(
         sampling: 0,
         pages: moments_in(false),
     }
+}
+
+/// The memory of the same run on an accelerator, where weights in 16 bits are widened, or what is
+/// not done there.
+pub fn device_memory(
+    config: &ModelConfig,
+    learnt: &Learnt,
+    [micro_batch, context]: [u64; 2],
+    keep: Keep,
+    kept: Kept,
+) -> Result<u64, &'static str> {
+    if !WIDTHS.contains(&config.head_dim()) {
+        return Err("heads that are not 16, 32, 64 or 128 wide");
+    }
+    if kept.bits == Bits::Eight || kept.budget.is_some() {
+        return Err("moments of 8 bits or in pages");
+    }
+    let learnt = match learnt {
+        Learnt::Adapter { settings, .. } if settings.dora => return Err("DoRA"),
+        Learnt::All => Learnt::All,
+        Learnt::Adapter { settings, base } => {
+            let base = Width { encoding: Encoding::F32, ..*base };
+            Learnt::Adapter { settings: settings.clone(), base }
+        }
+    };
+    let here = memory(config, &learnt, [micro_batch, context], keep, kept);
+    let tokens = micro_batch.saturating_mul(context);
+    let dots = 4 * tokens.saturating_mul(config.heads as u64);
+    let logits = cross_entropy::launch::room(tokens, config.outputs() as u64);
+    Ok(here.total().saturating_add(dots).saturating_add(logits))
 }
 
 /// Logits of one block of tokens.

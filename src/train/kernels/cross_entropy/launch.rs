@@ -7,13 +7,19 @@ use std::sync::Arc;
 use crate::train::kernels::gemm::launch::{
     TokenBlocks, linear, linear_grad_input, linear_grad_weight,
 };
-use crate::train::kernels::gemm::{Sink, token_blocks};
+use crate::train::kernels::gemm::{BLOCK, Sink, token_blocks};
 use crate::train::kernels::launch::{
     Accelerator, Address, Argument, Array, Fault, Slice, SliceMut, count,
 };
 
 /// Bytes that the logits of a chunk may take, unless one block of tokens takes more.
 const MOST_BYTES: usize = 1 << 28;
+
+/// The most bytes that logits take at once, of so many tokens.
+pub fn room(tokens: u64, outputs: u64) -> u64 {
+    let bytes = |tokens: u64| 4 * tokens.saturating_mul(outputs);
+    bytes(tokens).min(bytes(BLOCK as u64).max(MOST_BYTES as u64))
+}
 
 /// What is asked about.
 #[derive(Debug)]

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_void};
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, Weak};
 
 use cudarc::driver::result::stream::{self, StreamKind};
 use cudarc::driver::result::{self, DriverError, ctx, device, function, module, primary_ctx};
@@ -54,6 +54,19 @@ impl fmt::Debug for Card {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cuda:{} ({})", self.gpu.index, self.gpu.name)
     }
+}
+
+/// The GPU of an index; one that is in use is not opened again.
+pub fn open(index: usize) -> Result<Arc<dyn Accelerator>, Fault> {
+    static CARDS: Mutex<BTreeMap<usize, Weak<Card>>> = Mutex::new(BTreeMap::new());
+    let mut cards = CARDS.lock().expect("no opening panics");
+    if let Some(card) = cards.get(&index).and_then(Weak::upgrade) {
+        return Ok(card);
+    }
+    let gpu = driver::survey()?.usable(Some(index))?.swap_remove(0);
+    let card = Arc::new(Card::open(&gpu)?);
+    cards.insert(index, Arc::downgrade(&card));
+    Ok(card)
 }
 
 impl Card {

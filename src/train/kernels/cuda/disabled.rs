@@ -1,12 +1,23 @@
 //! The door to GPUs of a program without the feature `cuda`: it is shut, and says so.
 
-use super::super::launch::Fault;
+use std::sync::Arc;
+
+use super::super::launch::{Accelerator, Fault};
 use super::gpu::Survey;
 
 /// The GPUs of this machine.
 pub fn survey() -> Result<Survey, Fault> {
-    Err(Fault {
+    Err(shut())
+}
+
+/// The GPU of an index.
+pub fn open(_index: usize) -> Result<Arc<dyn Accelerator>, Fault> {
+    Err(shut())
+}
+
+fn shut() -> Fault {
+    Fault {
         message: "this llamake was built without `cuda`".into(),
         remedy: Some("build it with `cargo build --release --features cuda`".into()),
-    })
+    }
 }

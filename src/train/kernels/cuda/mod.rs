@@ -15,7 +15,7 @@ pub mod gpu;
 #[cfg(not(feature = "cuda"))]
 mod disabled;
 #[cfg(not(feature = "cuda"))]
-pub use disabled::survey;
+pub use disabled::{open, survey};
 
 // What was compiled, and what can go wrong with it.
 #[cfg(feature = "cuda")]
@@ -32,6 +32,8 @@ mod driver;
 pub mod products;
 #[cfg(feature = "cuda")]
 mod staging;
+#[cfg(feature = "cuda")]
+pub use card::open;
 #[cfg(feature = "cuda")]
 pub use driver::survey;
 
