@@ -62,9 +62,22 @@ pub fn linear_grad_weight(
     [m, k, n]: [usize; 3],
 ) {
     assert_eq!((dy.len(), x.len(), dw.len()), (m * n, m * k, n * k));
-    let (a, b) = (View::columns(dy, n), View::rows(x, k));
-    shared_product(t, a, b, dw, [n, k], &token_blocks(rows, m), Sink::Add);
+    let blocks = token_blocks(rows, m);
+    if k >= NARROW || n <= k {
+        let (a, b) = (View::columns(dy, n), View::rows(x, k));
+        return shared_product(t, a, b, dw, [n, k], &blocks, Sink::Add);
+    }
+    // Of so few columns a tile would be mostly empty. The transpose has the same sums.
+    let mut turned: Vec<f32> = (0..n * k).map(|at| dw[at % n * k + at / n]).collect();
+    let (a, b) = (View::columns(x, k), View::rows(dy, n));
+    shared_product(t, a, b, &mut turned, [k, n], &blocks, Sink::Add);
+    for (at, sum) in turned.into_iter().enumerate() {
+        dw[at % n * k + at / n] = sum;
+    }
 }
+
+/// Columns that fill half a tile of the widest vectors.
+const NARROW: usize = 16;
 
 /// Fewer steps than this (some ten microseconds) are not worth another thread.
 const FMAS_PER_PART: usize = 1 << 20;
