@@ -16,8 +16,10 @@ use llamake::eval::task::kept::Kept;
 use llamake::eval::task::pairs::Pairs;
 use llamake::eval::task::perplexity::{Perplexity, Windows};
 use llamake::eval::task::rewards::Rewards;
-use llamake::train::data::rows::{Benchmark, Message, Preference, Prompt};
+use llamake::train::data::pack::Example;
+use llamake::train::data::rows::{Benchmark, Chat, Message, Preference, Prompt, read_rows};
 use llamake::train::kernels::Threads;
+use llamake::train::model::endings::Ending;
 use llamake::train::model::folder::{self, ModelFolder};
 use llamake::train::model::judge::{GATE, Judged, MEMBERS};
 use llamake::train::model::sample::Generated;
@@ -150,12 +152,7 @@ impl Exam {
 
     /// Every model on every kind of task.
     fn whole(&self) -> Params {
-        let perplexity = Perplexity {
-            name: "text".into(),
-            data: self.at("corpus"),
-            rewrite: Vec::new(),
-            windows: Windows::Apart,
-        };
+        let perplexity = perplexity_of(self.at("corpus"));
         let sampled = Answers {
             name: "sampled".into(),
             temperature: 1.0,
@@ -205,6 +202,10 @@ impl Exam {
     fn examinee(&self, name: &str) -> Examinee {
         Examinee::open(&self.at(name), Threads::new(1)).unwrap()
     }
+}
+
+fn perplexity_of(data: PathBuf) -> Perplexity {
+    Perplexity { name: "text".into(), data, rewrite: Vec::new(), windows: Windows::Apart }
 }
 
 /// `report.json` and `report.md` of an evaluation.
@@ -362,6 +363,42 @@ fn several_answers_are_drawn_to_each_question() {
         answer.text.to_lowercase().trim_end_matches('.') == format!("it is a {}", PETS[at / 5])
     });
     close(&json["tasks"]["quiz"]["models"]["brief"]["exact_match"], right.count() as f64 / 20.0);
+}
+
+#[test]
+fn of_dialogues_the_answers_count() {
+    let exam = Exam::new();
+    let text = Perplexity { name: "answers".into(), ..perplexity_of(exam.at("chats")) };
+    let rolling = Perplexity { windows: Windows::Rolling, ..text.clone() };
+    let asked = Answers { data: exam.at("chats"), training: None, ..exam.quiz() };
+    let tasks = vec![Task::Perplexity(text), Task::Answers(asked)];
+    let (json, _) = report(&exam.params(&["chat"], tasks), 2);
+    let model = exam.examinee("chat/out");
+    let chats = read_rows::<Chat>(&exam.at("chats")).unwrap();
+    let ending = |(row, chat): (usize, &Chat)| {
+        let Example { tokens, learned, .. } = model.wording.dialogue(row, chat).unwrap();
+        let from = learned.iter().position(|learned| *learned).unwrap();
+        assert!(learned[from..].iter().all(|learned| *learned), "one answer ends the dialogue");
+        Ending { tokens, from }
+    };
+    let endings = (1..).zip(&chats).map(ending).collect::<Vec<_>>();
+    let found = model.score_endings(&endings, &mut Heard::default()).unwrap();
+    let losses = found.iter().flat_map(|found| &found.losses).map(|loss| f64::from(*loss));
+    let losses = losses.collect::<Vec<_>>();
+    let answers = chats.iter().map(|chat| chat.messages[1].content.len()).sum::<usize>();
+    let cell = &json["tasks"]["answers"]["models"]["chat"];
+    assert_eq!(cell["tokens"], losses.len());
+    let bits = losses.iter().sum::<f64>() / answers as f64 / std::f64::consts::LN_2;
+    let got = cell["bits_per_byte"].as_f64().unwrap();
+    assert!((got - bits).abs() < 1e-6 * bits, "got {got}, want {bits}");
+    close(&json["tasks"]["quiz"]["models"]["chat"]["exact_match"], 1.0);
+
+    let said = exam.refused(&["chat"], vec![Task::Perplexity(rolling)]);
+    let fact = "`rewrite` and `windows` are of running text, and the rows are dialogues";
+    assert_eq!(said, format!("task `answers`: model `chat`: {fact}"));
+    let base = Perplexity { name: "bare".into(), ..perplexity_of(exam.at("chats")) };
+    let said = exam.refused(&["base"], vec![Task::Perplexity(base)]);
+    assert!(said.contains("no chat template"), "{said}");
 }
 
 #[test]

@@ -10,6 +10,8 @@ use rayon::prelude::*;
 use super::finding::{Card, Learning};
 use super::notes::Notes;
 use super::wording::Wording;
+use crate::train::data::pack::{Example, IGNORE, Row};
+use crate::train::data::rows::{Chat, Message};
 use crate::train::data::tokenizer::in_threads;
 use crate::train::kernels::Threads;
 use crate::train::kernels::sample::Sampling;
@@ -122,7 +124,18 @@ impl Examinee {
         manner: Manner,
         progress: &mut dyn Progress,
     ) -> Result<Vec<Answer>, Failure> {
-        let prompts = (1..).zip(questions).map(|(row, text)| self.wording.question(row, text));
+        let turn = |text: &String| vec![Message::new("user", text)];
+        self.converse(&questions.iter().map(turn).collect::<Vec<_>>(), manner, progress)
+    }
+
+    /// Answers to turns that wait for one.
+    pub fn converse(
+        &self,
+        asked: &[Vec<Message>],
+        manner: Manner,
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<Answer>, Failure> {
+        let prompts = (1..).zip(asked).map(|(row, turns)| self.wording.asked(row, turns));
         let prompts = prompts.collect::<Result<Vec<_>, _>>()?;
         let made = self.generate(&prompts, manner, progress)?;
         Ok(made.iter().map(|made| self.answer(made)).collect())
@@ -306,7 +319,29 @@ impl Examinee {
         })
     }
 
-    /// The same without the ending token, where the windows of a longer text roll over it: each
+    /// The negative log-likelihood of every token of the answers of each dialogue, `eos` included.
+    pub fn dialogue_losses(
+        &self,
+        dialogues: &[Chat],
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<Vec<f32>>, Failure> {
+        let rows = (1..).zip(dialogues);
+        let rows = rows.map(|(row, chat)| Ok(learned(&self.wording.dialogue(row, chat)?)));
+        let rows = rows.collect::<Result<Vec<Row>, Failure>>()?;
+        self.model.check_rows(&rows)?;
+        let texts = rows.iter().map(|row| [&row.tokens[..], &row.targets].concat());
+        let texts = texts.collect::<Vec<_>>();
+        self.notes.scores("dialogues", &texts, progress, &mut |range, progress| {
+            let scores = self.model.score(&rows[range.clone()], progress)?;
+            let each = rows[range].iter().zip(scores).map(|(row, scores)| {
+                let both = row.targets.iter().zip(scores);
+                both.filter(|(target, _)| **target != IGNORE).map(|(_, loss)| loss).collect()
+            });
+            Ok(each.collect())
+        })
+    }
+
+    /// The losses of texts without the ending token, where the windows of a longer text roll over it: each
     /// sees the token before it, and the last as many as fit.
     pub fn rolling_losses(
         &self,
@@ -323,6 +358,17 @@ impl Examinee {
             found.by_ref().take(windows.len()).flat_map(|found| found.losses).collect()
         };
         Ok(windows.iter().map(of_text).collect())
+    }
+}
+
+/// A dialogue as a row of which only the answers are predicted.
+fn learned(example: &Example) -> Row {
+    let (tokens, learned) = (&example.tokens, &example.learned);
+    let next = tokens[1..].iter().zip(&learned[1..]);
+    Row {
+        tokens: tokens[..tokens.len() - 1].to_vec(),
+        targets: next.map(|(id, learned)| if *learned { *id } else { IGNORE }).collect(),
+        segments: vec![0..tokens.len() - 1],
     }
 }
 

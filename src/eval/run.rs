@@ -21,9 +21,9 @@ use super::task::answers::{Answers, Question};
 use super::task::asked::{Asked, Exam};
 use super::task::kept::{Dialogue, Kept};
 use super::task::pairs::Pairs;
-use super::task::perplexity::Perplexity;
+use super::task::perplexity::{Passage, Perplexity};
 use super::task::rewards::{Readers, Rewards};
-use crate::train::data::rows::{Chat, Preference, Prompt, Text, read_rows};
+use crate::train::data::rows::{Chat, Preference, Prompt, read_rows};
 use crate::train::kernels::rng::Stream;
 use crate::train::model::ModelPath;
 use crate::train::progress::{Context, Failure, Metrics};
@@ -62,7 +62,7 @@ enum Paper<'a> {
     Asked(&'a Asked, Exam),
     Kept(&'a Kept, Vec<Dialogue>),
     Pairs(&'a Pairs, Vec<Preference>),
-    Perplexity(&'a Perplexity, Vec<String>),
+    Perplexity(&'a Perplexity, Vec<Passage>),
     Rewards(&'a Rewards, Vec<Prompt>, Box<Readers>),
 }
 
@@ -329,10 +329,7 @@ fn paper<'a>(
             Paper::Kept(task, drawn(task.dialogues(&read_rows(&task.data)?)?, params))
         }
         Task::Pairs(task) => Paper::Pairs(task, drawn(read_rows(&task.data)?, params)),
-        Task::Perplexity(task) => {
-            let rows = drawn(read_rows::<Text>(&task.data)?, params);
-            Paper::Perplexity(task, rows.into_iter().map(|row| row.text).collect())
-        }
+        Task::Perplexity(task) => Paper::Perplexity(task, drawn(read_rows(&task.data)?, params)),
         Task::Rewards(task) => {
             let prompts = drawn(read_rows(&task.prompts)?, params);
             let critic = Critic::open(&task.judge, context.kernels())?.noting(notes);
@@ -386,8 +383,8 @@ fn examine(
         (Paper::Pairs(task, pairs), Sitter::Reward(critic)) => {
             task.examine(pairs, critic, progress)
         }
-        (Paper::Perplexity(task, texts), Sitter::Language(examinee)) => {
-            task.examine(texts, examinee, threads, progress)
+        (Paper::Perplexity(task, passages), Sitter::Language(examinee)) => {
+            task.examine(passages, examinee, threads, progress)
         }
         (Paper::Rewards(task, prompts, readers), Sitter::Language(examinee)) => {
             task.examine(prompts, readers, examinee, seed, progress)

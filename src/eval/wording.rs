@@ -6,7 +6,8 @@ use std::path::Path;
 use super::finding::Card;
 use crate::train::data::chat::{ChatFormat, Template};
 use crate::train::data::jinja::is_blank;
-use crate::train::data::rows::Message;
+use crate::train::data::pack::Example;
+use crate::train::data::rows::{Chat, Message};
 use crate::train::data::tokenizer::{Special, Tokenizer};
 use crate::train::model::endings::Ending;
 use crate::train::model::folder;
@@ -65,10 +66,33 @@ impl Wording {
 
     /// One question; without a template it stands as plain text.
     pub fn question(&self, row: usize, question: &str) -> Result<Vec<u32>, Failure> {
-        if self.is_chat() {
-            return self.prompt(row, &[Message::new("user", question)]);
+        self.asked(row, &[Message::new("user", question)])
+    }
+
+    /// Turns that wait for an answer; without a template they stand as plain text, one a line.
+    pub fn asked(&self, row: usize, turns: &[Message]) -> Result<Vec<u32>, Failure> {
+        match self.is_chat() {
+            true => self.prompt(row, turns),
+            false => Ok(self.plain(&lines(turns))),
         }
-        Ok(self.plain(question))
+    }
+
+    /// The same in words, special tokens of the template written out.
+    pub fn asked_text(&self, row: usize, turns: &[Message]) -> Result<String, Failure> {
+        match self.is_chat() {
+            true => self.prompt_text(row, turns),
+            false => Ok(lines(turns)),
+        }
+    }
+
+    /// A dialogue with its answers, as the model learns it.
+    pub fn dialogue(&self, row: usize, chat: &Chat) -> Result<Example, Failure> {
+        self.format()?.learned(&self.tokenizer, row, chat)
+    }
+
+    /// The same in words.
+    pub fn dialogue_text(&self, row: usize, chat: &Chat) -> Result<String, Failure> {
+        self.format()?.text(row, &chat.messages)
     }
 
     /// Plain text, begun with `bos`.
@@ -123,10 +147,7 @@ impl Wording {
 
     /// The same question in words, special tokens of the template written out.
     pub fn question_text(&self, row: usize, question: &str) -> Result<String, Failure> {
-        match self.is_chat() {
-            true => self.prompt_text(row, &[Message::new("user", question)]),
-            false => Ok(question.to_string()),
-        }
+        self.asked_text(row, &[Message::new("user", question)])
     }
 
     /// Turns that wait for an answer, in words.
@@ -143,4 +164,9 @@ impl Wording {
     pub fn same_tokens(&self, other: &Wording) -> bool {
         self.tokenizer.identity() == other.tokenizer.identity()
     }
+}
+
+/// What turns say, without who says it.
+fn lines(turns: &[Message]) -> String {
+    turns.iter().map(|turn| turn.content.as_str()).collect::<Vec<_>>().join("\n")
 }

@@ -103,6 +103,16 @@ fn the_whole_pipeline_of_the_paper_is_proved() {
 }
 
 #[test]
+fn models_are_examined_on_dialogues_that_were_held_out() {
+    let desk = module(include_str!("fixtures/desk.recipe"), &[]);
+    assert_eq!(taken(&desk, "scores", "models"), ["llama", "tuned"]);
+    assert_eq!(taken(&desk, "better", "report"), ["scores"]);
+    let sweep = module(include_str!("fixtures/sweep.recipe"), &[]);
+    assert_eq!(sweep.stages.iter().filter(|stage| stage.kind == "lora").count(), 9);
+    assert_eq!(taken(&sweep, "table", "reports").len(), 9);
+}
+
+#[test]
 fn kinds_are_found_from_arguments() {
     let text = r#"
 use std/shapes

@@ -8,6 +8,8 @@ use serde_json::Value;
 
 use crate::eval::metric::blanks;
 use crate::eval::run::Task;
+use crate::eval::task::answers::Question;
+use crate::eval::task::perplexity::Passage;
 use crate::train::data::rows::{Benchmark, Message, Preference, Prompt, Text, read_rows};
 use crate::train::progress::Failure;
 
@@ -41,12 +43,16 @@ pub fn prompt_of<'t>(turns: impl Iterator<Item = &'t str>) -> Option<String> {
 /// Every row of a task.
 pub fn said(task: &Task) -> Result<Vec<Said>, Failure> {
     match task {
-        Task::Answers(task) => columns(&task.data, &[&task.question], &[&task.answer]),
+        Task::Answers(task) => {
+            let questions = task.questions(&read_rows(&task.data)?)?.into_iter();
+            let row = |one: Question| Said { asked: turns(one.turns), answered: vec![one.gold] };
+            Ok(questions.map(row).collect())
+        }
         Task::Asked(task) => {
             let row = |(prompt, answered)| Said { asked: vec![prompt], answered };
             Ok(task.said()?.into_iter().map(row).collect())
         }
-        Task::Kept(task) => columns(&task.data, &[&task.turns], &[]),
+        Task::Kept(task) => columns(&task.data, &task.turns),
         Task::Pairs(task) => {
             let row = |pair: Preference| Said {
                 asked: turns(pair.prompt),
@@ -54,9 +60,14 @@ pub fn said(task: &Task) -> Result<Vec<Said>, Failure> {
             };
             rows(&task.data, row)
         }
-        Task::Perplexity(task) => {
-            rows(&task.data, |text: Text| Said { asked: Vec::new(), answered: vec![text.text] })
-        }
+        Task::Perplexity(task) => rows(&task.data, |passage: Passage| match passage {
+            Passage::Text(Text { text }) => Said { asked: Vec::new(), answered: vec![text] },
+            Passage::Dialogue(chat) => {
+                let is_answer = |turn: &Message| turn.role == "assistant";
+                let (answered, asked) = chat.messages.into_iter().partition(is_answer);
+                Said { asked: turns(asked), answered: turns(answered) }
+            }
+        }),
         Task::Rewards(task) => rows(&task.prompts, |row: Prompt| Said {
             asked: turns(row.prompt),
             answered: Vec::new(),
@@ -76,20 +87,15 @@ fn turns(messages: Vec<Message>) -> Vec<String> {
     spoken.map(|message| message.content).collect()
 }
 
-/// What named columns of a benchmark hold.
-fn columns(path: &Path, asked: &[&str], answered: &[&str]) -> Result<Vec<Said>, Failure> {
-    let texts = |row: &Benchmark, at: usize, columns: &[&str]| {
-        let mut found = Vec::new();
-        for column in columns {
-            let value = row.get(*column).ok_or_else(|| {
-                Failure::input(format!("row {}: there is no column `{column}`", at + 1))
-            })?;
-            texts_in(value, &mut found);
-        }
-        Ok::<_, Failure>(found)
-    };
+/// What a named column of a benchmark asks.
+fn columns(path: &Path, column: &str) -> Result<Vec<Said>, Failure> {
     let row = |(at, row): (usize, &Benchmark)| {
-        Ok(Said { asked: texts(row, at, asked)?, answered: texts(row, at, answered)? })
+        let value = row.get(column).ok_or_else(|| {
+            Failure::input(format!("row {}: there is no column `{column}`", at + 1))
+        })?;
+        let mut asked = Vec::new();
+        texts_in(value, &mut asked);
+        Ok(Said { asked, answered: Vec::new() })
     };
     read_rows::<Benchmark>(path)?.iter().enumerate().map(row).collect()
 }

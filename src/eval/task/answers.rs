@@ -8,7 +8,7 @@ use crate::eval::examinee::{Answer, Examinee, Manner, tempered};
 use crate::eval::finding::{self, Answered, Figure, Finding, Record, Said, Sample};
 use crate::eval::metric::statistics::{mean, means_of};
 use crate::eval::metric::{answer, slot};
-use crate::train::data::rows::{Benchmark, Chat};
+use crate::train::data::rows::{Benchmark, Chat, Message};
 use crate::train::progress::{Failure, Progress};
 
 /// What the recipe says of it.
@@ -48,9 +48,12 @@ pub enum Score {
 /// A question with all that decides on its answers.
 #[derive(Clone, Debug)]
 pub struct Question {
+    /// The last turn of what is asked.
     pub question: String,
+    /// All turns that wait for the answer.
+    pub turns: Vec<Message>,
     row: Benchmark,
-    gold: String,
+    pub gold: String,
     forms: Vec<String>,
 }
 
@@ -65,12 +68,16 @@ impl Answers {
     /// The questions of the rows, with errors that name row and column.
     pub fn questions(&self, rows: &[Benchmark]) -> Result<Vec<Question>, Failure> {
         let read = |(at, row): (usize, &Benchmark)| {
-            Ok(Question {
-                row: row.clone(),
-                question: self.text(row, at, &self.question)?,
-                gold: self.text(row, at, &self.answer)?,
-                forms: self.forms(row, at)?,
-            })
+            let (turns, gold) = match dialogue(row) {
+                Some(chat) if !row.contains_key(&self.question) => parted(chat, at)?,
+                _ => {
+                    let question = self.text(row, at, &self.question)?;
+                    let gold = self.text(row, at, &self.answer)?;
+                    (vec![Message::new("user", question)], gold)
+                }
+            };
+            let question = turns.last().map_or(String::new(), |turn| turn.content.clone());
+            Ok(Question { row: row.clone(), question, turns, gold, forms: self.forms(row, at)? })
         };
         rows.iter().enumerate().map(read).collect()
     }
@@ -108,10 +115,10 @@ impl Answers {
         seed: u64,
         progress: &mut dyn Progress,
     ) -> Result<Finding, Failure> {
-        let asked = questions.iter().map(|question| question.question.clone()).collect::<Vec<_>>();
+        let asked = questions.iter().map(|question| question.turns.clone()).collect::<Vec<_>>();
         let Answers { samples, max_answer, temperature, .. } = *self;
         let manner = Manner { samples, max_answer, sampling: tempered(temperature), seed };
-        let answers = examinee.ask(&asked, manner, progress)?;
+        let answers = examinee.converse(&asked, manner, progress)?;
         let show = |at: usize| {
             let (question, answer) = (&questions[at], &answers[at * samples]);
             Sample {
@@ -122,7 +129,7 @@ impl Answers {
         };
         let shown = finding::shown(questions.len()).map(show).collect();
         let record = |(at, question): (usize, &Question)| {
-            let prompt = examinee.wording.question_text(at + 1, &question.question)?;
+            let prompt = examinee.wording.asked_text(at + 1, &question.turns)?;
             Ok(self.record(question, prompt, &answers[at * samples..][..samples]))
         };
         let records = questions.iter().enumerate().map(record).collect::<Result<_, _>>()?;
@@ -244,6 +251,21 @@ fn fault(at: usize, what: &str) -> Failure {
     Failure::input(format!("row {}: {what}", at + 1))
 }
 
+/// A row that is a dialogue.
+fn dialogue(row: &Benchmark) -> Option<Chat> {
+    serde_json::from_value(row.clone().into()).ok()
+}
+
+/// The turns of a dialogue up to its last answer, and that.
+fn parted(mut chat: Chat, at: usize) -> Result<(Vec<Message>, String), Failure> {
+    match chat.messages.pop() {
+        Some(last) if last.role == "assistant" && !chat.messages.is_empty() => {
+            Ok((chat.messages, last.content))
+        }
+        _ => Err(fault(at, "the dialogue does not end with an answer")),
+    }
+}
+
 /// Every question of a dialogue with its answer.
 fn exchanges(training: &[Chat]) -> Vec<Known> {
     let pairs = training.iter().flat_map(|chat| chat.messages.windows(2));
@@ -328,6 +350,24 @@ mod tests {
         let rows = [row(r#"{"question":"?","answer":"a"}"#), row(r#"{"question":"?","b":1}"#)];
         let Err(Failure::Input { message, .. }) = task.questions(&rows) else { panic!() };
         assert_eq!(message, "row 2: there is no column `answer`; it has `question`, `b`");
+    }
+
+    #[test]
+    fn of_a_dialogue_the_last_answer_is_asked_for() {
+        let task = task(Score::LastNumber);
+        let chat = |last: &str| {
+            let text = format!(
+                r#"{{"messages":[{{"role":"system","content":"Be brief."}},
+                    {{"role":"user","content":"2 + 2?"}},{{"role":"{last}","content":"4"}}]}}"#
+            );
+            row(&text)
+        };
+        let questions = task.questions(&[chat("assistant")]).unwrap();
+        let [asked] = &questions[..] else { panic!("{questions:?}") };
+        assert_eq!((&*asked.question, asked.turns.len(), &*asked.gold), ("2 + 2?", 2, "4"));
+        assert!(task.worth(asked, "It is 4.").right);
+        let Err(Failure::Input { message, .. }) = task.questions(&[chat("user")]) else { panic!() };
+        assert_eq!(message, "row 1: the dialogue does not end with an answer");
     }
 
     #[test]
