@@ -3,8 +3,9 @@
 // kernel after them.
 //
 // A block's threads are fibers of one thread of the host. They run from barrier to barrier, each
-// time in another order, and blocks follow one another in another order: what depends on an order
-// that nothing guarantees gives other bits with another seed. Shared memory is filled with NaN
+// time in another order, all at one pace or one warp ahead of the others, and blocks follow one
+// another from any of them on: what depends on an order that nothing guarantees gives other bits
+// with another seed. Shared memory is filled with NaN
 // before each block. What only a machine could do wrong (memory models, caches) it cannot find.
 //
 // Knows no kernel. Left out: atomics, textures, cooperative groups, asynchronous copies.
@@ -230,24 +231,53 @@ static Fault divergence() {
     return DIVERGENT;
 }
 
-static Fault run_block(uint3 threads) {
-    unsigned order[THREADS];
+static void begin_block(uint3 threads) {
     for (unsigned at = 0; at < count; at++) {
         uint3 thread = {at % threads.x, at / threads.x % threads.y, at / threads.x / threads.y};
         fibers[at] = {};
         fibers[at].thread = thread;
-        fibers[at].number = order[at] = at;
+        fibers[at].number = at;
         prepare(fibers[at], stacks + STACK * at);
     }
+}
+
+// Runs threads that can go on, in another order each time: all of them, or those of the first warp
+// of `favoured` that has any, so that it gets as far ahead of the others as barriers let it.
+static void run_round(const unsigned* favoured, bool all) {
+    unsigned order[THREADS];
+    for (unsigned at = 0; at < count; at++) order[at] = at;
+    unsigned warps = (count + 31) / 32, warp = 0;
+    auto is_ready = [&](unsigned at) { return fibers[at].state == READY; };
+    auto has_any = [&](unsigned warp) {
+        for (unsigned at = warp * 32; at < warp * 32 + 32 && at < count; at++)
+            if (is_ready(at)) return true;
+        return false;
+    };
+    while (!all && warp + 1 < warps && !has_any(favoured[warp])) warp++;
+    unsigned first = all ? 0 : favoured[warp] * 32, end = all ? count : first + 32;
+    end = end < count ? end : count;
+    shuffle(order + first, end - first);
+    for (unsigned at = first; at < end; at++)
+        if (is_ready(order[at])) resume(fibers[order[at]]);
+}
+
+static Fault run_block(uint3 threads) {
+    unsigned favoured[THREADS / 32];
+    for (unsigned warp = 0; warp < THREADS / 32; warp++) favoured[warp] = warp;
+    shuffle(favoured, (count + 31) / 32);
+    bool all = random_below(2);
+    begin_block(threads);
     for (;;) {
+        run_round(favoured, all);
         if (is_refused) return REFUSED;
-        shuffle(order, count);
-        for (unsigned at = 0; at < count; at++)
-            if (fibers[order[at]].state == READY) resume(fibers[order[at]]);
+        bool may_go_on = release_warps();
         unsigned done = 0;
-        for (unsigned at = 0; at < count; at++) done += fibers[at].state == DONE;
+        for (unsigned at = 0; at < count; at++) {
+            done += fibers[at].state == DONE;
+            may_go_on |= fibers[at].state == READY;
+        }
         if (done == count) return NONE;
-        if (!release_warps() && !release_block()) return divergence();
+        if (!may_go_on && !release_block()) return divergence();
     }
 }
 

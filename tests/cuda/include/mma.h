@@ -36,23 +36,23 @@ template <class Use, class T, class Layout>
 void load_matrix_sync(fragment<Use, 16, 16, 16, T, Layout>& to, const T* from, unsigned stride,
                       int line = __builtin_LINE()) {
     check_place(from, stride);
-    shim::wait(shim::AT_WARP, ~0u, line);
     for (unsigned i = 0; i < 8; i++) {
         unsigned at = first_of_lane() + i, row = at / 16, column = at % 16;
         bool by_row = std::is_same<Layout, row_major>::value;
         to.x[i] = from[by_row ? row * stride + column : column * stride + row];
     }
+    shim::wait(shim::AT_WARP, ~0u, line);
 }
 
 template <class T>
 void store_matrix_sync(T* to, const fragment<accumulator, 16, 16, 16, T>& from, unsigned stride,
                        layout_t layout, int line = __builtin_LINE()) {
     check_place(to, stride);
-    shim::wait(shim::AT_WARP, ~0u, line);
     for (unsigned i = 0; i < 8; i++) {
         unsigned at = first_of_lane() + i, row = at / 16, column = at % 16;
         to[layout == mem_row_major ? row * stride + column : column * stride + row] = from.x[i];
     }
+    shim::wait(shim::AT_WARP, ~0u, line);
 }
 
 inline float value_of(__nv_bfloat16 x) { return __uint_as_float(unsigned(x.x) << 16); }
