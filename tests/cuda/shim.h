@@ -5,8 +5,8 @@
 // A block's threads are fibers of one thread of the host. They run from barrier to barrier, each
 // time in another order, all at one pace or one warp ahead of the others, and blocks follow one
 // another from any of them on: what depends on an order that nothing guarantees gives other bits
-// with another seed. Shared memory is filled with NaN
-// before each block. What only a machine could do wrong (memory models, caches) it cannot find.
+// with another seed. Shared memory is filled with NaN before each block. What only a machine could
+// do wrong (memory models, caches) it cannot find.
 //
 // Knows no kernel. Left out: atomics, textures, cooperative groups, asynchronous copies.
 #pragma once

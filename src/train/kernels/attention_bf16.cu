@@ -71,7 +71,7 @@ __device__ void forward(const Bf16* __restrict__ q, const Bf16* __restrict__ k,
             sum[(size_t)(of.first + query) * heads.query + head] = z;
         }
     }
-    __syncwarp();
+    // Its barrier stands between the factors and their use.
     Of::write(sums, factors, of.rows, reinterpret_cast<float*>(keys), out, row);
 }
 

@@ -31,6 +31,10 @@
 //! | `math`          | exp, ln, sin, cos, tanh, sigmoid, silu | Horner by FMA                     |
 //! | `rng`           | Philox-4x32-10 streams                 | none                              |
 //!
+//! An operation `x` is here for the processor; its `launch` starts the kernels of `x.cu` on an
+//! [accelerator](launch), which give the same bits. Kernels of the class `bf16` widen where they
+//! read and round where they write; their large products are the vendor's, their bits a card's own.
+//!
 //! The tree of 16 lanes: lane l takes the elements l, l + 16, … in ascending order; then lane l
 //! takes lane l + 8, l + 4, l + 2, l + 1.
 

@@ -1,6 +1,8 @@
 // Products of 16 × 16 × 16 on tensor cores, run on the host: lane l of a warp has the elements
-// 8 · l to 8 · l + 7 of each fragment, by row, which no kernel may lean on. Sums are in f32, the
-// inner index ascending; a card has an order of its own, so what is tested is near, not equal.
+// 8 · l to 8 · l + 7 of each fragment, by row, which no kernel may lean on. Lanes wait for each
+// other after they read and before they write, so that neither takes the place of a barrier. Sums
+// are in f32, the inner index ascending; a card has an order of its own, so what is tested is near,
+// not equal.
 #pragma once
 #include "cuda_bf16.h"
 
@@ -48,11 +50,11 @@ template <class T>
 void store_matrix_sync(T* to, const fragment<accumulator, 16, 16, 16, T>& from, unsigned stride,
                        layout_t layout, int line = __builtin_LINE()) {
     check_place(to, stride);
+    shim::wait(shim::AT_WARP, ~0u, line);
     for (unsigned i = 0; i < 8; i++) {
         unsigned at = first_of_lane() + i, row = at / 16, column = at % 16;
         to[layout == mem_row_major ? row * stride + column : column * stride + row] = from.x[i];
     }
-    shim::wait(shim::AT_WARP, ~0u, line);
 }
 
 inline float value_of(__nv_bfloat16 x) { return __uint_as_float(unsigned(x.x) << 16); }
