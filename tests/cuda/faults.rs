@@ -8,7 +8,7 @@ use std::sync::Arc;
 use llamake::train::kernels::gemm::launch::TokenBlocks;
 use llamake::train::kernels::launch::{Accelerator, Argument, Array, Fault};
 use llamake::train::kernels::rms_norm::launch::Read;
-use llamake::train::kernels::{Sink, gemm, rms_norm};
+use llamake::train::kernels::{Sink, conformance, gemm, rms_norm};
 
 use super::shim::{Shim, files, kernels_folder};
 use super::{cpu, numbers, room, to};
@@ -85,6 +85,24 @@ fn a_missing_barrier_of_a_product_is_found() {
     for at in barriers {
         assert!(is_found(["gemm.cu", "product.cuh"], at, &y, &run), "the barrier at byte {at}");
     }
+}
+
+#[test]
+fn an_accelerator_with_other_bits_is_found_out() {
+    let on = Shim::new(3);
+    assert!(conformance::differing(&on, &cpu()).unwrap().is_empty());
+    // A card that takes products in another order.
+    let folder = tempfile::tempdir().unwrap();
+    for part in files(&kernels_folder(), "cuh") {
+        fs::copy(&part, folder.path().join(part.file_name().unwrap())).unwrap();
+    }
+    let text = fs::read_to_string(kernels_folder().join("swiglu.cu")).unwrap();
+    let exact = "(g[at] * exact_sigmoid(g[at])) * u[at]";
+    assert!(text.contains(exact));
+    let reordered = "g[at] * (exact_sigmoid(g[at]) * u[at])";
+    fs::write(folder.path().join("swiglu.cu"), text.replace(exact, reordered)).unwrap();
+    let on = Shim::with_folder(3, folder.path());
+    assert_eq!(conformance::differing(&on, &cpu()).unwrap(), ["gates"]);
 }
 
 /// Kernels that are wrong, each in its own way.

@@ -5,20 +5,24 @@ use llamake::train::kernels::adamw8::{self, Blocks};
 
 use super::{assert_same_bits, cpu, numbers, on_shims, to};
 
+/// A step's constants.
+fn of(beta1_power: f64, beta2_power: f64) -> AdamW {
+    AdamW {
+        lr: 1e-2,
+        beta1: 0.9,
+        beta2: 0.99,
+        eps: 1e-8,
+        weight_decay: 0.1,
+        beta1_power,
+        beta2_power,
+        gradient_scale: 0.5,
+    }
+}
+
 #[test]
 fn steps_with_moments_of_8_bits_have_the_bits_of_the_cpu() {
     for len in [1, 256, 700, 2500] {
         let (weights, gradient) = (numbers("p", len), numbers("g", len));
-        let of = |beta1_power, beta2_power| AdamW {
-            lr: 1e-2,
-            beta1: 0.9,
-            beta2: 0.99,
-            eps: 1e-8,
-            weight_decay: 0.1,
-            beta1_power,
-            beta2_power,
-            gradient_scale: 0.5,
-        };
         let steps = [of(0.9, 0.99), of(0.81, 0.9801), of(0.729, 0.970299)];
         let mut param = weights.clone();
         let [mut m, mut v] = [(); 2].map(|()| vec![0u8; len]);

@@ -103,6 +103,37 @@ fn products_with_numbers_of_4_bits_have_the_bits_of_the_cpu() {
 }
 
 #[test]
+fn products_in_parts_have_the_bits_of_the_cpu() {
+    for ([m, k, n], quantised) in [([7, 1030, 33], false), ([70, 513, 20], true)] {
+        let w = numbers("w", n * k);
+        let (packed, scales) = nf4::quantise(&cpu(), &w, true);
+        let elements = match quantised {
+            true => Elements::Nf4(Nf4::new(&packed, &scales, n * k)),
+            false => Elements::F32(&w),
+        };
+        let (x, before) = (numbers("x", m * k), numbers("y", m * n));
+        let (mut y, mut sum) = (vec![0.0; m * n], before.clone());
+        linear(&cpu(), &x, elements, &mut y, [m, k, n]);
+        linear_add(&cpu(), &x, elements, &mut sum, [m, k, n]);
+        on_shims(|on| {
+            let matrix = nf4::launch::Matrix::new(on, &packed, &scales, n * k).unwrap();
+            let (w, x) = (to(on, &w), to(on, &x));
+            let weights = match quantised {
+                true => Weights::from(&matrix),
+                false => Weights::from(w.all()),
+            };
+            let mut parts = room(on, launch::parts([m, k, n]));
+            for (sink, expected) in [(Sink::Write, &y), (Sink::Add, &sum)] {
+                let (mut found, shape) = (to(on, &before), [m, k, n]);
+                let (parts, into) = (parts.all_mut(), found.all_mut());
+                launch::linear_in_parts(&**on, x.all(), weights, parts, into, shape, sink).unwrap();
+                assert_same_bits(&format!("y of {m} {k} {n}, {sink:?}"), expected, &found);
+            }
+        });
+    }
+}
+
+#[test]
 fn large_products_with_numbers_of_4_bits_have_the_bits_of_the_cpu() {
     let [m, k, n] = [1281, 21, 1290];
     let (packed, scales) = nf4::quantise(&cpu(), &numbers("w", n * k), true);

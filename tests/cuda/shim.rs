@@ -59,6 +59,8 @@ type Entry = unsafe extern "C" fn(
     u64,
 ) -> c_int;
 
+type Message = extern "C" fn() -> *const c_char;
+
 /// A compiled file of kernels.
 struct Library {
     path: PathBuf,
@@ -176,6 +178,7 @@ impl std::fmt::Debug for Library {
 
 impl Shim {
     /// One whose orders follow from `seed`.
+    #[allow(clippy::new_ret_no_self)]
     pub fn new(seed: u64) -> Arc<dyn Accelerator> {
         Arc::new(Shim::empty(seed, BTreeMap::new()))
     }
@@ -263,10 +266,11 @@ impl Accelerator for Shim {
         let pointers: Vec<*const c_void> = arguments.iter().map(Argument::as_ptr).collect();
         let kinds = CString::new(arguments.iter().map(kind).collect::<Vec<u8>>()).unwrap();
         let entry = library.symbol(&format!("shim_launch_{kernel}"));
-        // SAFETY: `SHIM_ENTRY` declares both so; the entry compares the parameters' kinds.
-        let (entry, message): (Entry, extern "C" fn() -> *const c_char) = unsafe {
-            (std::mem::transmute(entry), std::mem::transmute(library.symbol("shim_message")))
-        };
+        // SAFETY: `SHIM_ENTRY` declares it so; it compares the parameters' kinds.
+        let entry = unsafe { std::mem::transmute::<*mut c_void, Entry>(entry) };
+        let message = library.symbol("shim_message");
+        // SAFETY: `shim.h` declares it so.
+        let message = unsafe { std::mem::transmute::<*mut c_void, Message>(message) };
         let _alone = library.running.lock().unwrap_or_else(|held| held.into_inner());
         // SAFETY: the kernel's addresses are those of the operation's arrays.
         let fault = unsafe {

@@ -84,6 +84,8 @@ pub mod init;
 
 pub mod sample;
 
+pub mod conformance;
+
 pub mod cuda;
 
 pub use device::{Isa, Threads};

@@ -78,4 +78,16 @@ extern "C" __global__ void __launch_bounds__(256)
     few(x, w, y, m, k, n, add);
 }
 
+extern "C" __global__ void __launch_bounds__(256)
+    nf4_linear_parts(const float* x, const unsigned char* packed, const unsigned char* codes,
+                     const float* scales, const float* map, float offset, float* parts,
+                     unsigned m, unsigned k, unsigned n) {
+    __shared__ float values[16];
+    set_values(values);
+    Nf4 w = {packed, codes, scales, map, offset, values, k};
+    Dense<float> a = {x, k};
+    float* part = parts + (size_t)blockIdx.z * m * n;
+    product<64, 16, true, true>(a, w, part, m, n, block_of(k, blockIdx.z), false);
+}
+
 // Launch: nf4_widen as swiglu.cu; products as gemm.cu.

@@ -22,10 +22,11 @@ template <class T> struct Dense {
 // The longest run of FMAs into one partial sum.
 constexpr unsigned BLOCK = 256;
 
-// The inner index in blocks: of 256, or as `bounds` has them.
+// The inner index in blocks: of 256, or as `bounds` has them; those before `first` are left out.
 struct Inner {
     unsigned len, blocks;
     const unsigned* bounds;
+    unsigned first;
 
     __device__ __forceinline__ unsigned end(unsigned block) const {
         if (bounds) return bounds[block + 1];
@@ -34,7 +35,12 @@ struct Inner {
 };
 
 __device__ __forceinline__ Inner blocks_of(unsigned len) {
-    return {len, (len + BLOCK - 1) / BLOCK, nullptr};
+    return {len, (len + BLOCK - 1) / BLOCK, nullptr, 0};
+}
+
+// One of the blocks of 256.
+__device__ __forceinline__ Inner block_of(unsigned len, unsigned block) {
+    return {len, block + 1, nullptr, block};
 }
 
 // A SIDE × SIDE tile of c and DEPTH inner indices at a time, by 256 threads.
@@ -146,7 +152,7 @@ template <int SIDE, int DEPTH> struct Sums {
             Of::template store<along_b>(next_b, tiles[turn][1]);
             __syncthreads();
         };
-        unsigned block = 0, at = 0, end = inner.end(0);
+        unsigned block = inner.first, at = block * BLOCK, end = inner.end(block);
         fetch(at, end);
         keep();
         for (;;) {

@@ -40,8 +40,8 @@ __device__ __forceinline__ float block_max(float value, float* room) {
 // Numbers of a long row that a block of threads makes together before sixteen of them add them.
 constexpr unsigned TILE = 2048;
 
-// Σ term(at) of `len` terms by the tree of 16 lanes, which all threads of the block make and all
-// get; `tile` has room for TILE floats. Begins and ends with a barrier.
+// Σ term(at) of `len` terms by the tree of 16 lanes, which all threads of the block make and the
+// first warp gets; `tile` has room for TILE floats. Begins with a barrier.
 template <class Term>
 __device__ __forceinline__ float block_lane_sum(unsigned len, float* tile, Term term) {
     float sum = 0.0f;
@@ -54,13 +54,5 @@ __device__ __forceinline__ float block_lane_sum(unsigned len, float* tile, Term 
 #pragma unroll 8
         for (unsigned at = threadIdx.x % LANES; at < count; at += LANES) sum += tile[at];
     }
-    __syncthreads();
-    if (threadIdx.x < 32) {
-        sum = fold_lanes(sum);
-        if (threadIdx.x == 0) tile[0] = sum;
-    }
-    __syncthreads();
-    sum = tile[0];
-    __syncthreads();
-    return sum;
+    return threadIdx.x < 32 ? fold_lanes(sum) : 0.0f;
 }

@@ -65,7 +65,6 @@ extern "C" __global__ void sample_all(const float* logits, const float* uniforms
     __syncthreads();
     unsigned block = room.token, start = block * BLOCK;
     unsigned end = block == blocks ? v : start + BLOCK < v ? start + BLOCK : v;
-    __syncthreads();
     if (block < blocks)
         for (unsigned at = start + threadIdx.x; at < end; at += blockDim.x)
             room.tile[at - start] = weight_of(row[at], m, temperature);

@@ -3,9 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Sink, token_blocks};
+use super::{BLOCK, Sink, token_blocks};
 use crate::train::kernels::launch::{
-    Accelerator, Argument, Array, Fault, Slice, SliceMut, THREADS, blocks, count,
+    Accelerator, Argument, Array, Fault, Slice, SliceMut, THREADS, blocks, count, launch_fours,
 };
 use crate::train::kernels::nf4;
 
@@ -75,6 +75,42 @@ pub fn linear<'w>(
     }
     let kernels = w.kernels(["linear_64", "linear_128"], ["nf4_linear_64", "nf4_linear_128"]);
     launch_tiles(on, kernels, [m, n], k, &arguments)
+}
+
+/// How many numbers [`linear_in_parts`] needs room for.
+pub fn parts([m, k, n]: [usize; 3]) -> usize {
+    k.div_ceil(BLOCK) * m * n
+}
+
+/// As [`linear`], with the same bits, where m · n is small and k is not: texts that are continued
+/// together, the narrow side of an adapter. The blocks of a sum are made at the same time, each in
+/// `room` of its own.
+pub fn linear_in_parts<'w>(
+    on: &dyn Accelerator,
+    x: Slice<f32>,
+    w: impl Into<Weights<'w>>,
+    mut room: SliceMut<f32>,
+    y: SliceMut<f32>,
+    shape @ [m, k, n]: [usize; 3],
+    sink: Sink,
+) -> Result<(), Fault> {
+    let w = w.into();
+    let (tiles, inner_blocks) = (m.div_ceil(64) * n.div_ceil(64), k.div_ceil(BLOCK));
+    if m <= FEW || n == 0 || inner_blocks < 2 || tiles >= BUSY {
+        return linear(on, x, w, y, shape, sink);
+    }
+    assert_eq!((x.len(), w.len(), y.len()), (m * k, n * k, m * n));
+    let room = room.part(0..parts(shape));
+    let mut arguments = vec![x.into()];
+    arguments.extend(w.arguments());
+    arguments.push((&room).into());
+    arguments.extend(shape.map(|size| Argument::from(count(size))));
+    let [kernel] = w.kernels(["linear_parts"], ["nf4_linear_parts"]);
+    let grid = [n.div_ceil(64), m.div_ceil(64), inner_blocks].map(count);
+    on.launch(kernel, grid, [THREADS as u32, 1, 1], 0, &arguments)?;
+    let sizes = [count(inner_blocks).into(), u32::from(sink == Sink::Add).into()];
+    let arguments = [(&room).into(), (&y).into(), (y.len() as u64).into(), sizes[0], sizes[1]];
+    launch_fours(on, "linear_join", y.len(), &arguments)
 }
 
 /// dx[m, k] = (or +=) dy[m, n] · w[n, k].
