@@ -1,5 +1,5 @@
-// A made-up libcuda: GPUs whose memory is the host's and whose kernels are those of the shim, so that
-// everything between an operation and the driver is tested without a GPU.
+// A made-up libcuda: GPUs whose memory is the host's and whose kernels are those of the shim, so
+// that everything between an operation and the driver is tested without a GPU.
 //
 // What a stream is told waits until somebody waits for it, so that memory which is changed or given
 // back too early gives wrong numbers. A kernel alone starts at once, after all before it: only the
@@ -36,7 +36,8 @@ static unsigned loaded;
 static uint64_t launches;
 static __thread Gpu* current;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-#define LOCKED(body) pthread_mutex_lock(&lock); int result = OK; body; pthread_mutex_unlock(&lock); return result
+#define LOCKED(body) \
+    pthread_mutex_lock(&lock); int result = OK; body; pthread_mutex_unlock(&lock); return result
 
 static void die(const char* why) {
     fprintf(stderr, "made-up driver: %s\n", why);
@@ -135,7 +136,8 @@ int cuEventCreate(Event** out, unsigned flags) {
 }
 int cuEventRecord(Event* event, Stream* stream) {
     Step step = {NULL, NULL, 0, event};
-    LOCKED(if (event->on) die("an event is recorded twice"); event->on = stream; push(stream, step));
+    LOCKED(if (event->on) die("an event is recorded twice");
+           event->on = stream; push(stream, step));
 }
 int cuEventSynchronize(Event* event) { LOCKED(if (event->on) drain(event->on, event)); }
 int cuEventDestroy_v2(Event* event) {
@@ -147,7 +149,8 @@ int cuMemAlloc_v2(uint64_t* out, size_t bytes) {
     pthread_mutex_lock(&lock);
     int result = bytes == 0 ? INVALID : current->used + bytes > MEMORY ? OUT_OF_MEMORY : OK;
     if (result == OK) {
-        char* memory = aligned_alloc(ALIGNMENT, (bytes + 2 * ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+        size_t whole = (bytes + 2 * ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+        char* memory = aligned_alloc(ALIGNMENT, whole);
         memset(memory, 0xff, bytes + ALIGNMENT);
         memcpy(memory, &bytes, sizeof bytes);
         current->used += bytes;
