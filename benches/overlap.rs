@@ -8,7 +8,7 @@ use std::time::Instant;
 use llamake::eval::overlap::run::{Params, find};
 use llamake::eval::overlap::scan::Source;
 use llamake::eval::run::Task;
-use llamake::eval::task::perplexity::Perplexity;
+use llamake::eval::task::perplexity::{Perplexity, Windows};
 use llamake::train::data::rows::{Text, Writer, read_rows};
 use llamake::train::data::smallworld::{World, corpus};
 use llamake::train::data::vocabulary::{Manner, Vocabulary};
@@ -43,7 +43,12 @@ fn main() {
     learn(&asked, &tokenizer);
     let source = Source { name: "data".into(), path: data };
     let params = Params {
-        tasks: vec![Task::Perplexity(Perplexity { name: "asked".into(), data: asked })],
+        tasks: vec![Task::Perplexity(Perplexity {
+            name: "asked".into(),
+            data: asked,
+            rewrite: Vec::new(),
+            windows: Windows::Apart,
+        })],
         training: vec![source],
         tokenizer,
         longer_than: 10,

@@ -364,11 +364,11 @@ impl Examinee {
 /// A dialogue as a row of which only the answers are predicted.
 fn learned(example: &Example) -> Row {
     let (tokens, learned) = (&example.tokens, &example.learned);
-    let next = tokens[1..].iter().zip(&learned[1..]);
+    let (next, whole) = (tokens[1..].iter().zip(&learned[1..]), 0..tokens.len() - 1);
     Row {
-        tokens: tokens[..tokens.len() - 1].to_vec(),
+        tokens: tokens[whole.clone()].to_vec(),
         targets: next.map(|(id, learned)| if *learned { *id } else { IGNORE }).collect(),
-        segments: vec![0..tokens.len() - 1],
+        segments: vec![whole],
     }
 }
 

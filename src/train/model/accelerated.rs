@@ -330,7 +330,7 @@ impl Machine for Accelerated {
         self.resize(buffer, length);
     }
 
-    fn batch<'b>(&self, batch: &'b Batch) -> Option<Ready> {
+    fn batch(&self, batch: &Batch) -> Option<Ready> {
         let mut ready = None;
         self.run(|on| {
             let segments: Vec<Segment> =
