@@ -341,8 +341,8 @@ impl Examinee {
         })
     }
 
-    /// The losses of texts without the ending token, where the windows of a longer text roll over it: each
-    /// sees the token before it, and the last as many as fit.
+    /// The losses of texts without the ending token, where the windows of a longer text roll over
+    /// it: each sees the token before it, and the last as many as fit.
     pub fn rolling_losses(
         &self,
         texts: &[String],
