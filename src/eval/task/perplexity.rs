@@ -1,5 +1,6 @@
-//! How surprised a model is by running text, or by the answers of dialogues: exp of the mean negative
-//! log-likelihood of a token, of a word and of a byte. Knows losses; does not know the model.
+//! How surprised a model is by running text, or by the answers of dialogues: exp of the mean
+//! negative log-likelihood of a token, of a word and of a byte. Knows losses; does not know the
+//! model.
 
 use std::path::PathBuf;
 
