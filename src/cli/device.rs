@@ -2,10 +2,11 @@
 //! had is refused in words; nothing that was asked of a GPU is quietly done without one.
 
 use super::args::Device;
-use crate::build::executor::{Executor, Failure};
+use crate::build::executor::Failure;
 use crate::build::placement::{Misplaced, misplaced, uses_gpus};
 use crate::build::plan::Plan;
 use crate::build::resources;
+use crate::exec::Local;
 use crate::exec::ledger::bytes_text;
 use crate::train::kernels::cuda::{Gpu, survey};
 use crate::train::kernels::launch::Fault;
@@ -15,7 +16,7 @@ use crate::train::kernels::launch::Fault;
 pub fn for_plan(
     device: Device,
     plan: &Plan,
-    executor: &dyn Executor,
+    executor: &Local,
 ) -> Result<Vec<resources::Gpu>, Failure> {
     match device {
         Device::Cpu => Ok(Vec::new()),
@@ -24,6 +25,9 @@ pub fn for_plan(
         Device::Auto => Ok(found(None).map(|gpus| pool_of(&gpus)).unwrap_or_default()),
         Device::Cuda(index) => {
             let gpus = pool_of(&found(index).map_err(|fault| refused(device, fault))?);
+            if let Some(refusal) = kept_here(device, plan, executor) {
+                return Err(refusal);
+            }
             match misplaced(plan, executor, &gpus) {
                 None => Ok(gpus),
                 Some(Misplaced::NothingToRun) => Err(idle(device, "every stage here runs")),
@@ -44,6 +48,16 @@ pub fn for_answers(device: Device) -> Result<(), Failure> {
             Err(idle(device, "answers are computed"))
         }
     }
+}
+
+/// Refuses a GPU for a plan in which something learns that cannot learn on one.
+fn kept_here(device: Device, plan: &Plan, executor: &Local) -> Option<Failure> {
+    plan.actions.iter().find_map(|action| {
+        let why = executor.bytes.get(&action.name)?.gpu.err()?;
+        let name = &action.name;
+        let message = format!("`--device {device}`: `{name}` has {why}, which no GPU trains here");
+        Some(Failure::new(message).remedy("with `--device auto` it is trained on the CPU"))
+    })
 }
 
 fn found(index: Option<usize>) -> Result<Vec<Gpu>, Fault> {

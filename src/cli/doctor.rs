@@ -51,5 +51,5 @@ fn gpus() {
         let card = format!("{name}, {memory}, compute capability {major}.{minor}");
         out(&format!("cuda:{index}    {card}: {kernels}\n"));
     }
-    out("stages    run on the CPU, whatever GPUs there are\n");
+    out("stages    make the steps of training on a GPU; all else runs on the CPU\n");
 }

@@ -14,11 +14,18 @@ use crate::train::stage::ledger::{MemoryLedger, parameters, training_flops_per_t
 use super::needs::{Needs, Shapes};
 use super::{adapted, blocks, course, device, fits, questions};
 
-/// Bytes that a stage will need: of the machine, and of a GPU that makes its steps, if one can.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Bytes that a training stage will need: of the machine, and of a GPU that makes its steps, or
+/// what keeps it from that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bytes {
     pub memory: u64,
-    pub gpu: Option<u64>,
+    pub gpu: Result<u64, &'static str>,
+}
+
+fn trains(kind: &str) -> bool {
+    let adapters = ["lora", "lora_dpo", "lora_reward"];
+    let models = ["dpo", "grpo", "ppo", "pretrain", "reward_model", "sft"];
+    adapters.contains(&kind) || models.contains(&kind)
 }
 
 /// The most threads that a stage kind uses well, and the bytes it will need where `bytes` says it by
@@ -29,27 +36,31 @@ pub fn demand(action: &Action, bytes: &BTreeMap<String, Bytes>) -> Demand {
         "contamination" | "context_distill" | "ghost_attention" | "rejection_sampling" => {
             usize::MAX
         }
-        "lora" | "lora_dpo" | "lora_reward" | "pretrain" | "sft" | "reward_model" | "dpo"
-        | "grpo" | "ppo" => usize::MAX,
+        kind if trains(kind) => usize::MAX,
         "eval" | "export" | "generate" | "merge" | "quantize" | "train_tokenizer" => usize::MAX,
         _ => 1,
     };
-    let Bytes { memory: memory_bytes, gpu } = bytes.get(&action.name).copied().unwrap_or_default();
+    let bytes = bytes.get(&action.name);
+    let memory_bytes = bytes.map_or(0, |bytes| bytes.memory);
     let beside =
         if matches!(action.kind.as_str(), "lora" | "pretrain" | "sft") { 1 } else { threads };
+    let gpu = bytes.and_then(|bytes| bytes.gpu.ok());
     let gpu = gpu.map(|gpu_bytes| OnGpu { threads: beside, memory_bytes, gpu_bytes });
     Demand { threads, memory_bytes, gpu }
 }
 
-/// The bytes of every training stage whose shape the recipe states, by its name.
+/// The bytes of every training stage by its name; none are known where the recipe does not state
+/// the shape of what is trained.
 pub fn bytes(module: &Module) -> BTreeMap<String, Bytes> {
     let shapes = Shapes::of(module);
     let of = |stage: &Stage| {
-        let needs = Needs::of(&shapes, stage)?;
-        let (memory, gpu) = (needs.memory().total(), needs.device_memory().ok());
-        Some((stage.name.clone(), Bytes { memory, gpu }))
+        let bytes = match Needs::of(&shapes, stage) {
+            Some(needs) => Bytes { memory: needs.memory().total(), gpu: needs.device_memory() },
+            None => Bytes { memory: 0, gpu: Err("a shape that the recipe does not state") },
+        };
+        (stage.name.clone(), bytes)
     };
-    module.stages.iter().filter_map(of).collect()
+    module.stages.iter().filter(|stage| trains(&stage.kind)).map(of).collect()
 }
 
 /// What a training stage costs.

@@ -220,7 +220,7 @@ fn a_doctor_names_every_gpu_and_what_it_can_run() {
         "cuda:1    Made-up 1, 268.4 MB, compute capability 8.6: runs the kernels for 8.0\n",
         "compute capability 12.0: compiles the kernels when it loads them\n",
         "compute capability 7.5: is too old for the kernels\n",
-        "stages    run on the CPU, whatever GPUs there are\n",
+        "stages    make the steps of training on a GPU; all else runs on the CPU\n",
     ] {
         assert!(found.contains(line), "{found}");
     }
@@ -256,7 +256,9 @@ fn a_gpu_that_cannot_be_had_is_refused() {
     }
     let refused = |line: &str, driver| told(line, driver).ended(2);
     let idle = "`--device cuda` would be idle: every stage here runs on the CPU";
-    refused("build --device cuda", "13000 9.0").told(&[idle, "say `--device cpu`"]);
+    refused("build world --device cuda", "13000 9.0").told(&[idle, "say `--device cpu`"]);
+    let kept = "`--device cuda`: `base` has heads that are not 16, 32, 64 or 128 wide";
+    refused("build --device cuda", "13000 9.0").told(&[kept, "with `--device auto`"]);
     refused("build --device cuda:1", "13000 9.0")
         .told(&["`--device cuda:1`: the GPUs here are `cuda:0`, Made-up 0"]);
     refused("build --device cuda:1", "13000 9.0 7.5")
