@@ -22,6 +22,10 @@ use llamake::train::optim::{AdamW, AdamWState, Bits, clip};
 use llamake::train::stage::ledger::training_memory;
 use llamake::train::stage::train_loop::TrainState;
 
+/// The program's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const CONTEXT: usize = 256;
 const ROWS: usize = 8;
 
