@@ -8,6 +8,7 @@ mod decoder;
 mod faults;
 mod gains;
 mod halves;
+mod losses;
 mod optimizer;
 mod products;
 mod rows;

@@ -1,7 +1,9 @@
 //! Steps of the optimizer.
 
-use llamake::train::kernels::adamw::AdamW;
+use llamake::train::kernels::adamw::launch::Moved;
+use llamake::train::kernels::adamw::{self, AdamW, Moments};
 use llamake::train::kernels::adamw8::{self, Blocks};
+use llamake::train::kernels::launch::Array;
 
 use super::{assert_same_bits, cpu, numbers, on_shims, to};
 
@@ -49,4 +51,64 @@ fn steps_with_moments_of_8_bits_have_the_bits_of_the_cpu() {
             assert_eq!(second.codes.read().unwrap(), v);
         });
     }
+}
+
+#[test]
+fn steps_over_many_tensors_have_the_bits_of_the_cpu() {
+    let sizes = [1, 7, 1024, 5000];
+    let weights: Vec<Vec<f32>> = sizes.iter().map(|len| numbers("p", *len)).collect();
+    let gradients: Vec<Vec<f32>> = sizes.iter().map(|len| numbers("g", *len)).collect();
+    let decay = |at: usize| if at.is_multiple_of(2) { 0.1 } else { 0.0 };
+    let mut params = weights.clone();
+    let [mut m, mut v] = [(); 2].map(|()| sizes.map(|len| vec![0.0; len]));
+    let steps = [of(0.9, 0.99), of(0.81, 0.9801)];
+    for step in steps {
+        for at in 0..sizes.len() {
+            let by = AdamW { weight_decay: decay(at), ..step };
+            let moments = Moments { first: &mut m[at], second: &mut v[at] };
+            by.step(&cpu(), &mut params[at], &gradients[at], moments);
+        }
+    }
+    on_shims(|on| {
+        let gradients: Vec<Array<f32>> = gradients.iter().map(|x| to(on, x)).collect();
+        let mut found: Vec<Array<f32>> = weights.iter().map(|x| to(on, x)).collect();
+        let [mut found_m, mut found_v] =
+            [(); 2].map(|()| sizes.map(|len| Array::<f32>::zeros(on, len).unwrap()));
+        for step in steps {
+            let moments = found_m.iter_mut().zip(&mut found_v);
+            let all = found.iter_mut().zip(&gradients).zip(moments).enumerate();
+            let moved: Vec<Moved> = all
+                .map(|(at, ((weight, gradient), (first, second)))| Moved {
+                    weight: weight.all_mut(),
+                    gradient: gradient.all(),
+                    first: first.all_mut(),
+                    second: second.all_mut(),
+                    by: AdamW { weight_decay: decay(at), ..step },
+                })
+                .collect();
+            adamw::launch::step(on, &moved).unwrap();
+        }
+        for at in 0..sizes.len() {
+            assert_same_bits(&format!("weights of tensor {at}"), &params[at], &found[at]);
+            assert_same_bits(&format!("first moment of {at}"), &m[at], &found_m[at]);
+            assert_same_bits(&format!("second moment of {at}"), &v[at], &found_v[at]);
+        }
+    });
+}
+
+#[test]
+fn norms_and_scaling_have_the_bits_of_the_cpu() {
+    let tensors: Vec<Vec<f32>> =
+        [1, 100, 65_536, 131_101].iter().map(|len| numbers("g", *len)).collect();
+    let norm = adamw::squared_norm(&cpu(), tensors.iter().map(Vec::as_slice));
+    let mut scaled = tensors[1].clone();
+    adamw::scale(&cpu(), &mut scaled, 0.3);
+    on_shims(|on| {
+        let arrays: Vec<Array<f32>> = tensors.iter().map(|x| to(on, x)).collect();
+        let found = adamw::launch::squared_norm(on, arrays.iter().map(Array::all)).unwrap();
+        assert_eq!(norm.to_bits(), found.to_bits(), "{norm} {found}");
+        let mut found = to(on, &tensors[1]);
+        adamw::launch::scale(&**on, found.all_mut(), 0.3).unwrap();
+        assert_same_bits("scaled", &scaled, &found);
+    });
 }

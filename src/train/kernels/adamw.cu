@@ -27,7 +27,8 @@ extern "C" __global__ void adamw_step(const Moved* tensors, float rate, float ro
     float keep = __uint_as_float((unsigned)of.keep);
     Constants by = {keep, rate, root, one_less_1, one_less_2, beta2, eps, scale};
     size_t stride = 4 * (size_t)gridDim.x * blockDim.x;
-    for (size_t at = 4 * ((size_t)blockIdx.x * blockDim.x + threadIdx.x); at < of.len; at += stride) {
+    size_t mine = 4 * ((size_t)blockIdx.x * blockDim.x + threadIdx.x);
+    for (size_t at = mine; at < of.len; at += stride) {
         float p[4], g[4], m[4], v[4];
         unsigned count = of.len - at < 4 ? (unsigned)(of.len - at) : 4;
         read_some(of.weight + at, count, p);

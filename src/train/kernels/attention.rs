@@ -92,8 +92,8 @@ struct Block {
 }
 
 impl Block {
-    /// Floats between the rows of a matrix of its queries by its keys: whole vectors, so that no row
-    /// ends in numbers that are worked on one by one.
+    /// Floats between the rows of a matrix of its queries by its keys: whole vectors, so that no
+    /// row ends in numbers that are worked on one by one.
     fn stride(self) -> usize {
         self.keys.next_multiple_of(LANES)
     }

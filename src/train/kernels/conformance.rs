@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::adamw::AdamW;
 use super::attention::launch::Segments;
 use super::attention::{self, Heads, Saved, Segment, Softmax};
+use super::cross_entropy::{self, launch as device};
 use super::device::Threads;
 use super::elements::Elements;
 use super::gemm::launch::TokenBlocks;
@@ -23,13 +24,14 @@ use super::{adamw8, rms_norm, swiglu};
 /// What is compared: a name, and the comparison.
 type Check = (&'static str, fn(&Arc<dyn Accelerator>, &Threads) -> Result<bool, Fault>);
 
-const CHECKS: [Check; 8] = [
+const CHECKS: [Check; 9] = [
     ("norms", norms),
     ("gates", gates),
     ("rotary positions", positions),
     ("linear layers", linear_layers),
     ("linear layers of 4 bits", linear_layers_of_4_bits),
     ("attention", attention),
+    ("losses", losses),
     ("draws", draws),
     ("optimizer", optimizer),
 ];
@@ -150,6 +152,26 @@ fn attention(on: &Arc<dyn Accelerator>, t: &Threads) -> Result<bool, Fault> {
     attention::launch::backward(&**on, heads, saved, &segments, dout, dots, into)?;
     let [found_dq, found_dk, found_dv] = &gradients;
     Ok(same(&out, &found)? && same(&dq, found_dq)? && same(&dk, found_dk)? && same(&dv, found_dv)?)
+}
+
+fn losses(on: &Arc<dyn Accelerator>, t: &Threads) -> Result<bool, Fault> {
+    let (m, d, v) = (5, 64, 3000);
+    let (hidden, head) = (numbers("hidden", m * d, 3.0), numbers("head", v * d, 1.0));
+    let (ids, rows) = ([0, 7, 2999, 5, 1000], [0..m]);
+    let targets = cross_entropy::Targets { ids: &ids, rows: &rows, temperature: 0.9 };
+    let (mut nll, mut dhidden) = (vec![0.0; m], vec![0.0; m * d]);
+    let written = cross_entropy::Losses { nll: &mut nll, entropy: None };
+    let gradients =
+        cross_entropy::Gradients { weight: &|_, _| 0.3, dhidden: &mut dhidden, dhead: None };
+    cross_entropy::cross_entropy(t, &hidden, &head, targets, written, Some(gradients));
+    let targets = device::Targets::new(on, targets, v)?;
+    let (hidden, head) = (Array::of(on, &hidden)?, Array::of(on, &head)?);
+    let (mut found_nll, mut found) = (Array::new(on, m)?, Array::new(on, m * d)?);
+    let written = device::Losses { nll: found_nll.all_mut(), entropy: None };
+    let gradients = device::Gradients { weight: 0.3, dhidden: found.all_mut(), dhead: None };
+    let (hidden, head) = (hidden.all(), head.all());
+    device::cross_entropy(on, hidden, head, &targets, written, Some(gradients))?;
+    Ok(same(&nll, &found_nll)? && same(&dhidden, &found)?)
 }
 
 fn draws(on: &Arc<dyn Accelerator>, t: &Threads) -> Result<bool, Fault> {

@@ -11,6 +11,8 @@ use cudarc::driver::result::{self, DriverError, ctx, device, function, module, p
 use cudarc::driver::sys::{CUcontext, CUdevice, CUfunction, CUfunction_attribute, CUmodule};
 use cudarc::driver::sys::{CUresult, CUstream};
 
+use super::super::conformance;
+use super::super::device::Threads;
 use super::super::launch::{Accelerator, Address, Argument, Fault};
 use super::binaries::{BINARIES, CARDS};
 use super::driver;
@@ -56,7 +58,8 @@ impl fmt::Debug for Card {
     }
 }
 
-/// The GPU of an index; one that is in use is not opened again.
+/// The GPU of an index, once it has given the processor's bits; one that is in use is not opened
+/// again.
 pub fn open(index: usize) -> Result<Arc<dyn Accelerator>, Fault> {
     static CARDS: Mutex<BTreeMap<usize, Weak<Card>>> = Mutex::new(BTreeMap::new());
     let mut cards = CARDS.lock().expect("no opening panics");
@@ -65,6 +68,12 @@ pub fn open(index: usize) -> Result<Arc<dyn Accelerator>, Fault> {
     }
     let gpu = driver::survey()?.usable(Some(index))?.swap_remove(0);
     let card = Arc::new(Card::open(&gpu)?);
+    // Before any run leans on them.
+    let on: Arc<dyn Accelerator> = Arc::clone(&card) as _;
+    let differing = conformance::differing(&on, &Threads::new(1))?;
+    if !differing.is_empty() {
+        return Err(faults::other_bits(index, &differing));
+    }
     cards.insert(index, Arc::downgrade(&card));
     Ok(card)
 }

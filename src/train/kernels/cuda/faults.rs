@@ -57,6 +57,13 @@ pub fn of_gpu(index: usize, error: DriverError) -> Fault {
     Fault { message, remedy: remedy.map(str::to_string) }
 }
 
+/// What a GPU computes differs from what the processor does.
+pub fn other_bits(index: usize, operations: &[&str]) -> Fault {
+    let operations = operations.join("`, `");
+    let message = format!("`cuda:{index}` gives other bits than the processor for `{operations}`");
+    fault(message, "use the CPU, and report it with the names of the card and of its driver")
+}
+
 /// More memory was asked than a GPU has free.
 pub fn out_of_memory(index: usize, asked: usize, free: usize, total: usize) -> Fault {
     let gib = |bytes: usize| format!("{:.1}", bytes as f64 / f64::from(1 << 30));
