@@ -157,7 +157,7 @@ fn attention(on: &Arc<dyn Accelerator>, t: &Threads) -> Result<bool, Fault> {
 fn losses(on: &Arc<dyn Accelerator>, t: &Threads) -> Result<bool, Fault> {
     let (m, d, v) = (5, 64, 3000);
     let (hidden, head) = (numbers("hidden", m * d, 3.0), numbers("head", v * d, 1.0));
-    let (ids, rows) = ([0, 7, 2999, 5, 1000], [0..m]);
+    let (ids, rows) = ([0, 7, 2999, 5, 1000], [0..2, 2..m]);
     let targets = cross_entropy::Targets { ids: &ids, rows: &rows, temperature: 0.9 };
     let (mut nll, mut dhidden) = (vec![0.0; m], vec![0.0; m * d]);
     let written = cross_entropy::Losses { nll: &mut nll, entropy: None };
