@@ -28,9 +28,9 @@ fn trains(kind: &str) -> bool {
     adapters.contains(&kind) || models.contains(&kind)
 }
 
-/// The most threads that a stage kind uses well, and the bytes it will need where `bytes` says it by
-/// the stage's name. Where a GPU makes the steps, what is not the loss of the next token is still
-/// computed here.
+/// The most threads that a stage kind uses well, and the bytes it will need where `bytes` says it
+/// by the stage's name. Where a GPU makes the steps, what is not the loss of the next token is
+/// still computed here.
 pub fn demand(action: &Action, bytes: &BTreeMap<String, Bytes>) -> Demand {
     let threads = match action.kind.as_str() {
         "contamination" | "context_distill" | "ghost_attention" | "rejection_sampling" => {

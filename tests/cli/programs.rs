@@ -158,7 +158,11 @@ stage sampled = eval {
             prompt:  "{{prompt}}"
             between: ""
             score:   programs {
-                program: "{{prompt}}{{canonical_solution if (answer | length) % 2 == 0 else answer}}\n{{test}}\ncheck({{entry_point}})\n"
+                program: """
+                    {{prompt}}{{canonical_solution if (answer | length) % 2 == 0 else answer}}
+                    {{test}}
+                    check({{entry_point}})
+                    """
                 max_answer:           6 tokens
                 temperature:          0.8
                 samples:              6
