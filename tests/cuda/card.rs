@@ -71,7 +71,7 @@ fn a_recipe_built_on_a_gpu_has_the_lock_of_one_built_on_the_cpu() {
     let built = |on_gpu: bool| {
         let project = Project::micro();
         // Heads as wide as there are kernels for.
-        project.edit("micro.recipe", "heads:   2", "heads:   1");
+        project.edit("a.recipe", "heads:   2", "heads:   1");
         let mut command = project.command("build chat --device");
         if on_gpu {
             command.arg("cuda:0").env("MADE_UP_KERNELS", libraries());
@@ -83,7 +83,7 @@ fn a_recipe_built_on_a_gpu_has_the_lock_of_one_built_on_the_cpu() {
         } else {
             ran(command.arg("cpu").output().unwrap()).ended(0);
         }
-        project.read("micro.lock")
+        project.read("a.lock")
     };
     assert_eq!(built(true), built(false));
 }
