@@ -263,7 +263,7 @@ fn launch_tiles(
     on.launch(kernel, grid, [THREADS as u32, 1, 1], 0, arguments)
 }
 
-/// The blocks of at most [`BLOCK`](super::BLOCK) tokens, anchored at each batch row's start, as
+/// The blocks of at most [`BLOCK`] tokens, anchored at each batch row's start, as
 /// kernels read them.
 #[derive(Debug)]
 pub struct TokenBlocks {
