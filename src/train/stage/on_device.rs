@@ -41,18 +41,17 @@ impl OnDevice {
         training: &Training,
     ) -> Result<OnDevice, Failure> {
         check(training)?;
-        let machine = Accelerated::new(Arc::clone(on));
-        let mut made = || -> Result<OnDevice, Fault> {
+        let mut made = |machine: Accelerated| -> Result<OnDevice, Fault> {
             Ok(OnDevice {
                 model: model.onto(&machine)?,
                 gradients: Trainable::gradients(model).onto(&machine)?,
                 moments: DeviceMoments::of(on, optimizer)?,
                 arena: Activations::training(&model.config, training.keep),
                 heads_here: false,
-                machine: Accelerated::new(Arc::clone(on)),
+                machine,
             })
         };
-        made().map_err(told)
+        made(Accelerated::new(Arc::clone(on))).map_err(told)
     }
 
     /// Sets every gradient to zero.
