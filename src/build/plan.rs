@@ -16,6 +16,7 @@ use super::key::{ActionKey, Contents, action_key};
 use super::literal::erased_artifact;
 use super::sources::visit;
 use super::target::{self, Asked};
+use crate::lang::errors::nearest::nearest;
 use crate::lang::source::Place;
 use crate::lang::value::{Module, Stage, StageId, Value};
 
@@ -208,6 +209,11 @@ pub fn asked(module: &Module, targets: &[String]) -> Result<Vec<Asked>, Vec<Fail
 
 /// A name that is no stage of the recipe.
 pub fn unknown_target(module: &Module, target: &str) -> Failure {
+    let message = format!("the recipe has no stage `{target}`");
+    let all = module.stages.iter().map(|stage| stage.name.as_str());
+    if let Some(meant) = nearest(target, all) {
+        return Failure::new(message).remedy(format!("did you mean `{meant}`?"));
+    }
     let mut names: Vec<String> =
         module.stages.iter().map(|stage| format!("`{}`", stage.name)).collect();
     if names.len() > 12 {
@@ -215,8 +221,7 @@ pub fn unknown_target(module: &Module, target: &str) -> Failure {
         names.truncate(12);
         names.push(format!("{more} more"));
     }
-    Failure::new(format!("the recipe has no stage `{target}`"))
-        .remedy(format!("its stages are {}", names.join(", ")))
+    Failure::new(message).remedy(format!("its stages are {}", names.join(", ")))
 }
 
 /// Which stages the asked ones stand on, themselves included.

@@ -35,6 +35,8 @@ pub enum BuildState {
     /// It ran, and its result is in the store.
     Built,
     Failed,
+    /// It was interrupted while it ran; where it keeps checkpoints, it goes on from the last.
+    Stopped,
     /// It did not run: an input failed, or the build was stopped.
     Skipped,
 }
@@ -50,6 +52,7 @@ impl BuildState {
             BuildState::Fresh => "fresh",
             BuildState::Built => "built",
             BuildState::Failed => "failed",
+            BuildState::Stopped => "stopped",
             BuildState::Skipped => "skipped",
         }
     }

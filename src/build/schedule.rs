@@ -435,7 +435,7 @@ impl<'a> Build<'a> {
                 self.report.interrupted = true;
                 self.stopping = true;
                 self.report.actions[id.0 as usize].failure = Some(failure);
-                self.finish(id, BuildState::Skipped);
+                self.finish(id, BuildState::Stopped);
             }
             Done::Failed(failure) => self.fail(id, failure),
         }
@@ -566,7 +566,7 @@ impl<'a> Build<'a> {
                 report.reason = None;
                 self.events.hear(&Event::Finished { action, report });
             }
-            BuildState::Built | BuildState::Failed | BuildState::Skipped => {
+            BuildState::Built | BuildState::Failed | BuildState::Stopped | BuildState::Skipped => {
                 self.events.hear(&Event::Finished { action, report });
             }
         }
@@ -576,9 +576,15 @@ impl<'a> Build<'a> {
     /// Keeps what became of an action in the history, unless it was fresh.
     fn record(&mut self, id: ActionId) {
         let report = &self.report.actions[id.0 as usize];
-        let told =
-            [BuildState::Running, BuildState::Built, BuildState::Failed, BuildState::Skipped];
-        let Some(run) = self.run.filter(|_| told.contains(&report.state)) else { return };
+        let is_told = matches!(
+            report.state,
+            BuildState::Running
+                | BuildState::Built
+                | BuildState::Failed
+                | BuildState::Stopped
+                | BuildState::Skipped
+        );
+        let Some(run) = self.run.filter(|_| is_told) else { return };
         let row = StageRow {
             run,
             stage: self.plan.action(id).name.clone(),

@@ -163,9 +163,11 @@ fn summary(plan: &Plan, report: &RunReport) {
     if report.failed > 0 {
         parts.push(format!("{} failed", report.failed));
     }
-    let skipped = report.actions.iter().filter(|one| one.state == BuildState::Skipped).count();
-    if skipped > 0 {
-        parts.push(format!("{skipped} skipped"));
+    for state in [BuildState::Stopped, BuildState::Skipped] {
+        let count = report.actions.iter().filter(|one| one.state == state).count();
+        if count > 0 {
+            parts.push(format!("{count} {}", state.word()));
+        }
     }
     let time = match report.seconds {
         seconds if seconds < 1.0 => format!("{:.0} ms", seconds * 1000.0),

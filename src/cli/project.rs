@@ -74,10 +74,11 @@ fn default_recipe() -> Result<PathBuf> {
             return Ok(path);
         }
     }
-    match recipes.is_empty() {
-        true => bail!("no recipe in this folder; name one: `llamake build FILE.recipe`"),
-        false => bail!("{} recipes in this folder; name one of them", recipes.len()),
+    if recipes.is_empty() {
+        bail!("no recipe in this folder; name one: `llamake build FILE.recipe`");
     }
+    let names = recipes.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
+    bail!("{} recipes in this folder; name one: {}", names.len(), names.join(", "))
 }
 
 /// A path as it is told: without the folder that one is in.

@@ -36,6 +36,7 @@ fn finished_line(
             Some(line.trim_end().to_string())
         }
         BuildState::Failed => Some(format!("failed  {name}")),
+        BuildState::Stopped => Some(format!("stopped {name:<14} {:>6}", clock(report.seconds))),
         BuildState::Skipped => Some(format!("skipped {name}")),
         _ => None,
     }

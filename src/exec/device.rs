@@ -16,7 +16,7 @@ use crate::train::stage::ledger::{Learnt, MemoryLedger, Width};
 /// One error for each training stage that needs more than `limit` bytes.
 pub fn too_large(sources: &Sources, module: &Module, limit: u64) -> Vec<Diagnostic> {
     let shapes = Shapes::of(module);
-    let device = format!("and the device has {} GiB", gib(limit));
+    let device = format!("and the device has {}", size(limit));
     let of_stage = |stage| {
         let needs = Needs::of(&shapes, stage)?;
         unfit(sources, stage, &needs, limit, &device)
@@ -33,7 +33,7 @@ pub fn broken_promise(sources: &Sources, shapes: &Shapes<'_>, stage: &Stage) -> 
         let fault = Diagnostic::error("unproved-promise", message);
         return Some(fault.label(place, "so this cannot be proved"));
     };
-    let promise = format!("of the {} GiB it promises", gib(limit));
+    let promise = format!("of the {} it promises", size(limit));
     let promised = line_of(sources, stage, "fits")?;
     Some(unfit(sources, stage, &needs, limit, &promise)?.label(promised, "the promise"))
 }
@@ -49,18 +49,18 @@ fn unfit(
     if ledger.total() <= limit {
         return None;
     }
-    let message = format!("`{}` needs {} GiB {beside}", stage.name, gib(ledger.total()));
+    let message = format!("`{}` needs {} {beside}", stage.name, size(ledger.total()));
     let (part, bytes) = largest(&ledger);
     let place = line_of(sources, stage, cause(stage, part))?;
     let diagnostic = Diagnostic::error("does-not-fit", message)
-        .label(place, format!("{part}: {} GiB", gib(bytes)))
+        .label(place, format!("{part}: {}", size(bytes)))
         .note(parts(&ledger));
     let found = settings(needs, limit);
     if found.is_empty() {
         return Some(diagnostic.note("no setting of the stage makes it fit"));
     }
     let hint = found.iter().find(|one| one.is_free).map(|one| one.text.clone());
-    let told = found.iter().map(|one| format!("it fits with {}: {} GiB", one.text, gib(one.total)));
+    let told = found.iter().map(|one| format!("it fits with {}: {}", one.text, size(one.total)));
     Some(told.fold(diagnostic, Diagnostic::note).hint(hint))
 }
 
@@ -89,10 +89,11 @@ fn cause(stage: &Stage, part: &str) -> &'static str {
 
 /// Every part of a ledger that is not nothing.
 fn parts(ledger: &MemoryLedger) -> String {
+    let (unit, one) = unit_of(ledger.total());
     let parts = ledger.parts();
     let parts = parts.iter().filter(|(_, bytes)| *bytes > 0);
-    let parts = parts.map(|(name, bytes)| format!("{name} {}", gib(*bytes)));
-    format!("{} GiB", parts.collect::<Vec<_>>().join(" · "))
+    let parts = parts.map(|(name, bytes)| format!("{name} {:.1}", *bytes as f64 / one));
+    format!("{} {unit}", parts.collect::<Vec<_>>().join(" · "))
 }
 
 /// One thing that can be turned. The first two change no bit of the result.
@@ -234,7 +235,15 @@ fn every_projection() -> LoraSettings {
     LoraSettings { rank: RANK, alpha, dropout, targets, rslora: false, dora: false }
 }
 
-/// GiB with one decimal, rounded to the nearest.
-fn gib(bytes: u64) -> String {
-    format!("{:.1}", bytes as f64 / f64::from(1 << 30))
+/// In the largest unit of which there is one, or nearly, with one decimal.
+fn size(bytes: u64) -> String {
+    let (unit, one) = unit_of(bytes);
+    format!("{:.1} {unit}", bytes as f64 / one)
+}
+
+/// That unit, and its bytes.
+fn unit_of(bytes: u64) -> (&'static str, f64) {
+    let units = [("GiB", f64::from(1 << 30)), ("MiB", f64::from(1 << 20))];
+    let fits = |(_, one): &(&str, f64)| bytes as f64 >= 0.95 * one;
+    units.into_iter().find(fits).unwrap_or(("KiB", 1024.0))
 }

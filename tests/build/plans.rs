@@ -25,6 +25,9 @@ fn targets_are_stages_or_ports_and_unknown_ones_are_named() {
     assert_eq!(failures.len(), 2);
     assert_eq!(failures[0].message, "the recipe has no stage `x`");
     assert_eq!(failures[0].remedy.as_deref(), Some("its stages are `a`, `b`"));
+    let recipe = recipe.text("world", "3");
+    let failures = plan(&recipe.module, &["wrold".to_string()], &fake).unwrap_err();
+    assert_eq!(failures[0].remedy.as_deref(), Some("did you mean `world`?"));
 }
 
 #[test]

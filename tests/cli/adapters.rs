@@ -167,7 +167,7 @@ fn what_no_adapter_can_be_is_found_before_anything_runs() {
         ("export { model: small, to: \"peft\", dtype: \"bf16\" }", "adapters are written in f32"),
         ("export { model: chat, to: \"peft\" }", "which only holds adapters"),
         ("lora { ..talks, targets: [] }", "adapts no projection"),
-        ("qlora { ..talks, fits: 1KiB }", "of the 0.0 GiB it promises"),
+        ("qlora { ..talks, fits: 1KiB }", "of the 1.0 KiB it promises"),
         ("lora_dpo { ..pairs, targets: [] }", "adapts no projection"),
         ("combine { base: chat, adapters: leaning, weights: [1] }", "2 adapters by 1 weights"),
         ("combine { base: chat, adapters: [], weights: [] }", "`adapters.base` and `base` differ"),

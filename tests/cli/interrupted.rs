@@ -100,6 +100,8 @@ fn an_interrupt_ends_a_build_soon_and_keeps_what_was_finished() {
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
+    let log = project.run("log base").ended(0);
+    assert!(log.out.starts_with("base stopped in "), "{}", log.out);
     project.run("build").ended(0).told(&["fresh   tokenizer", "fresh   world"]);
 }
 

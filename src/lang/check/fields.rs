@@ -89,7 +89,7 @@ impl<'a> Checker<'a> {
                     None => call.partial = true,
                     Some(record) => {
                         for (name, value) in &record.fields {
-                            self.spread_field(signature, &mut call, name, value, expr.span);
+                            self.spread_field(signature, args, &mut call, name, value, expr.span);
                         }
                     }
                 },
@@ -113,13 +113,17 @@ impl<'a> Checker<'a> {
     fn spread_field(
         &mut self,
         signature: &Rc<Signature<'a>>,
+        args: &Args,
         call: &mut Call<'a>,
         name: &str,
         value: &Known,
         at: Span,
     ) {
         if signature.field(name).is_none() {
-            return self.say(say::unused_field(at, signature.name, name, value.span));
+            let near = meant(signature, args, name);
+            call.meant.extend(near);
+            let fault = say::unused_field(at, signature.name, name, value.span);
+            return self.say(fault.hint(near.map(str::to_string)));
         }
         let by_name = call.given.get(name).is_some_and(|given| given.name.is_some());
         if !by_name {
