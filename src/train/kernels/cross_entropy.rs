@@ -6,7 +6,8 @@
 //! m = max logit; z = Σ exp(logit − m) by the tree of 16 lanes; log_z = m + ln z;
 //! log p = logit − log_z. Entropy: ln z − s / z with s = Σ exp(logit − m) · (logit − m), by FMA in
 //! the same tree. Backward: dlogit = (exp(logit − m) · (1 / z) − t) · (weight / T), where t is 1 at
-//! the target and 0 (not subtracted) elsewhere. Blocks are those of `gemm::linear_grad_weight`.
+//! the target and 0 (not subtracted) elsewhere. Blocks are those of `gemm::linear_grad_weight`. Of tokens
+//! that are ignored no logit is computed: in every sum they would be zeros.
 
 pub mod launch;
 
@@ -73,23 +74,55 @@ pub fn cross_entropy<'w>(
     let d = hidden.len() / tokens;
     let v = head.len() / d;
     assert_eq!((hidden.len(), head.len()), (tokens * d, v * d));
-    let mut logits = Vec::new();
+    let (mut logits, mut learnt, mut packed) = (Vec::new(), Vec::new(), [Vec::new(), Vec::new()]);
     for block in token_blocks(targets.rows, tokens) {
-        let (m, elements) = (block.len(), block.start * d..block.end * d);
-        let hidden = &hidden[elements.clone()];
+        losses.clear(block.clone());
+        learnt.clear();
+        learnt.extend(block.clone().filter(|token| targets.ids[*token] != IGNORE));
+        let (m, elements) = (learnt.len(), block.start * d..block.end * d);
+        if m == 0 {
+            gradients.iter_mut().for_each(|to| to.dhidden[elements.clone()].fill(0.0));
+            continue;
+        }
+        let [gathered, dgathered] = &mut packed;
+        let is_whole = m == block.len();
+        let hidden =
+            if is_whole { &hidden[elements.clone()] } else { gather(hidden, &learnt, d, gathered) };
         logits.resize(m * v, 0.0);
         linear(t, hidden, head, &mut logits, [m, d, v]);
         let weight = gradients.as_ref().map(|gradients| gradients.weight);
-        score(t, &mut logits, block, targets, &mut losses, weight);
-        if let Some(gradients) = &mut gradients {
+        score(t, &mut logits, &learnt, targets, &mut losses, weight);
+        let Some(gradients) = &mut gradients else { continue };
+        if is_whole {
             let dhidden = &mut gradients.dhidden[elements];
             linear_grad_input(t, &logits, head, dhidden, [m, d, v], Sink::Write);
-            if let Some(dhead) = &mut gradients.dhead {
-                let row = 0..m;
-                linear_grad_weight(t, &logits, hidden, &[row], dhead, [m, d, v]);
+        } else {
+            dgathered.resize(m * d, 0.0);
+            linear_grad_input(t, &logits, head, dgathered, [m, d, v], Sink::Write);
+            gradients.dhidden[elements].fill(0.0);
+            for (token, dhidden) in learnt.iter().zip(dgathered.chunks_exact(d)) {
+                gradients.dhidden[token * d..(token + 1) * d].copy_from_slice(dhidden);
             }
         }
+        if let Some(dhead) = &mut gradients.dhead {
+            linear_grad_weight(t, &logits, hidden, std::slice::from_ref(&(0..m)), dhead, [m, d, v]);
+        }
     }
+}
+
+impl Losses<'_> {
+    /// What is said of tokens that are ignored.
+    fn clear(&mut self, block: Range<usize>) {
+        self.nll[block.clone()].fill(0.0);
+        self.entropy.iter_mut().for_each(|entropy| entropy[block.clone()].fill(0.0));
+    }
+}
+
+/// The rows of these tokens, one after another.
+fn gather<'r>(hidden: &[f32], tokens: &[usize], d: usize, into: &'r mut Vec<f32>) -> &'r [f32] {
+    into.clear();
+    tokens.iter().for_each(|token| into.extend_from_slice(&hidden[token * d..(token + 1) * d]));
+    into
 }
 
 /// Writes log p of each target (0 where it is ignored): exactly minus the loss.
@@ -154,21 +187,21 @@ pub fn likelihoods<'w>(
     }
 }
 
-/// The losses of a block; given a weight, turns the logits into their gradient.
+/// The losses of some tokens of a block; given a weight, turns the logits into their gradient.
 fn score(
     t: &Threads,
     logits: &mut [f32],
-    block: Range<usize>,
+    tokens: &[usize],
     targets: Targets,
     losses: &mut Losses,
     weight: Option<Weight>,
 ) {
-    let (v, first) = (logits.len() / block.len(), block.start);
+    let v = logits.len() / tokens.len();
     let (logits, nll) = (Parts::new(logits), Parts::new(losses.nll));
     let entropy = losses.entropy.as_mut().map(|entropy| Parts::new(entropy));
-    t.split(block.len(), 8, |range| {
+    t.split(tokens.len(), 8, |range| {
         for at in range {
-            let token = first + at;
+            let token = tokens[at];
             // SAFETY: each token is one thread's.
             let row = unsafe { logits.part(at * v..(at + 1) * v) };
             let nll = unsafe { &mut nll.part(token..token + 1)[0] };
@@ -192,11 +225,6 @@ fn loss(
     entropy: Option<&mut f32>,
     weight: Option<impl Fn(f32) -> f32>,
 ) -> f32 {
-    if target == IGNORE {
-        row.fill(0.0);
-        entropy.into_iter().for_each(|entropy| *entropy = 0.0);
-        return 0.0;
-    }
     if temperature != 1.0 {
         row.iter_mut().for_each(|x| *x /= temperature);
     }
