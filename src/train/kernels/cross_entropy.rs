@@ -6,8 +6,8 @@
 //! m = max logit; z = Σ exp(logit − m) by the tree of 16 lanes; log_z = m + ln z;
 //! log p = logit − log_z. Entropy: ln z − s / z with s = Σ exp(logit − m) · (logit − m), by FMA in
 //! the same tree. Backward: dlogit = (exp(logit − m) · (1 / z) − t) · (weight / T), where t is 1 at
-//! the target and 0 (not subtracted) elsewhere. Blocks are those of `gemm::linear_grad_weight`. Of tokens
-//! that are ignored no logit is computed: in every sum they would be zeros.
+//! the target and 0 (not subtracted) elsewhere. Blocks are those of `gemm::linear_grad_weight`. Of
+//! tokens that are ignored no logit is computed: in every sum they would be zeros.
 
 pub mod launch;
 
