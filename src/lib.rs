@@ -25,8 +25,8 @@
 //!   threads.
 //! - No sum of floats depends on the number of threads or the width of a vector. No function of
 //!   libm is called in training; exp, log, sin and cos are our own polynomials.
-//! - The decoder's backward is written out beside its forward. candle is no part of the program: its
-//!   slow operations, which are differentiable, are the tests' oracle.
+//! - The decoder's backward is written out beside its forward. candle is no part of the program:
+//!   its slow operations, which are differentiable, are the tests' oracle.
 //! - Only the doors (`cli`) print, read the environment or look at the terminal.
 //! - Only `train/data/http` opens a connection, and only for stages whose kind says so (`fetch`,
 //!   `hub_…`); what comes is checked against the digest that the recipe or the hub states.
