@@ -84,7 +84,7 @@ fn golden_reward() {
         let rows = rows(&inputs.ids("input_ids"), &lengths, |_, _| false);
         let (batch, mut a, _) = forward(&t, &model, &rows);
         let ends: Vec<usize> = batch.rows.iter().map(|row| row.end).collect();
-        let scores = scores_at(&t, &model, &ends, &a);
+        let scores = scores_at(&t, &model, &ends, &a).unwrap();
         let (atol, rtol) = case.tolerance("scores");
         assert_close("scores", &scores, &expected.floats("scores"), atol, rtol);
 

@@ -1,6 +1,8 @@
 //! `--device`: what was asked for beside what this program and this machine have. What cannot be
 //! had is refused in words; nothing that was asked of a GPU is quietly done without one.
 
+use std::sync::Arc;
+
 use super::args::Device;
 use crate::build::executor::Failure;
 use crate::build::placement::{Misplaced, misplaced, uses_gpus};
@@ -8,8 +10,8 @@ use crate::build::plan::Plan;
 use crate::build::resources;
 use crate::exec::Local;
 use crate::exec::ledger::bytes_text;
-use crate::train::kernels::cuda::{Gpu, survey};
-use crate::train::kernels::launch::Fault;
+use crate::train::kernels::cuda::{Gpu, open, survey};
+use crate::train::kernels::launch::{Accelerator, Fault};
 
 /// The GPUs that the actions of a plan may run on. A driver takes a while to start, so it is asked
 /// only where something could run on it.
@@ -30,7 +32,7 @@ pub fn for_plan(
             }
             match misplaced(plan, executor, &gpus) {
                 None => Ok(gpus),
-                Some(Misplaced::NothingToRun) => Err(idle(device, "every stage here runs")),
+                Some(Misplaced::NothingToRun) => Err(idle(device)),
                 Some(Misplaced::TooLarge { stage, gpu_bytes }) => {
                     Err(too_large(device, &stage, gpu_bytes, &gpus))
                 }
@@ -39,24 +41,22 @@ pub fn for_plan(
     }
 }
 
-/// Refuses a GPU for a command that computes on the CPU.
-pub fn for_answers(device: Device) -> Result<(), Failure> {
-    match device {
-        Device::Auto | Device::Cpu => Ok(()),
-        Device::Cuda(index) => {
-            found(index).map_err(|fault| refused(device, fault))?;
-            Err(idle(device, "answers are computed"))
-        }
-    }
+/// The GPU that a single answer is computed on. Opening one and copying a model takes longer than
+/// most answers do, so it must be asked for.
+pub fn for_answers(device: Device) -> Result<Option<Arc<dyn Accelerator>>, Failure> {
+    let Device::Cuda(index) = device else { return Ok(None) };
+    let opened = found(index).and_then(|gpus| open(gpus[0].index));
+    opened.map(Some).map_err(|fault| refused(device, fault))
 }
 
-/// Refuses a GPU for a plan in which something learns that cannot learn on one.
+/// Refuses a GPU for a plan in which something computes with a model that cannot on one.
 fn kept_here(device: Device, plan: &Plan, executor: &Local) -> Option<Failure> {
     plan.actions.iter().find_map(|action| {
         let why = executor.bytes.get(&action.name)?.gpu.err()?;
         let name = &action.name;
-        let message = format!("`--device {device}`: `{name}` has {why}, which no GPU trains here");
-        Some(Failure::new(message).remedy("with `--device auto` it is trained on the CPU"))
+        let message =
+            format!("`--device {device}`: `{name}` has {why}, which no GPU computes here");
+        Some(Failure::new(message).remedy("with `--device auto` it is computed on the CPU"))
     })
 }
 
@@ -73,8 +73,8 @@ fn refused(device: Device, Fault { message, remedy }: Fault) -> Failure {
     Failure { remedy, ..Failure::new(format!("`--device {device}`: {message}")) }
 }
 
-fn idle(device: Device, what: &str) -> Failure {
-    Failure::new(format!("`--device {device}` would be idle: {what} on the CPU"))
+fn idle(device: Device) -> Failure {
+    Failure::new(format!("`--device {device}` would be idle: every stage here runs on the CPU"))
         .remedy("say `--device cpu`, or leave it out")
 }
 

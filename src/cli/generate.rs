@@ -1,5 +1,7 @@
 //! `llamake generate STAGE|DIR --prompt …`: a model's answer, from the terminal.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 
 use super::exit::{fail, tell};
@@ -10,14 +12,18 @@ use crate::eval::examinee::{Examinee, Manner};
 use crate::exec::local::translated;
 use crate::train::kernels::Threads;
 use crate::train::kernels::sample::Sampling;
+use crate::train::model::Engine;
 use crate::train::progress::Progress;
 
 /// Answers one prompt.
 pub fn run(args: &args::Generate) -> Result<Exit> {
-    if let Err(refusal) = device::for_answers(args.on.device) {
-        tell(&refusal);
-        return Ok(Exit::Usage);
-    }
+    let accelerator = match device::for_answers(args.on.device) {
+        Ok(accelerator) => accelerator,
+        Err(refusal) => {
+            tell(&refusal);
+            return Ok(Exit::Usage);
+        }
+    };
     let (place, _kept) = match artifact::model(&args.recipe, &args.model)? {
         Ok(found) => found,
         Err(exit) => return Ok(exit),
@@ -39,8 +45,9 @@ pub fn run(args: &args::Generate) -> Result<Exit> {
     let top_p = args.top_p.unwrap_or(1.0);
     anyhow::ensure!(top_p > 0.0 && top_p <= 1.0, "`--top-p` lies above 0 and at most at 1");
     anyhow::ensure!(args.top_k != Some(0), "`--top-k` is at least 1");
-    let kernels = Threads::with_isa(threads, isa()?);
-    let answered = Examinee::open(&place.base, kernels).and_then(|mut model| {
+    let threads = Arc::new(Threads::with_isa(threads, isa()?));
+    let engine = Engine { threads, accelerator };
+    let answered = Examinee::open(&place.base, engine).and_then(|mut model| {
         model.wear(place.adapter.as_deref())?;
         model.ask(std::slice::from_ref(&args.prompt), manner, &mut quiet)
     });

@@ -6,9 +6,8 @@ use std::rc::Rc;
 use super::finding::Card;
 use super::notes::Notes;
 use super::wording::Wording;
-use crate::train::kernels::Threads;
-use crate::train::model::ModelPath;
 use crate::train::model::judge::{GATE, Judge, Judged, Verdict, members};
+use crate::train::model::{Engine, ModelPath};
 use crate::train::progress::{Failure, Progress};
 use crate::train::stage::ledger::parameters;
 
@@ -22,8 +21,8 @@ pub struct Critic {
 
 impl Critic {
     /// Opens a reward model, or a gate of two, whose members must read the same tokens.
-    pub fn open(path: &ModelPath, threads: Threads) -> Result<Critic, Failure> {
-        let judge = Judge::open(path, threads)?;
+    pub fn open(path: &ModelPath, engine: impl Into<Engine>) -> Result<Critic, Failure> {
+        let judge = Judge::open(path, engine)?;
         let folder = &path.base;
         let all = match folder.join(GATE).is_file() {
             true => members(folder).to_vec(),

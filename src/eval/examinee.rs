@@ -13,13 +13,12 @@ use super::wording::Wording;
 use crate::train::data::pack::{Example, IGNORE, Row};
 use crate::train::data::rows::{Chat, Message};
 use crate::train::data::tokenizer::in_threads;
-use crate::train::kernels::Threads;
 use crate::train::kernels::sample::Sampling;
 use crate::train::model::activations::Keep;
 use crate::train::model::endings::{Ending, Likelihood, parts};
 use crate::train::model::lora::LoraSettings;
 use crate::train::model::sample::{GenerateOptions, Generated, as_row};
-use crate::train::model::{Anywhere, LoadedModel, folder};
+use crate::train::model::{Anywhere, Engine, LoadedModel, folder};
 use crate::train::optim::Bits;
 use crate::train::progress::{Failure, Progress};
 use crate::train::stage::ledger::{Kept, Learnt, Width, memory, parameters};
@@ -63,10 +62,10 @@ pub fn tempered(temperature: f64) -> Sampling {
 
 impl Examinee {
     /// Opens a model's folder, or a GGUF file.
-    pub fn open(path: &Path, threads: Threads) -> Result<Examinee, Failure> {
+    pub fn open(path: &Path, engine: impl Into<Engine>) -> Result<Examinee, Failure> {
         let Anywhere { model, tokenizer, chat_template } = Anywhere::open(path)?;
         let wording = Wording::new(tokenizer, chat_template.clone())?;
-        let (model, notes) = (LoadedModel::of(model, threads), Rc::default());
+        let (model, notes) = (LoadedModel::of(model, engine)?, Rc::default());
         Ok(Examinee { wording, model, chat_template, adapted: false, notes })
     }
 

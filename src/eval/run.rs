@@ -332,9 +332,9 @@ fn paper<'a>(
         Task::Perplexity(task) => Paper::Perplexity(task, drawn(read_rows(&task.data)?, params)),
         Task::Rewards(task) => {
             let prompts = drawn(read_rows(&task.prompts)?, params);
-            let critic = Critic::open(&task.judge, context.kernels())?.noting(notes);
+            let critic = Critic::open(&task.judge, context.engine())?.noting(notes);
             let open = |path: &Path| {
-                Ok::<_, Failure>(Examinee::open(path, context.kernels())?.noting(notes))
+                Ok::<_, Failure>(Examinee::open(path, context.engine())?.noting(notes))
             };
             let reference = task.reference.as_deref().map(open).transpose()?;
             let readers = Readers { critic, reference };
@@ -352,12 +352,12 @@ fn seat(
 ) -> Result<Sitter, Failure> {
     let ModelPath { base, adapter } = &candidate.path;
     if candidate.kind == Kind::Reward {
-        let critic = Critic::open(&candidate.path, context.kernels())?;
+        let critic = Critic::open(&candidate.path, context.engine())?;
         return Ok(Sitter::Reward(Box::new(critic.noting(notes))));
     }
     let mut examinee = match before {
         Some((other, Sitter::Language(examinee))) if other.path.base == *base => examinee,
-        _ => Box::new(Examinee::open(base, context.kernels())?.noting(notes)),
+        _ => Box::new(Examinee::open(base, context.engine())?.noting(notes)),
     };
     examinee.wear(adapter.as_deref())?;
     Ok(Sitter::Language(examinee))

@@ -12,9 +12,9 @@ use crate::train::model::{Head, ModelConfig};
 use crate::train::stage::ledger::{MemoryLedger, parameters, training_flops_per_token};
 
 use super::needs::{Needs, Shapes};
-use super::{adapted, blocks, course, device, fits, questions};
+use super::{adapted, asking, blocks, course, device, fits, questions};
 
-/// Bytes that a training stage will need: of the machine, and of a GPU that makes its steps, or
+/// Bytes that a stage will need: of the machine where it trains, and of a GPU that computes it, or
 /// what keeps it from that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bytes {
@@ -29,8 +29,8 @@ fn trains(kind: &str) -> bool {
 }
 
 /// The most threads that a stage kind uses well, and the bytes it will need where `bytes` says it
-/// by the stage's name. Where a GPU makes the steps, what is not the loss of the next token is
-/// still computed here.
+/// by the stage's name. Where a GPU computes, losses other than that of the next token and what an
+/// exam makes of answers are still found here.
 pub fn demand(action: &Action, bytes: &BTreeMap<String, Bytes>) -> Demand {
     let threads = match action.kind.as_str() {
         "contamination" | "context_distill" | "ghost_attention" | "rejection_sampling" => {
@@ -42,25 +42,31 @@ pub fn demand(action: &Action, bytes: &BTreeMap<String, Bytes>) -> Demand {
     };
     let bytes = bytes.get(&action.name);
     let memory_bytes = bytes.map_or(0, |bytes| bytes.memory);
-    let beside =
-        if matches!(action.kind.as_str(), "lora" | "pretrain" | "sft") { 1 } else { threads };
+    let beside = match action.kind.as_str() {
+        "generate" | "ghost_attention" | "lora" | "pretrain" | "rejection_sampling" | "sft" => 1,
+        _ => threads,
+    };
     let gpu = bytes.and_then(|bytes| bytes.gpu.ok());
     let gpu = gpu.map(|gpu_bytes| OnGpu { threads: beside, memory_bytes, gpu_bytes });
     Demand { threads, memory_bytes, gpu }
 }
 
-/// The bytes of every training stage by its name; none are known where the recipe does not state
-/// the shape of what is trained.
+/// The bytes of every stage that computes with a model, by its name; none are known where the
+/// recipe does not state the shape of it.
 pub fn bytes(module: &Module) -> BTreeMap<String, Bytes> {
     let shapes = Shapes::of(module);
     let of = |stage: &Stage| {
         let bytes = match Needs::of(&shapes, stage) {
+            _ if asking::asks(&stage.kind) => {
+                Bytes { memory: 0, gpu: asking::device_memory(&shapes, stage) }
+            }
             Some(needs) => Bytes { memory: needs.memory().total(), gpu: needs.device_memory() },
-            None => Bytes { memory: 0, gpu: Err("a shape that the recipe does not state") },
+            None => Bytes { memory: 0, gpu: Err(asking::UNKNOWN) },
         };
         (stage.name.clone(), bytes)
     };
-    module.stages.iter().filter(|stage| trains(&stage.kind)).map(of).collect()
+    let computes = |stage: &&Stage| trains(&stage.kind) || asking::asks(&stage.kind);
+    module.stages.iter().filter(computes).map(of).collect()
 }
 
 /// What a training stage costs.

@@ -1,6 +1,6 @@
 //! The executor that runs stages in this process, on its CPU and, where one is granted, with a GPU
-//! that makes the steps of a training stage. Knows how a failure of the trainer
-//! becomes a failure of an action; does not know how any stage works.
+//! that computes with the models. Knows how a failure of the trainer becomes a failure of an
+//! action; does not know how any stage works.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -68,7 +68,7 @@ impl Executor for Local {
             executor::Failure { remedy: fault.remedy, ..executor::Failure::new(fault.message) }
         })?;
         if let Some(accelerator) = &accelerator {
-            sink.log(&format!("steps are made on {accelerator:?}"));
+            sink.log(&format!("it is computed on {accelerator:?}"));
         }
         let out = job.out.to_path_buf();
         let attempt = Attempt { folder: job.attempt.to_path_buf(), every: self.checkpoint_every };

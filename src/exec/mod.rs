@@ -11,6 +11,7 @@ pub mod work;
 
 // What an action costs, and what of it can be proved before it runs.
 mod adapted;
+mod asking;
 mod blocks;
 mod course;
 pub mod device;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::asking;
 use super::decode::adapters::targets_in;
 use super::decode::training::batch_of;
 use super::inputs::adapter_in;
@@ -15,8 +16,8 @@ use crate::train::model::lora::LoraSettings;
 use crate::train::model::{Head, ModelConfig};
 use crate::train::optim::Bits;
 use crate::train::stage::ledger::{
-    Kept, Learnt, MemoryLedger, Width, device_memory, memory, parameters, sampling_memory,
-    scoring_memory, weight_bytes,
+    Kept, Learnt, MemoryLedger, Width, device_memory, device_sampling_memory, device_weights,
+    memory, parameters, sampling_memory, scoring_memory, weight_bytes,
 };
 
 /// The shape of the model that each stage of a module has to do with: its own, or that of the model
@@ -53,7 +54,7 @@ impl<'m> Shapes<'m> {
         self.by_stage[stage.id.0 as usize].as_ref()
     }
 
-    fn stage(&self, artifact: &Artifact) -> &'m Stage {
+    pub(super) fn stage(&self, artifact: &Artifact) -> &'m Stage {
         &self.module.stages[artifact.stage.0 as usize]
     }
 }
@@ -80,8 +81,9 @@ pub struct Needs {
     pub shortens: bool,
     pub keep: Keep,
     pub kept: Kept,
-    /// Bytes of the models beside.
+    /// Bytes of the models beside; on a GPU, or what keeps them from it.
     pub beside: u64,
+    pub beside_there: Result<u64, &'static str>,
     pub asks: Asks,
     /// The kind that learns an adapter from the same data, if there is one.
     pub adapted: Option<&'static str>,
@@ -128,6 +130,7 @@ impl Needs {
             keep: keep(&stage.params),
             kept: kept(stage.params.get("optimizer")?)?,
             beside: beside(shapes, stage, &begun)?,
+            beside_there: beside_there(shapes, stage, &begun),
             asks,
             adapted: adapted(&stage.kind),
             config: headed(&stage.kind, begun),
@@ -156,7 +159,19 @@ impl Needs {
     pub fn device_memory(&self) -> Result<u64, &'static str> {
         let tokens = self.texts.saturating_mul(self.context);
         let rows = [self.micro_batch, tokens];
-        device_memory(&self.config, &self.learnt, rows, self.keep, self.kept)
+        let learns = device_memory(&self.config, &self.learnt, rows, self.keep, self.kept)?;
+        let base = match self.learnt {
+            Learnt::All => Width::F32,
+            Learnt::Adapter { base, .. } => base,
+        };
+        // What learns and what is asked are copies of their own.
+        let copy = device_weights(&self.config, base)?;
+        let asked = |answers| device_sampling_memory(&self.config, answers, tokens) + copy;
+        Ok(match self.asks {
+            Asks::Nothing => learns,
+            Asks::Scores => learns.max(asked(0)),
+            Asks::Answers(answers) => learns + self.beside_there? + asked(answers),
+        })
     }
 }
 
@@ -202,7 +217,7 @@ fn learnt(shapes: &Shapes<'_>, stage: &Stage) -> Option<Learnt> {
 
 /// How the weights of a result are kept. A model that was made elsewhere may be narrower than the
 /// recipe can know: that is f32 here, the most it can be.
-fn width(shapes: &Shapes<'_>, made: &Value) -> Width {
+pub(super) fn width(shapes: &Shapes<'_>, made: &Value) -> Width {
     let Value::Artifact(artifact) = made else { return Width::F32 };
     let stage = shapes.stage(artifact);
     let encoding = |name: &str| named(stage, name).unwrap_or(Encoding::F32);
@@ -263,6 +278,19 @@ fn beside(shapes: &Shapes<'_>, stage: &Stage, policy: &ModelConfig) -> Option<u6
     let held_out = stage.params.get("held_out").is_some_and(|held_out| *held_out != Value::None);
     let best = if held_out { 4 * parameters(&headed("ppo", policy.clone())) } else { 0 };
     Some(reference + best + judges(shapes, stage.params.get("judge")?)?)
+}
+
+/// The same on a GPU, where the best is not kept.
+fn beside_there(
+    shapes: &Shapes<'_>,
+    stage: &Stage,
+    policy: &ModelConfig,
+) -> Result<u64, &'static str> {
+    let [Some(begun), Some(judge)] = ["policy", "judge"].map(|name| stage.params.get(name)) else {
+        return Ok(0);
+    };
+    let reference = device_weights(policy, width(shapes, begun))?;
+    Ok(reference + asking::weights(shapes, judge)?)
 }
 
 /// Bytes of a judge: a reward model, or both of a gate. One that is an adapter brings its base.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::data::hub::Hub;
 use super::kernels::launch::Accelerator;
 use super::kernels::{Isa, Threads};
+use super::model::Engine;
 
 /// Hears how far the work is and says whether to go on.
 pub trait Progress {
@@ -59,7 +60,7 @@ pub struct Context<'a> {
     pub threads: usize,
     /// The instruction set of the kernels; it never changes a result.
     pub isa: Isa,
-    /// What makes training steps instead of the CPU, with the same bits.
+    /// What computes with models instead of the CPU, with the same bits.
     pub accelerator: Option<Arc<dyn Accelerator>>,
     /// Where unfinished work is kept, if it is to survive its process.
     pub attempt: Option<Attempt>,
@@ -103,6 +104,11 @@ impl<'a> Context<'a> {
     /// Threads for the kernels.
     pub fn kernels(&self) -> Threads {
         Threads::with_isa(self.threads, self.isa)
+    }
+
+    /// What finished models are asked on.
+    pub fn engine(&self) -> Engine {
+        Engine { threads: Arc::new(self.kernels()), accelerator: self.accelerator.clone() }
     }
 }
 

@@ -64,7 +64,7 @@ fn libraries() -> String {
 }
 
 #[test]
-fn a_recipe_built_on_a_gpu_has_the_lock_of_one_built_on_the_cpu() {
+fn a_recipe_built_on_a_gpu_has_the_lock_and_the_answers_of_one_built_on_the_cpu() {
     if is_made_up() {
         return;
     }
@@ -72,18 +72,21 @@ fn a_recipe_built_on_a_gpu_has_the_lock_of_one_built_on_the_cpu() {
         let project = Project::micro();
         // Heads as wide as there are kernels for.
         project.edit("a.recipe", "heads:   2", "heads:   1");
-        let mut command = project.command("build chat --device");
-        if on_gpu {
-            command.arg("cuda:0").env("MADE_UP_KERNELS", libraries());
-            ran(under_made_up(&mut command, "13000 9.0").output().unwrap()).ended(0);
-            for stage in ["base", "chat"] {
-                let told = project.run(&format!("log {stage}")).out;
-                assert!(told.contains("steps are made on cuda:0 ("), "{told}");
+        let run = |line: &str| {
+            let mut command = project.command(line);
+            if !on_gpu {
+                return ran(command.arg("cpu").output().unwrap()).ended(0).out;
             }
-        } else {
-            ran(command.arg("cpu").output().unwrap()).ended(0);
+            command.arg("cuda:0").env("MADE_UP_KERNELS", libraries());
+            ran(under_made_up(&mut command, "13000 9.0").output().unwrap()).ended(0).out
+        };
+        run("build --device");
+        for stage in ["base", "chat", "scores"].into_iter().filter(|_| on_gpu) {
+            let told = project.run(&format!("log {stage}")).out;
+            assert!(told.contains("it is computed on cuda:0 ("), "{told}");
         }
-        project.read("a.lock")
+        let answer = run("generate chat --prompt Who? --temperature 1 --device");
+        (project.read("a.lock"), answer)
     };
     assert_eq!(built(true), built(false));
 }
@@ -264,8 +267,8 @@ fn a_gpu_that_cannot_be_had_is_refused() {
     refused("build --device cuda:1", "13000 9.0 7.5")
         .told(&["capability 7.5", "8.0, 9.0 and later"]);
     refused("build --device cuda", "12090 9.0").told(&["CUDA 12.9", "install a newer driver"]);
-    refused("generate x --prompt y --device cuda:0", "13000 9.0")
-        .told(&["`--device cuda:0` would be idle: answers are computed on the CPU"]);
+    refused("generate x --prompt y --device cuda:0", "13000")
+        .told(&["`--device cuda:0`: the driver finds no GPU"]);
     told("build world --device auto", "13000 9.0").ended(0);
     told("build world --device cpu", "13000").ended(0);
 }

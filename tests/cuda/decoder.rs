@@ -117,6 +117,6 @@ fn what_does_not_run_there_is_refused() {
     on_shims(|on| {
         let narrow = Transformer::new(config(), lively(&config(), 5), 8);
         let fault = narrow.onto(&Accelerated::new(Arc::clone(on))).unwrap_err();
-        assert_eq!(fault.message, "heads are 16, 32, 64 or 128 wide there, not 4");
+        assert_eq!(fault.message, "heads are 16, 32, 64 or 128 wide on a GPU, not 4");
     });
 }

@@ -1,6 +1,7 @@
 //! The kernels for GPUs, run on the host: the same bits as the CPU's operations, in whatever order
 //! threads and blocks are run.
 
+mod asking;
 mod attention;
 #[cfg(feature = "cuda")]
 mod card;

@@ -1,6 +1,6 @@
 //! Draws from rows of logits.
 
-use llamake::train::kernels::sample::launch::Drawer;
+use llamake::train::kernels::sample::launch::draw;
 use llamake::train::kernels::sample::{Draw, Sampling, draw_rows};
 
 use super::{cpu, numbers, on_shims, to};
@@ -9,8 +9,7 @@ fn check(logits: &[f32], v: usize, sampling: Sampling, uniforms: &[f32]) {
     let expected = draw_rows(&cpu(), logits, sampling, uniforms);
     let bits = |of: &Draw| (of.token, of.processed_log_prob.to_bits(), of.log_prob.to_bits());
     on_shims(|on| {
-        let mut drawer = Drawer::new(on, uniforms.len(), v).unwrap();
-        let found = drawer.draw(on, to(on, logits).all(), sampling, uniforms).unwrap();
+        let found = draw(on, to(on, logits).all(), sampling, uniforms).unwrap();
         for (row, (expected, found)) in expected.iter().zip(&found).enumerate() {
             let what = format!("row {row} of {v} logits, {sampling:?}");
             assert_eq!(bits(expected), bits(found), "{what}: {expected:?}, {found:?}");

@@ -136,9 +136,9 @@ fn what_no_gpu_does_is_refused_with_its_name() {
         message(train_in(&mut model, rows(6, 50), 8, settings, &mut context))
     };
     let narrow = refused(model(&config(), 4), &training(1, 8));
-    assert_eq!(narrow, "heads are 16, 32, 64 or 128 wide there, not 4");
+    assert_eq!(narrow, "heads are 16, 32, 64 or 128 wide on a GPU, not 4");
     let dora = adapted(|settings| LoraSettings { dora: true, ..settings });
-    assert_eq!(refused(dora, &training(1, 8)), "DoRA is learnt on the processor alone");
+    assert_eq!(refused(dora, &training(1, 8)), "DoRA is computed on the processor alone");
     let mut eight = training(1, 8);
     eight.optimizer.bits = Bits::Eight;
     let eight = refused(model(&wide(), 4), &eight);

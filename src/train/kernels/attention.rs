@@ -46,7 +46,8 @@ impl Heads {
         self.query * self.width
     }
 
-    fn kv_row(self) -> usize {
+    /// Numbers of a token's keys, and of its values.
+    pub fn kv_row(self) -> usize {
         self.kv * self.width
     }
 

@@ -17,7 +17,7 @@ use super::nf4::{self, Nf4};
 use super::rng::Stream;
 use super::rope::launch::DeviceTable;
 use super::rope::{RopeTable, inverse_frequencies};
-use super::sample::launch::Drawer;
+use super::sample::launch::draw;
 use super::sample::{Sampling, draw_rows};
 use super::{adamw8, rms_norm, swiglu};
 
@@ -178,11 +178,11 @@ fn draws(on: &Arc<dyn Accelerator>, t: &Threads) -> Result<bool, Fault> {
     let (rows, v) = (4, 5000);
     let logits = numbers("logits", rows * v, 8.0);
     let uniforms = [0.0, 0.3, 0.7, 0.999_999_94];
-    let (mut drawer, on_device) = (Drawer::new(on, rows, v)?, Array::of(on, &logits)?);
+    let on_device = Array::of(on, &logits)?;
     for (top_k, top_p) in [(None, 1.0), (Some(40), 0.9)] {
         let sampling = Sampling { temperature: 0.8, top_k, top_p };
         let expected = draw_rows(t, &logits, sampling, &uniforms);
-        if expected != drawer.draw(on, on_device.all(), sampling, &uniforms)? {
+        if expected != draw(on, on_device.all(), sampling, &uniforms)? {
             return Ok(false);
         }
     }

@@ -215,6 +215,15 @@ impl<T: Plain> Array<T> {
         self.on.read(self.at, bytes_of_mut(numbers))
     }
 
+    /// Copies some numbers to where others stand, which are none of them.
+    pub fn copy_within(&mut self, from: Range<usize>, to: usize) -> Result<(), Fault> {
+        let target = to..to + from.len();
+        assert!(from.end.max(target.end) <= self.len, "there is room");
+        assert!(from.end <= to || target.end <= from.start, "the places do not overlap");
+        let byte = |at: usize| self.at.skip(at * size_of::<T>());
+        self.on.copy(byte(from.start), byte(to), from.len() * size_of::<T>())
+    }
+
     /// The first numbers, to be read by a kernel.
     pub fn first(&self, len: usize) -> Slice<'_, T> {
         self.all().part(0..len)

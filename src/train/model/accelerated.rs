@@ -6,6 +6,8 @@
 
 // What is learnt beside a projection.
 mod adapter;
+// What finished decoders are asked.
+mod inference;
 
 use std::sync::{Arc, Mutex};
 
@@ -32,6 +34,7 @@ use crate::train::kernels::launch::{Accelerator, Array, Fault, Slice, SliceMut};
 use crate::train::kernels::rms_norm::launch::Read;
 use crate::train::kernels::rope::launch::DeviceTable;
 use crate::train::kernels::{Sink, embedding, nf4, rms_norm, swiglu};
+use crate::train::progress::Failure;
 
 /// An accelerator, and what went wrong on it.
 #[derive(Debug)]
@@ -224,26 +227,39 @@ impl Parameter {
     }
 }
 
+/// A fault as those tell it who asked for the work.
+pub fn told(Fault { message, remedy }: Fault) -> Failure {
+    let failure = Failure::input(message);
+    match remedy {
+        Some(remedy) => failure.remedy(remedy),
+        None => failure,
+    }
+}
+
 impl Transformer {
     /// A copy of the decoder in an accelerator's memory.
     pub fn onto(&self, m: &Accelerated) -> Result<Transformer<Accelerated>, Fault> {
         let width = self.config.head_dim();
-        let dora = self.adapter.as_ref().is_some_and(|adapter| adapter.settings.dora);
-        let refusal = match (dora, WIDTHS.contains(&width)) {
-            (true, _) => Some("DoRA is learnt on the processor alone".to_string()),
-            (false, false) => Some(format!("heads are 16, 32, 64 or 128 wide there, not {width}")),
-            (false, true) => None,
-        };
-        if let Some(message) = refusal {
-            return Err(Fault { message, remedy: None });
+        if !WIDTHS.contains(&width) {
+            let message = format!("heads are 16, 32, 64 or 128 wide on a GPU, not {width}");
+            return Err(Fault { message, remedy: Some("build with `--device cpu`".into()) });
         }
         let rope = DeviceTable::new(&m.on, &self.rope)?;
         let weights = self.weights.each(|stored| m.send_stored(stored));
         let config = self.config.clone();
-        let adapter = self.adapter.as_ref();
-        let adapter = adapter.map(|adapter| LowRanks::of(m, adapter, config.layers));
-        m.check()?;
+        let adapter = self.adapter_onto(m)?;
         Ok(Transformer { config, weights, adapter, rope })
+    }
+
+    /// A copy of its adapter.
+    pub fn adapter_onto(&self, m: &Accelerated) -> Result<Option<LowRanks>, Fault> {
+        let adapter = self.adapter.as_ref();
+        if adapter.is_some_and(|adapter| adapter.settings.dora) {
+            let message = "DoRA is computed on the processor alone".into();
+            return Err(Fault { message, remedy: Some("build with `--device cpu`".into()) });
+        }
+        let adapter = adapter.map(|adapter| LowRanks::of(m, adapter, self.config.layers));
+        m.check().map(|()| adapter)
     }
 }
 

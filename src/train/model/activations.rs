@@ -84,7 +84,7 @@ impl Activations {
 
     /// For a forward pass alone: all blocks share the same buffers.
     pub fn for_inference(config: &ModelConfig, tokens: usize) -> Activations {
-        Activations::empty(config, [2, 1], false).fitted(tokens)
+        Activations::inference(config).fitted(tokens)
     }
 
     fn fitted(mut self, tokens: usize) -> Activations {
@@ -127,6 +127,11 @@ impl<M: Machine> Activations<M> {
     pub fn training(config: &ModelConfig, keep: Keep) -> Activations<M> {
         let blocks = if keep == Keep::Activations { config.layers } else { 1 };
         Activations::empty(config, [config.layers + 1, blocks], true)
+    }
+
+    /// For a forward pass alone, without room yet: all blocks share the same buffers.
+    pub fn inference(config: &ModelConfig) -> Activations<M> {
+        Activations::empty(config, [2, 1], false)
     }
 
     fn empty(config: &ModelConfig, [streams, blocks]: [usize; 2], trains: bool) -> Activations<M> {

@@ -11,11 +11,10 @@ use std::ops::Range;
 
 use super::activations::Activations;
 use super::batch::Batch;
+use super::inference::Inference;
 use super::kv_cache::KvCache;
 use super::loaded::TOKENS_AT_ONCE;
 use super::transformer::Transformer;
-use crate::train::kernels::Threads;
-use crate::train::kernels::cross_entropy::likelihoods;
 use crate::train::progress::{Failure, Progress};
 
 /// A text of which the tokens from `from` on are asked for, given those before them.
@@ -62,9 +61,9 @@ struct Run {
 }
 
 /// How likely each ending is.
-pub fn score_endings(
-    t: &Threads,
-    model: &Transformer,
+pub fn score_endings<M: Inference>(
+    m: &M,
+    model: &Transformer<M>,
     endings: &[Ending],
     progress: &mut dyn Progress,
 ) -> Result<Vec<Likelihood>, Failure> {
@@ -73,12 +72,12 @@ pub fn score_endings(
     let longest = leaves.iter().map(|leaf| leaf.read.len()).max().unwrap_or(0);
     let slots = (2 * TOKENS_AT_ONCE / longest.max(1)).clamp(1, MOST_SLOTS).min(leaves.len());
     let mut reader = Reader {
-        t,
+        m,
         model,
         endings,
         slots,
-        cache: KvCache::new(&model.config, slots, longest),
-        a: Activations::for_inference(&model.config, 0),
+        cache: KvCache::new(m, &model.config, slots, longest),
+        a: Activations::inference(&model.config),
         found: vec![Likelihood::default(); endings.len()],
     };
     let (runs, mut done) = (runs(&leaves), 0);
@@ -88,14 +87,14 @@ pub fn score_endings(
             return Err(Failure::Interrupted);
         }
         let (wave, after) = rest.split_at(reader.runs_at_once(rest));
-        done += reader.read(wave, &leaves);
+        done += reader.read(wave, &leaves)?;
         progress.at(done as u64, endings.len() as u64, "texts", &[]);
         rest = after;
     }
     Ok(reader.found)
 }
 
-fn check(model: &Transformer, endings: &[Ending]) -> Result<(), Failure> {
+fn check<M: Inference>(model: &Transformer<M>, endings: &[Ending]) -> Result<(), Failure> {
     let (positions, vocab) = (model.positions(), model.config.vocab);
     for (at, ending) in endings.iter().enumerate() {
         let (row, length) = (at + 1, ending.tokens.len());
@@ -173,17 +172,17 @@ fn runs(leaves: &[Leaf<'_>]) -> Vec<Run> {
 }
 
 /// Reads runs, over a cache with a place for each text that is read at the same time.
-struct Reader<'r> {
-    t: &'r Threads,
-    model: &'r Transformer,
+struct Reader<'r, M: Inference> {
+    m: &'r M,
+    model: &'r Transformer<M>,
     endings: &'r [Ending],
     slots: usize,
-    cache: KvCache,
-    a: Activations,
+    cache: KvCache<M>,
+    a: Activations<M>,
     found: Vec<Likelihood>,
 }
 
-impl Reader<'_> {
+impl<M: Inference> Reader<'_, M> {
     /// How many places a run takes.
     fn places(&self, run: &Run) -> usize {
         run.leaves.len().min(self.slots)
@@ -200,7 +199,7 @@ impl Reader<'_> {
     }
 
     /// Reads what the runs begin with, then their leaves; gives how many endings are done.
-    fn read(&mut self, wave: &[Run], leaves: &[Leaf<'_>]) -> usize {
+    fn read(&mut self, wave: &[Run], leaves: &[Leaf<'_>]) -> Result<usize, Failure> {
         let mut first = 0;
         let places = wave.iter().map(|run| {
             let places = first..first + self.places(run);
@@ -214,7 +213,8 @@ impl Reader<'_> {
             .map(|(run, places)| (places.start, &leaves[run.leaves.start].read[..run.shared]));
         self.advance(&beginnings.collect::<Vec<_>>());
         for (run, places) in wave.iter().zip(&places) {
-            places.clone().skip(1).for_each(|slot| self.cache.copy(places.start, slot, run.shared));
+            let copy = |slot| self.cache.copy(self.m, places.start, slot, run.shared);
+            places.clone().skip(1).for_each(copy);
         }
         let (mut done, passes) = (0, wave.iter().zip(&places));
         let passes = passes.map(|(run, places)| run.leaves.len().div_ceil(places.len())).max();
@@ -224,14 +224,18 @@ impl Reader<'_> {
                 leaves.zip(places.clone()).map(move |(leaf, slot)| (run.shared, leaf, slot))
             });
             let news = news.collect::<Vec<_>>();
-            done += self.read_leaves(&news, leaves);
+            done += self.read_leaves(&news, leaves)?;
         }
-        done
+        Ok(done)
     }
 
     /// Reads leaves, each behind the `shared` tokens that its slot holds, which it then holds
     /// again.
-    fn read_leaves(&mut self, news: &[(usize, usize, usize)], leaves: &[Leaf<'_>]) -> usize {
+    fn read_leaves(
+        &mut self,
+        news: &[(usize, usize, usize)],
+        leaves: &[Leaf<'_>],
+    ) -> Result<usize, Failure> {
         let texts = news.iter().map(|(shared, leaf, slot)| (*slot, &leaves[*leaf].read[*shared..]));
         let batch = self.advance(&texts.collect::<Vec<_>>());
         let mut asked = Vec::new();
@@ -242,8 +246,8 @@ impl Reader<'_> {
             }));
             self.cache.keep(*slot, *shared);
         }
-        self.listen(&asked);
-        asked.len()
+        self.listen(&asked)?;
+        Ok(asked.len())
     }
 
     /// Reads more tokens of some slots; afterwards the arena holds their hidden states.
@@ -255,33 +259,30 @@ impl Reader<'_> {
         for (slot, tokens) in texts {
             batch.push_at(tokens, self.cache.length(*slot) as u32);
         }
-        let news = texts.iter().map(|(slot, tokens)| (*slot, tokens.len())).collect::<Vec<_>>();
-        self.cache.extend(&news);
-        self.model.forward_cached(self.t, &batch, &mut self.a, &mut self.cache);
+        let slots = texts.iter().map(|(slot, _)| *slot).collect::<Vec<_>>();
+        self.model.forward_cached(self.m, (&batch, &slots), &mut self.a, &mut self.cache);
         batch
     }
 
     /// Finds how likely endings are.
-    fn listen(&mut self, asked: &[Place]) {
-        let d = self.model.config.dim;
-        let (mut hidden_nd, mut ids) = (Vec::new(), Vec::new());
+    fn listen(&mut self, asked: &[Place]) -> Result<(), Failure> {
+        let (mut rows, mut ids) = (Vec::new(), Vec::new());
         for Place { ending, row } in asked {
             let Ending { tokens, from } = &self.endings[*ending];
-            let asked = &tokens[*from..];
-            hidden_nd.extend_from_slice(&self.a.hidden_td[row * d..(row + asked.len()) * d]);
-            ids.extend(asked);
+            rows.extend(*row..row + tokens.len() - from);
+            ids.extend(&tokens[*from..]);
         }
-        let (mut nll, mut greedy) = (vec![0.0; ids.len()], vec![false; ids.len()]);
-        let head = self.model.weights.head();
-        likelihoods(self.t, &hidden_nd, head, &ids, &mut nll, &mut greedy);
-        let mut at = 0;
+        let mut hidden_nd = M::Floats::default();
+        self.m.pick(&rows, self.model.config.dim, &self.a.hidden_td, &mut hidden_nd);
+        let mut found = self.m.likelihoods(self.model, &hidden_nd, &ids)?.into_iter();
         for Place { ending, .. } in asked {
             let Ending { tokens, from } = &self.endings[*ending];
-            let own = at..at + tokens.len() - from;
-            at = own.end;
-            let greedy = greedy[own.clone()].iter().all(|greedy| *greedy);
-            self.found[*ending] = Likelihood { losses: nll[own].to_vec(), greedy };
+            let own = found.by_ref().take(tokens.len() - from);
+            let (losses, greedy): (Vec<f32>, Vec<bool>) = own.unzip();
+            let greedy = greedy.into_iter().all(|greedy| greedy);
+            self.found[*ending] = Likelihood { losses, greedy };
         }
+        Ok(())
     }
 }
 

@@ -24,14 +24,14 @@ use serde::{Deserialize, Serialize};
 
 use super::activations::Activations;
 use super::anywhere::ModelPath;
+use super::asked::{Asked, Engine};
 use super::batch::Batch;
 use super::config::ModelConfig;
 use super::folder::{self, ModelFolder};
+use super::inference::Inference;
 use super::peft;
 use super::transformer::Transformer;
 use crate::train::data::pack::{IGNORE, Row};
-use crate::train::kernels::Threads;
-use crate::train::kernels::gemm::linear;
 use crate::train::kernels::math::sigmoid;
 use crate::train::progress::{Failure, Progress};
 
@@ -77,27 +77,26 @@ pub struct Gate {
 pub struct Judge {
     helpful: Scorer,
     safe: Option<(Scorer, Gate)>,
-    threads: Threads,
 }
 
 /// One reward model.
 #[derive(Debug)]
 struct Scorer {
-    model: Transformer,
+    asked: Asked,
 }
 
 impl Judge {
     /// Opens a reward model, or a gate of two.
-    pub fn open(judge: &ModelPath, threads: Threads) -> Result<Judge, Failure> {
-        let path = judge.base.join(GATE);
+    pub fn open(judge: &ModelPath, engine: impl Into<Engine>) -> Result<Judge, Failure> {
+        let (path, engine) = (judge.base.join(GATE), engine.into());
         if !path.is_file() {
-            return Ok(Judge { helpful: Scorer::open(judge, &threads)?, safe: None, threads });
+            return Ok(Judge { helpful: Scorer::open(judge, &engine)?, safe: None });
         }
         let text = std::fs::read_to_string(&path).map_err(Failure::io(&path))?;
         let gate: Gate = serde_json::from_str(&text)
             .map_err(|error| Failure::input(format!("`{}`: {error}", path.display())))?;
-        let [helpful, safe] = members(&judge.base).map(|member| Scorer::open(&member, &threads));
-        Ok(Judge { helpful: helpful?, safe: Some((safe?, gate)), threads })
+        let [helpful, safe] = members(&judge.base).map(|member| Scorer::open(&member, &engine));
+        Ok(Judge { helpful: helpful?, safe: Some((safe?, gate)) })
     }
 
     /// Whether a prompt of safety is judged otherwise than another.
@@ -108,18 +107,18 @@ impl Judge {
     /// The shape of the only model, or of both of a gate.
     pub fn configs(&self) -> Vec<&ModelConfig> {
         let scorers = [Some(&self.helpful), self.safe.as_ref().map(|(safe, _)| safe)];
-        scorers.into_iter().flatten().map(|scorer| &scorer.model.config).collect()
+        scorers.into_iter().flatten().map(|scorer| scorer.config()).collect()
     }
 
     /// How the matrices of the first are stored.
     pub fn dtype(&self) -> &'static str {
-        self.helpful.model.dtype()
+        self.helpful.asked.model.dtype()
     }
 
     /// The longest text that can be scored, in tokens.
     pub fn context(&self) -> usize {
-        let safe = self.safe.as_ref().map(|(safe, _)| safe.model.config.context);
-        self.helpful.model.config.context.min(safe.unwrap_or(usize::MAX))
+        let safe = self.safe.as_ref().map(|(safe, _)| safe.config().context);
+        self.helpful.config().context.min(safe.unwrap_or(usize::MAX))
     }
 
     /// Fails at the first text that cannot be scored, which it names by its number.
@@ -136,12 +135,12 @@ impl Judge {
         texts: &[Judged],
         progress: &mut dyn Progress,
     ) -> Result<Vec<Verdict>, Failure> {
-        let helpful = self.helpful.score(&self.threads, texts, progress)?;
+        let helpful = self.helpful.score(texts, progress)?;
         let Some((safe, gate)) = &self.safe else {
             let alone = |score| Verdict { helpful: score, safe: None, combined: score };
             return Ok(helpful.into_iter().map(alone).collect());
         };
-        let safe = safe.score(&self.threads, texts, progress)?;
+        let safe = safe.score(texts, progress)?;
         let verdict = |((text, helpful), safe): ((&Judged, f32), f32)| {
             let combined = if gate.picks_safe(text.safety, safe) { safe } else { helpful };
             Verdict { helpful, safe: Some(safe), combined }
@@ -169,7 +168,7 @@ impl Gate {
 }
 
 impl Scorer {
-    fn open(path: &ModelPath, t: &Threads) -> Result<Scorer, Failure> {
+    fn open(path: &ModelPath, engine: &Engine) -> Result<Scorer, Failure> {
         let (folder, adapter) = match &path.adapter {
             None => (folder::open_scorer(&path.base)?, None),
             Some(adapter) => {
@@ -182,17 +181,15 @@ impl Scorer {
         let positions = config.context;
         let mut model = Transformer::new(config, weights, positions);
         model.adapter = adapter;
-        model.settle(t);
-        Ok(Scorer { model })
+        Ok(Scorer { asked: Asked::new(model, engine)? })
     }
 
-    fn score(
-        &self,
-        t: &Threads,
-        texts: &[Judged],
-        progress: &mut dyn Progress,
-    ) -> Result<Vec<f32>, Failure> {
-        let mut a = Activations::for_inference(&self.model.config, 0);
+    fn config(&self) -> &ModelConfig {
+        &self.asked.model.config
+    }
+
+    fn score(&self, texts: &[Judged], progress: &mut dyn Progress) -> Result<Vec<f32>, Failure> {
+        let mut passes = self.asked.at().passes();
         let mut scores = Vec::with_capacity(texts.len());
         while scores.len() < texts.len() {
             if progress.cancelled() {
@@ -200,9 +197,8 @@ impl Scorer {
             }
             let rows = self.rows_at_once(&texts[scores.len()..], scores.len())?;
             let batch = Batch::of(&rows.iter().collect::<Vec<_>>());
-            self.model.forward(t, &batch, &mut a);
-            let ends: Vec<usize> = batch.rows.iter().map(|row| row.end).collect();
-            scores.extend(scores_at(t, &self.model, &ends, &a));
+            passes.read(&batch);
+            scores.extend(passes.scores(&batch)?);
         }
         Ok(scores)
     }
@@ -225,7 +221,7 @@ impl Scorer {
     }
 
     fn check(&self, row: usize, tokens: &[u32]) -> Result<(), Failure> {
-        let (context, vocab) = (self.model.config.context, self.model.config.vocab);
+        let (context, vocab) = (self.config().context, self.config().vocab);
         let length = tokens.len();
         if length == 0 || length > context {
             return Err(Failure::input(format!(
@@ -245,11 +241,14 @@ impl Scorer {
 
 /// The scores of texts after a forward pass: the head at the last token of each; `ends` are the
 /// places behind those.
-pub fn scores_at(t: &Threads, model: &Transformer, ends: &[usize], a: &Activations) -> Vec<f32> {
-    let d = model.config.dim;
-    let last_bd: Vec<f32> =
-        ends.iter().flat_map(|end| &a.hidden_td[(end - 1) * d..end * d]).copied().collect();
-    let mut scores = vec![0.0; ends.len()];
-    linear(t, &last_bd, model.weights.head(), &mut scores, [ends.len(), d, 1]);
-    scores
+pub fn scores_at<M: Inference>(
+    m: &M,
+    model: &Transformer<M>,
+    ends: &[usize],
+    a: &Activations<M>,
+) -> Result<Vec<f32>, Failure> {
+    let last: Vec<usize> = ends.iter().map(|end| end - 1).collect();
+    let mut last_bd = M::Floats::default();
+    m.pick(&last, model.config.dim, &a.hidden_td, &mut last_bd);
+    m.outputs(&model.weights.head_vd, &last_bd, [ends.len(), model.config.dim])
 }

@@ -3,40 +3,29 @@
 
 use super::activations::BlockActivations;
 use super::config::ModelConfig;
+use super::inference::Inference;
 use crate::train::kernels::Threads;
-use crate::train::kernels::attention::{self, Heads, Segment};
+use crate::train::kernels::attention::{Heads, Segment};
 
 /// Room for `slots` texts of `capacity` tokens in every layer.
 #[derive(Debug)]
-pub struct KvCache {
-    layers: Vec<Layer>,
+pub struct KvCache<M: Inference = Threads> {
+    layers: Vec<M::Layer>,
     kv_dim: usize,
     capacity: usize,
     /// How many tokens each slot holds.
     lengths: Vec<usize>,
     /// Where the tokens of the batch under way stand, and what they see.
-    segments: Vec<Segment>,
+    seen: Option<M::Seen>,
 }
 
-#[derive(Debug)]
-struct Layer {
-    key: Vec<f32>,
-    value: Vec<f32>,
-}
-
-impl KvCache {
+impl<M: Inference> KvCache<M> {
     /// An empty cache, allocated whole.
-    pub fn new(config: &ModelConfig, slots: usize, capacity: usize) -> KvCache {
+    pub fn new(m: &M, config: &ModelConfig, slots: usize, capacity: usize) -> KvCache<M> {
         let kv_dim = config.kv_dim();
         let numbers = slots * capacity * kv_dim;
-        let layer = |_| Layer { key: vec![0.0; numbers], value: vec![0.0; numbers] };
-        KvCache {
-            layers: (0..config.layers).map(layer).collect(),
-            kv_dim,
-            capacity,
-            lengths: vec![0; slots],
-            segments: Vec::new(),
-        }
+        let layers = (0..config.layers).map(|_| m.layer(numbers)).collect();
+        KvCache { layers, kv_dim, capacity, lengths: vec![0; slots], seen: None }
     }
 
     /// Forgets the text of a slot.
@@ -51,18 +40,16 @@ impl KvCache {
     }
 
     /// Makes a slot hold the first tokens of another, and nothing else.
-    pub fn copy(&mut self, from: usize, to: usize, length: usize) {
+    pub fn copy(&mut self, m: &M, from: usize, to: usize, length: usize) {
         assert!(length <= self.lengths[from], "a slot gives what it holds");
         self.lengths[to] = length;
-        if from == to {
+        if from == to || length == 0 {
             return;
         }
         let start = |slot: usize| slot * self.capacity * self.kv_dim;
         let source = start(from)..start(from) + length * self.kv_dim;
-        for Layer { key, value } in &mut self.layers {
-            key.copy_within(source.clone(), start(to));
-            value.copy_within(source.clone(), start(to));
-        }
+        let target = start(to);
+        self.layers.iter_mut().for_each(|layer| m.repeat(layer, source.clone(), target));
     }
 
     /// How many tokens a slot holds.
@@ -71,31 +58,30 @@ impl KvCache {
     }
 
     /// Announces the next batch: so many new tokens for each of these slots, in this order.
-    pub fn extend(&mut self, news: &[(usize, usize)]) {
-        self.segments.clear();
+    pub fn extend(&mut self, m: &M, heads: Heads, news: &[(usize, usize)]) {
         let mut at = 0;
-        for &(slot, count) in news {
+        let segment = |&(slot, count): &(usize, usize)| {
             self.lengths[slot] += count;
             let length = self.lengths[slot];
             assert!(length <= self.capacity, "a slot overflows");
             let start = slot * self.capacity;
-            self.segments.push(Segment { queries: at..at + count, keys: start..start + length });
-            at += count;
-        }
+            let queries = at..at + count;
+            at = queries.end;
+            Segment { queries, keys: start..start + length }
+        };
+        let segments = news.iter().map(segment).collect();
+        self.seen = Some(m.seen(heads, segments));
     }
 
     /// Stores the new keys and values of a layer and attends to all that are visible.
-    pub fn attend(&mut self, t: &Threads, heads: Heads, layer: usize, a: &mut BlockActivations) {
-        let Layer { key, value } = &mut self.layers[layer];
-        let wide =
-            |tokens: std::ops::Range<usize>| tokens.start * self.kv_dim..tokens.end * self.kv_dim;
-        for Segment { queries, keys } in &self.segments {
-            let (from, to) = (wide(queries.clone()), wide(keys.end - queries.len()..keys.end));
-            key[to.clone()].copy_from_slice(&a.key_tk[from.clone()]);
-            value[to].copy_from_slice(&a.value_tk[from]);
-        }
-        let softmax: [&mut [f32]; 2] = [&mut a.softmax_max_th, &mut a.softmax_sum_th];
-        let read: [&[f32]; 3] = [&a.query_td, key, value];
-        attention::forward(t, heads, read, &self.segments, &mut a.attended_td, softmax);
+    pub fn attend(
+        &mut self,
+        m: &M,
+        heads: Heads,
+        layer: usize,
+        a: &mut BlockActivations<M::Floats>,
+    ) {
+        let seen = self.seen.as_mut().expect("the batch was announced");
+        m.attend_cached(heads, seen, &mut self.layers[layer], a);
     }
 }

@@ -3,18 +3,17 @@
 
 use std::path::Path;
 
-use super::activations::Activations;
+use super::asked::{Asked, Engine};
 use super::batch::Batch;
 use super::config::{ModelConfig, SpecialTokens};
-use super::endings::{self, Ending, Likelihood};
+use super::endings::{Ending, Likelihood};
 use super::folder::{self, ModelFolder};
 use super::lora::LoraSettings;
 use super::peft;
-use super::sample::{self, GenerateOptions, Generated, Hear, generate, generate_rest};
+use super::sample::{GenerateOptions, Generated, Hear};
 use super::tensor::Stored;
 use super::transformer::Transformer;
 use crate::train::data::pack::{IGNORE, Row};
-use crate::train::kernels::Threads;
 use crate::train::progress::{Failure, Progress};
 
 /// Tokens that are scored at once, unless one row is longer.
@@ -24,43 +23,45 @@ pub const TOKENS_AT_ONCE: usize = 4096;
 #[derive(Debug)]
 pub struct LoadedModel {
     pub special: SpecialTokens,
-    model: Transformer,
-    threads: Threads,
+    asked: Asked,
 }
 
 impl LoadedModel {
     /// Opens a model's folder.
-    pub fn load(folder: &Path, threads: Threads) -> Result<LoadedModel, Failure> {
-        Ok(LoadedModel::of(folder::open(folder)?, threads))
+    pub fn load(folder: &Path, engine: impl Into<Engine>) -> Result<LoadedModel, Failure> {
+        LoadedModel::of(folder::open(folder)?, engine)
     }
 
     /// A model that was opened.
-    pub fn of(model: ModelFolder<Stored>, threads: Threads) -> LoadedModel {
+    pub fn of(
+        model: ModelFolder<Stored>,
+        engine: impl Into<Engine>,
+    ) -> Result<LoadedModel, Failure> {
         let ModelFolder { config, special, weights } = model;
         let positions = config.context;
-        LoadedModel { special, model: Transformer::new(config, weights, positions), threads }
+        let model = Transformer::new(config, weights, positions);
+        Ok(LoadedModel { special, asked: Asked::new(model, &engine.into())? })
     }
 
     /// From here on the model is used under this adapter, or as it is.
     pub fn wear(&mut self, adapter: Option<&Path>) -> Result<(), Failure> {
-        self.model.adapter = adapter.map(|path| peft::read(path, self.config())).transpose()?;
-        self.model.settle(&self.threads);
-        Ok(())
+        let adapter = adapter.map(|path| peft::read(path, self.config())).transpose()?;
+        self.asked.wear(adapter)
     }
 
     /// How the adapter that it wears was made.
     pub fn adapter(&self) -> Option<&LoraSettings> {
-        self.model.adapter.as_ref().map(|adapter| &adapter.settings)
+        self.asked.model.adapter.as_ref().map(|adapter| &adapter.settings)
     }
 
     /// Bytes of the weights as they are stored, an adapter left out.
     pub fn weight_bytes(&self) -> u64 {
-        self.model.weights.in_order().into_iter().map(|tensor| tensor.bytes() as u64).sum()
+        self.asked.model.weights.in_order().into_iter().map(|tensor| tensor.bytes() as u64).sum()
     }
 
     /// The shape of the model.
     pub fn config(&self) -> &ModelConfig {
-        &self.model.config
+        &self.asked.model.config
     }
 
     /// −log p of each target of each row, 0 where it is ignored.
@@ -70,7 +71,7 @@ impl LoadedModel {
         progress: &mut dyn Progress,
     ) -> Result<Vec<Vec<f32>>, Failure> {
         self.check_rows(rows)?;
-        let mut a = Activations::for_inference(self.config(), 0);
+        let mut passes = self.asked.at().passes();
         let mut scores = Vec::with_capacity(rows.len());
         while scores.len() < rows.len() {
             if progress.cancelled() {
@@ -79,9 +80,9 @@ impl LoadedModel {
             let part = &rows[scores.len()..];
             let part: Vec<&Row> = part.iter().collect();
             let batch = Batch::of(&part[..rows_at_once(&part)]);
-            self.model.forward(&self.threads, &batch, &mut a);
-            self.model.losses(&self.threads, &batch, &mut a);
-            scores.extend(batch.rows.iter().map(|row| a.nll_t[row.clone()].to_vec()));
+            passes.read(&batch);
+            let nll_t = passes.losses(&batch, 1.0)?;
+            scores.extend(batch.rows.iter().map(|row| nll_t[row.clone()].to_vec()));
             progress.at(scores.len() as u64, rows.len() as u64, "rows", &[]);
         }
         Ok(scores)
@@ -113,7 +114,7 @@ impl LoadedModel {
 
     /// How its matrices are stored.
     pub fn dtype(&self) -> &'static str {
-        self.model.dtype()
+        self.asked.model.dtype()
     }
 
     /// Fails at the first row that cannot be scored, which it names by its number.
@@ -145,7 +146,7 @@ impl LoadedModel {
         options: &GenerateOptions,
         progress: &mut dyn Progress,
     ) -> Result<Vec<Generated>, Failure> {
-        generate(&self.threads, &self.model, prompts, options, progress)
+        self.asked.at().generate(prompts, options, progress)
     }
 
     /// How likely the end of each text is; what texts begin with alike is read once.
@@ -154,7 +155,7 @@ impl LoadedModel {
         endings: &[Ending],
         progress: &mut dyn Progress,
     ) -> Result<Vec<Likelihood>, Failure> {
-        endings::score_endings(&self.threads, &self.model, endings, progress)
+        self.asked.at().endings(endings, progress)
     }
 
     /// The continuations that `made` lacks; each may be `over` before the ending token comes.
@@ -167,8 +168,7 @@ impl LoadedModel {
         hear: Hear<'_>,
         progress: &mut dyn Progress,
     ) -> Result<Vec<Generated>, Failure> {
-        let speaker = sample::Speaker { t: &self.threads, model: &self.model, over };
-        sample::generate_until(&speaker, prompts, options, made, hear, progress)
+        self.asked.at().generate_until(prompts, options, over, made, hear, progress)
     }
 
     /// The continuations that `made` lacks; with them it is whole.
@@ -180,7 +180,7 @@ impl LoadedModel {
         hear: Hear<'_>,
         progress: &mut dyn Progress,
     ) -> Result<Vec<Generated>, Failure> {
-        generate_rest(&self.threads, &self.model, prompts, options, made, hear, progress)
+        self.generate_until(prompts, options, &|_| false, made, hear, progress)
     }
 }
 

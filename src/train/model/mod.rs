@@ -15,6 +15,7 @@
 pub mod accelerated;
 pub mod activations;
 pub mod anywhere;
+pub mod asked;
 pub mod batch;
 pub mod combine;
 pub mod config;
@@ -23,6 +24,7 @@ pub mod endings;
 pub mod folder;
 pub mod gguf;
 pub mod host;
+pub mod inference;
 pub mod init;
 pub mod judge;
 pub mod kv_cache;
@@ -40,6 +42,7 @@ pub mod transformer;
 pub mod weights;
 
 pub use anywhere::{Anywhere, ModelPath};
+pub use asked::Engine;
 pub use batch::Batch;
 pub use config::{Head, ModelConfig, SpecialTokens};
 pub use loaded::LoadedModel;

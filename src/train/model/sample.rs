@@ -5,14 +5,13 @@
 
 use super::activations::Activations;
 use super::batch::Batch;
+use super::inference::Inference;
 use super::kv_cache::KvCache;
 use super::loaded::TOKENS_AT_ONCE;
 use super::transformer::Transformer;
 use crate::train::data::pack::{IGNORE, Row};
-use crate::train::kernels::Threads;
-use crate::train::kernels::gemm::linear;
 use crate::train::kernels::rng::Stream;
-use crate::train::kernels::sample::{Draw, Sampling, draw_rows};
+use crate::train::kernels::sample::{Draw, Sampling};
 use crate::train::progress::{Failure, Progress};
 
 /// Texts that are continued at the same time; more only costs memory.
@@ -59,55 +58,37 @@ struct Slot {
 pub type Hear<'a> = &'a mut dyn FnMut(usize, &Generated, &mut dyn Progress);
 
 /// `samples` continuations of each prompt, prompt by prompt.
-pub fn generate(
-    t: &Threads,
-    model: &Transformer,
+pub fn generate<M: Inference>(
+    m: &M,
+    model: &Transformer<M>,
     prompts: &[Vec<u32>],
     options: &GenerateOptions,
     progress: &mut dyn Progress,
 ) -> Result<Vec<Generated>, Failure> {
     let none = vec![None; prompts.len() * options.samples];
-    generate_rest(t, model, prompts, options, none, &mut |_, _, _| {}, progress)
-}
-
-/// The same, where some of the continuations are there already; `hear` is told only of new ones.
-pub fn generate_rest(
-    t: &Threads,
-    model: &Transformer,
-    prompts: &[Vec<u32>],
-    options: &GenerateOptions,
-    finished: Vec<Option<Generated>>,
-    hear: Hear<'_>,
-    progress: &mut dyn Progress,
-) -> Result<Vec<Generated>, Failure> {
-    generate_until(
-        &Speaker { t, model, over: &|_| false },
-        prompts,
-        options,
-        finished,
-        hear,
-        progress,
-    )
+    let speaker = Speaker { m, model, over: &|_| false };
+    generate_until(&speaker, prompts, options, none, &mut |_, _, _| {}, progress)
 }
 
 /// Who continues, and when it may stop without the ending token.
-pub struct Speaker<'s> {
-    pub t: &'s Threads,
-    pub model: &'s Transformer,
+pub struct Speaker<'s, M: Inference> {
+    pub m: &'s M,
+    pub model: &'s Transformer<M>,
     /// Told the tokens drawn so far: whether no more are wanted.
     pub over: &'s dyn Fn(&[u32]) -> bool,
 }
 
-/// The same, where a continuation may be over before its ending token comes.
-pub fn generate_until(
-    speaker: &Speaker<'_>,
+/// The same, where some of the continuations are there already, and others may be over before their
+/// ending token comes; `hear` is told only of new ones.
+pub fn generate_until<M: Inference>(
+    speaker: &Speaker<'_, M>,
     prompts: &[Vec<u32>],
     options: &GenerateOptions,
     mut finished: Vec<Option<Generated>>,
     hear: Hear<'_>,
     progress: &mut dyn Progress,
 ) -> Result<Vec<Generated>, Failure> {
-    let Speaker { t, model, over } = *speaker;
+    let Speaker { m, model, over } = *speaker;
     let positions = model.positions();
     check_prompts(prompts, positions, model.config.vocab)?;
     let requests = finished.len();
@@ -118,13 +99,12 @@ pub fn generate_until(
     let mut slots: Vec<Option<Slot>> = Vec::new();
     slots.resize_with(open.len().min(MOST_SLOTS), || None);
     let (beginning, spare) = (beginning(prompts), slots.len());
-    let mut cache = KvCache::new(&model.config, slots.len() + 1, capacity);
-    let mut a = Activations::for_inference(&model.config, 0);
+    let mut cache = KvCache::new(m, &model.config, slots.len() + 1, capacity);
+    let mut a = Activations::inference(&model.config);
     if !beginning.is_empty() && !open.is_empty() {
         let mut batch = Batch::default();
         batch.push_at(beginning, 0);
-        cache.extend(&[(spare, beginning.len())]);
-        model.forward_cached(t, &batch, &mut a, &mut cache);
+        model.forward_cached(m, (&batch, &[spare]), &mut a, &mut cache);
     }
     let mut done = requests - open.len();
     while done < requests {
@@ -140,11 +120,11 @@ pub fn generate_until(
             if fresh > 0 && tokens > TOKENS_AT_ONCE {
                 break;
             }
-            cache.copy(spare, at, cache.length(spare));
+            cache.copy(m, spare, at, cache.length(spare));
             let slot_of = |next| Slot::new(next, prompts, options, capacity, beginning.len());
             *slot = open.pop().map(slot_of);
         }
-        advance(t, model, &mut slots, &mut cache, &mut a, options);
+        advance(m, model, &mut slots, &mut cache, &mut a, options)?;
         for slot in slots.iter_mut() {
             let is_over =
                 |slot: &mut Slot| slot.made.ended || slot.room == 0 || over(&slot.made.tokens);
@@ -231,37 +211,31 @@ impl Slot {
 }
 
 /// One token more for every text: new ones read their prompts in the same batch.
-fn advance(
-    t: &Threads,
-    model: &Transformer,
+fn advance<M: Inference>(
+    m: &M,
+    model: &Transformer<M>,
     slots: &mut [Option<Slot>],
-    cache: &mut KvCache,
-    a: &mut Activations,
+    cache: &mut KvCache<M>,
+    a: &mut Activations<M>,
     options: &GenerateOptions,
-) {
-    let (mut batch, mut news) = (Batch::default(), Vec::new());
+) -> Result<(), Failure> {
+    let (mut batch, mut taken) = (Batch::default(), Vec::new());
     for (at, slot) in slots.iter().enumerate() {
         if let Some(slot) = slot {
             batch.push_at(&slot.unseen, cache.length(at) as u32);
-            news.push((at, slot.unseen.len()));
+            taken.push(at);
         }
     }
-    cache.extend(&news);
-    model.forward_cached(t, &batch, a, cache);
-    let (d, v) = (model.config.dim, model.config.vocab);
-    let last_bd: Vec<f32> = batch
-        .rows
-        .iter()
-        .flat_map(|row| &a.hidden_td[(row.end - 1) * d..row.end * d])
-        .copied()
-        .collect();
-    let mut logits_bv = vec![0.0; batch.rows.len() * v];
-    linear(t, &last_bd, model.weights.head(), &mut logits_bv, [batch.rows.len(), d, v]);
+    model.forward_cached(m, (&batch, &taken), a, cache);
+    let last: Vec<usize> = batch.rows.iter().map(|row| row.end - 1).collect();
+    let mut last_bd = M::Floats::default();
+    m.pick(&last, model.config.dim, &a.hidden_td, &mut last_bd);
     let uniforms: Vec<f32> = slots.iter().flatten().map(Slot::uniform).collect();
-    let drawn = draw_rows(t, &logits_bv, options.sampling, &uniforms);
+    let drawn = m.draw(model, &last_bd, options.sampling, &uniforms)?;
     for (slot, drawn) in slots.iter_mut().flatten().zip(drawn) {
         slot.take(drawn, options);
     }
+    Ok(())
 }
 
 /// A prompt with its continuation as a row to be scored: only the continuation is asked for.

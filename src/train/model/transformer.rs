@@ -15,6 +15,7 @@
 use super::activations::{Activations, BlockActivations, Workspace};
 use super::batch::Batch;
 use super::config::ModelConfig;
+use super::inference::Inference;
 use super::kv_cache::KvCache;
 use super::machine::{Machine, Normed, Place};
 use super::parameters::Parameters;
@@ -81,30 +82,34 @@ impl Transformer {
         Projection { weight_oi, shape: which.shape(&self.config), adapted }
     }
 
-    /// The longest text it can read.
-    pub fn positions(&self) -> usize {
-        self.rope.positions()
-    }
-
-    /// Fills the arena for tokens that continue texts whose keys and values are in `cache`; theirs
-    /// join it.
-    pub fn forward_cached(
-        &self,
-        t: &Threads,
-        batch: &Batch,
-        a: &mut Activations,
-        cache: &mut KvCache,
-    ) {
-        let (heads, ready) = (self.heads(), t.batch(batch));
-        a.fit(t, batch.len());
-        self.walk(t, &ready, a, |layer, kept| cache.attend(t, heads, layer, kept));
-    }
-
     /// Fills `nll_t` after a forward pass: −log p of each target, 0 where nothing is predicted.
     pub fn losses(&self, t: &Threads, batch: &Batch, a: &mut Activations) {
         let losses = Losses { nll: &mut a.nll_t, entropy: None };
         let targets = batch.targets_at(1.0);
         cross_entropy(t, &a.hidden_td, self.weights.head(), targets, losses, None);
+    }
+}
+
+impl<M: Inference> Transformer<M> {
+    /// The longest text it can read.
+    pub fn positions(&self) -> usize {
+        M::positions(&self.rope)
+    }
+
+    /// Fills the arena for tokens that continue the texts of some slots of `cache`, in the order of
+    /// the batch; their keys and values join it.
+    pub fn forward_cached(
+        &self,
+        m: &M,
+        (batch, slots): (&Batch, &[usize]),
+        a: &mut Activations<M>,
+        cache: &mut KvCache<M>,
+    ) {
+        let (heads, ready) = (self.heads(), m.batch(batch));
+        let news = slots.iter().zip(&batch.rows).map(|(slot, row)| (*slot, row.len()));
+        cache.extend(m, heads, &news.collect::<Vec<_>>());
+        a.fit(m, batch.len());
+        self.walk(m, &ready, a, |layer, kept| cache.attend(m, heads, layer, kept));
     }
 }
 

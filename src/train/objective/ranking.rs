@@ -175,7 +175,7 @@ impl Objective for Ranking {
     ) {
         assert_eq!(batch.segments.len(), 2 * part.len(), "two answers a pair");
         let ends: Vec<usize> = batch.segments.iter().map(|segment| segment.end).collect();
-        let scores = scores_at(t, model, &ends, a);
+        let scores = scores_at(t, model, &ends, a).expect("a processor has no faults");
         let mut slopes = Vec::with_capacity(scores.len());
         let pairs = self.step[part].to_vec();
         for (facts, scores) in pairs.into_iter().zip(scores.as_chunks().0) {

@@ -16,6 +16,7 @@ use crate::train::data::mixture::Mix;
 use crate::train::data::pack::Row;
 use crate::train::data::pairs::{PairRows, pairs};
 use crate::train::model::Transformer;
+use crate::train::model::asked::At;
 use crate::train::model::lora::LoraSettings;
 use crate::train::objective::dpo::{Direct, PairLoss};
 use crate::train::progress::{Context, Failure, Metrics};
@@ -73,7 +74,9 @@ fn log_probs(
     pairs: &PairRows,
     context: &mut Context<'_>,
 ) -> Result<Vec<[f64; 2]>, Failure> {
-    let t = context.kernels();
+    let engine = context.engine();
+    let copy = engine.copy(model)?;
+    let model = At::of(&engine.threads, model, &copy);
     let mut sums = Vec::with_capacity(pairs.len());
     while sums.len() < pairs.len() {
         if context.progress.cancelled() {
@@ -81,7 +84,7 @@ fn log_probs(
         }
         let last = pairs.len().min(sums.len() + PAIRS_AT_ONCE);
         let rows: Vec<Row> = (sums.len()..last).map(|at| pairs.row(at)).collect();
-        let scored = answer_log_probs(&t, model, &rows.iter().collect::<Vec<_>>(), 1.0);
+        let scored = answer_log_probs(model, &rows.iter().collect::<Vec<_>>(), 1.0)?;
         for (row, log_probs) in rows.iter().zip(&scored.log_probs) {
             let (chosen, rejected) = log_probs.split_at(row.supervised_in(0));
             sums.push([chosen, rejected].map(|side| side.iter().map(|x| f64::from(*x)).sum()));

@@ -14,6 +14,7 @@ use crate::train::kernels::Threads;
 use crate::train::kernels::cross_entropy::{Gradients, Losses, cross_entropy};
 use crate::train::kernels::rng::Stream;
 use crate::train::model::activations::Activations;
+use crate::train::model::asked::{Asked, At};
 use crate::train::model::judge::Judge;
 use crate::train::model::{Batch, Parameters, Transformer, folder};
 use crate::train::objective::grpo::{Sizes, Token, token_loss};
@@ -45,7 +46,7 @@ pub struct Group<'p> {
     prompts: Prompts,
     judge: Judge,
     /// The policy as it began.
-    reference: Transformer,
+    reference: Asked,
     eos: u32,
     positions: usize,
     experience: Vec<Experience>,
@@ -69,11 +70,13 @@ impl<'p> Group<'p> {
         let prompts = Prompts::read(&params.prompts, tokenizer, format, params.batch, seed)?;
         let folder::ModelFolder { config, weights, .. } = folder::open(&params.policy)?;
         let positions = config.context;
+        let reference = Transformer::new(config, weights, positions);
+        let engine = context.engine();
         Ok(Group {
             params,
             prompts,
-            judge: Judge::open(&params.judge, context.kernels())?,
-            reference: Transformer::new(config, weights, positions),
+            judge: Judge::open(&params.judge, engine.clone())?,
+            reference: Asked::new(reference, &engine)?,
             eos: tokenizer.eos().id,
             positions,
             experience: Vec::new(),
@@ -103,18 +106,21 @@ impl<'p> Group<'p> {
     ) -> Result<(), Failure> {
         let Grpo { samples, max_answer, temperature, loss, .. } = *self.params;
         let asking = Asking { samples, max_answer, temperature, eos: self.eos };
-        let (t, asked) = (context.kernels(), self.prompts.at(iteration));
+        let (engine, asked) = (context.engine(), self.prompts.at(iteration));
+        let copy = engine.copy(model)?;
+        let policy = At::of(&engine.threads, model, &copy);
         let draw = (self.params.training.seed, &*format!("rollouts/{iteration}"));
         let progress = &mut *context.progress;
-        let answered = rollouts(&t, model, &self.judge, &asked, asking, draw, progress)?;
+        let answered = rollouts(policy, &self.judge, &asked, asking, draw, progress)?;
         let rewards: Vec<f32> = answered.iter().map(|one| reward(one) as f32).collect();
         let groups: Vec<&[f32]> = rewards.chunks(samples).collect();
         let equal = |group: &&&[f32]| group.iter().all(|reward| *reward == group[0]);
         self.equal = groups.iter().filter(equal).count() as f64 / groups.len() as f64;
         let advantages = groups.iter().flat_map(|group| loss.advantages(group));
         let rows: Vec<&Row> = answered.iter().map(|one| &one.row).collect();
-        let scored = answer_log_probs(&t, model, &rows, temperature as f32);
-        let reference = answer_log_probs(&t, &self.reference, &rows, temperature as f32).log_probs;
+        let scored = answer_log_probs(policy, &rows, temperature as f32)?;
+        let reference = self.reference.at();
+        let reference = answer_log_probs(reference, &rows, temperature as f32)?.log_probs;
         check_sampler(&answered, &scored.plain);
         let lists = scored.log_probs.iter().zip(&reference);
         self.seen = Seen::of(&answered, lists.map(|(own, reference)| [&own[..], reference]));

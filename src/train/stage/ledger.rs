@@ -210,9 +210,7 @@ pub fn device_memory(
     keep: Keep,
     kept: Kept,
 ) -> Result<u64, &'static str> {
-    if !WIDTHS.contains(&config.head_dim()) {
-        return Err("heads that are not 16, 32, 64 or 128 wide");
-    }
+    device_weights(config, Width::F32)?;
     if kept.bits == Bits::Eight || kept.budget.is_some() {
         return Err("moments of 8 bits or in pages");
     }
@@ -229,6 +227,27 @@ pub fn device_memory(
     let dots = 4 * tokens.saturating_mul(config.heads as u64);
     let logits = cross_entropy::launch::room(tokens, config.outputs() as u64);
     Ok(here.total().saturating_add(dots).saturating_add(logits))
+}
+
+/// The widest that a decoder's weights are on an accelerator, where all but NF4 are f32, or what
+/// is not done there.
+pub fn device_weights(config: &ModelConfig, width: Width) -> Result<u64, &'static str> {
+    if !WIDTHS.contains(&config.head_dim()) {
+        return Err("heads that are not 16, 32, 64 or 128 wide");
+    }
+    Ok(weight_bytes(config, Width { encoding: Encoding::F32, ..width }).iter().sum())
+}
+
+/// The most that sampling so many answers, and scoring them, takes of an accelerator.
+pub fn device_sampling_memory(config: &ModelConfig, answers: u64, context: u64) -> u64 {
+    let slots = answers.min(MOST_SLOTS as u64);
+    // Weights of the keys that a new token sees, and sums over 256 of them at a time.
+    let heads = 4 * (config.heads as u64) * slots;
+    let seen = heads * context.next_multiple_of(256);
+    let sums = heads * context.div_ceil(256) * config.head_dim() as u64;
+    let logits =
+        cross_entropy::launch::room(context.max(TOKENS_AT_ONCE as u64), config.vocab as u64);
+    sampling_memory(config, answers, context) + seen + sums + logits
 }
 
 /// Logits of one block of tokens.

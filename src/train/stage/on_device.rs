@@ -10,7 +10,7 @@ use crate::train::kernels::Threads;
 use crate::train::kernels::cross_entropy::launch::{Gradients, Losses, Targets, cross_entropy};
 use crate::train::kernels::launch::{Accelerator, Fault};
 use crate::train::kernels::rms_norm::launch::add;
-use crate::train::model::accelerated::{Accelerated, LowRanks, Room};
+use crate::train::model::accelerated::{Accelerated, LowRanks, Room, told};
 use crate::train::model::activations::Activations;
 use crate::train::model::machine::Machine;
 use crate::train::model::projection::Dropping;
@@ -149,15 +149,6 @@ impl OnDevice {
     /// Writes the moments into the host's.
     pub fn fetch_moments(&self, optimizer: &mut AdamWState) -> Result<(), Fault> {
         self.moments.fetch(optimizer)
-    }
-}
-
-/// A fault as a stage tells it.
-pub(super) fn told(Fault { message, remedy }: Fault) -> Failure {
-    let failure = Failure::input(message);
-    match remedy {
-        Some(remedy) => failure.remedy(remedy),
-        None => failure,
     }
 }
 

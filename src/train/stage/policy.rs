@@ -17,6 +17,7 @@ use crate::train::kernels::cross_entropy::{Gradients, Losses, cross_entropy};
 use crate::train::kernels::gemm::linear;
 use crate::train::kernels::rng::Stream;
 use crate::train::model::activations::Activations;
+use crate::train::model::asked::{Asked, At};
 use crate::train::model::judge::Judge;
 use crate::train::model::tensor::Tensor;
 use crate::train::model::{Batch, Parameters, Transformer, folder};
@@ -50,7 +51,7 @@ pub struct Policy<'p> {
     held_out: Option<Prompts>,
     judge: Judge,
     /// The policy as it began.
-    reference: Transformer,
+    reference: Asked,
     eos: u32,
     positions: usize,
     /// Of the whole run.
@@ -82,12 +83,14 @@ impl<'p> Policy<'p> {
             held_out.map(|path| read(&Mix::Joined(vec![path.clone()]), 1)).transpose()?;
         let folder::ModelFolder { config, weights, .. } = folder::open(&params.policy)?;
         let positions = config.context;
+        let reference = Transformer::new(config, weights, positions);
+        let engine = context.engine();
         Ok(Policy {
             params,
             prompts,
             held_out,
-            judge: Judge::open(&params.judge, context.kernels())?,
-            reference: Transformer::new(config, weights, positions),
+            judge: Judge::open(&params.judge, engine.clone())?,
+            reference: Asked::new(reference, &engine)?,
             eos: tokenizer.eos().id,
             positions,
             steps: 0,
@@ -134,17 +137,19 @@ impl<'p> Policy<'p> {
         model: &Transformer,
         context: &mut Context<'_>,
     ) -> Result<(), Failure> {
-        let (t, seed) = (context.kernels(), self.params.training.seed);
+        let (engine, seed) = (context.engine(), self.params.training.seed);
+        let copy = engine.copy(model)?;
+        let policy = At::of(&engine.threads, model, &copy);
         let asked = self.prompts.at(iteration);
         let draw = (seed, &*format!("rollouts/{iteration}"));
         let (asking, progress) = (self.asking(), &mut *context.progress);
-        let answered = rollouts(&t, model, &self.judge, &asked, asking, draw, progress)?;
+        let answered = rollouts(policy, &self.judge, &asked, asking, draw, progress)?;
         let mut scores: Vec<f32> = answered.iter().map(|one| one.verdict.combined).collect();
         whiten(&mut [&mut scores]);
         let rows: Vec<&Row> = answered.iter().map(|one| &one.row).collect();
         let temperature = self.params.temperature as f32;
-        let log_probs = answer_log_probs(&t, model, &rows, temperature);
-        let reference = answer_log_probs(&t, &self.reference, &rows, temperature).log_probs;
+        let log_probs = answer_log_probs(policy, &rows, temperature)?;
+        let reference = answer_log_probs(self.reference.at(), &rows, temperature)?.log_probs;
         check_sampler(&answered, &log_probs.plain);
         let Scored { log_probs, values, .. } = log_probs;
         let numbers = log_probs.into_iter().zip(reference).zip(values).zip(scores);
@@ -183,9 +188,11 @@ impl<'p> Policy<'p> {
         context: &mut Context<'_>,
     ) -> Result<Option<f64>, Failure> {
         let Some(held_out) = &self.held_out else { return Ok(None) };
-        let (t, asked) = (context.kernels(), held_out.all());
+        let (engine, asked) = (context.engine(), held_out.all());
+        let copy = engine.copy(model)?;
+        let policy = At::of(&engine.threads, model, &copy);
         let (draw, progress) = ((self.params.training.seed, "held-out"), &mut *context.progress);
-        let answered = rollouts(&t, model, &self.judge, &asked, self.asking(), draw, progress)?;
+        let answered = rollouts(policy, &self.judge, &asked, self.asking(), draw, progress)?;
         Ok(Some(mean(answered.iter().map(reward))))
     }
 }

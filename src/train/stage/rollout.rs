@@ -11,12 +11,11 @@ use crate::train::data::mixture::{Mix, Source};
 use crate::train::data::pack::{IGNORE, Row};
 use crate::train::data::rows::{Prompt, read_rows};
 use crate::train::data::tokenizer::Tokenizer;
-use crate::train::kernels::Threads;
 use crate::train::kernels::rng::Stream;
 use crate::train::kernels::sample::Sampling;
-use crate::train::model::Transformer;
+use crate::train::model::asked::At;
 use crate::train::model::judge::{Judge, Judged, Verdict};
-use crate::train::model::sample::{GenerateOptions, Generated, as_row, generate};
+use crate::train::model::sample::{GenerateOptions, Generated, as_row};
 use crate::train::progress::{Failure, Progress, Quiet};
 
 /// Turns that wait for an answer, encoded.
@@ -120,8 +119,7 @@ pub struct Answered {
 
 /// `samples` answers to each prompt, prompt by prompt. The draws follow from `seed` and `name`.
 pub fn rollouts(
-    t: &Threads,
-    policy: &Transformer,
+    policy: At<'_>,
     judge: &Judge,
     asked: &[Asked],
     asking: Asking,
@@ -135,7 +133,7 @@ pub fn rollouts(
     let seed = u64::from(low) | u64::from(high) << 32;
     let options = GenerateOptions { samples, max_answer, sampling, seed, eos };
     let prompts: Vec<Vec<u32>> = asked.iter().map(|asked| asked.tokens.clone()).collect();
-    let answers = generate(t, policy, &prompts, &options, &mut quiet)?;
+    let answers = policy.generate(&prompts, &options, &mut quiet)?;
     let of = |at: usize| &asked[at / samples];
     let text = |(at, made): (usize, &Generated)| {
         let mut tokens = [&of(at).tokens[..], &made.tokens].concat();

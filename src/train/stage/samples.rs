@@ -46,7 +46,7 @@ impl Sampler {
         context: &Context<'_>,
     ) -> Result<Sampler, Failure> {
         let format = ChatFormat::new(template)?;
-        let model = LoadedModel::load(folder, context.kernels())?;
+        let model = LoadedModel::load(folder, context.engine())?;
         Ok(Sampler { tokenizer, format, model })
     }
 
@@ -152,7 +152,7 @@ impl Sampler {
         max_answer: usize,
         context: &Context<'_>,
     ) -> Result<Judge, Failure> {
-        let judge = Judge::open(judge, context.kernels())?;
+        let judge = Judge::open(judge, context.engine())?;
         let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
         let (needed, has) = ((longest + max_answer).min(self.context()), judge.context());
         if needed > has {

@@ -4,16 +4,12 @@
 
 use super::rollout::Answered;
 use crate::train::data::pack::{IGNORE, Row};
-use crate::train::kernels::Threads;
-use crate::train::kernels::cross_entropy::{Losses, cross_entropy};
-use crate::train::kernels::gemm::linear;
 use crate::train::kernels::math::sigmoid;
-use crate::train::model::activations::Activations;
+use crate::train::model::Batch;
+use crate::train::model::asked::At;
 use crate::train::model::loaded::rows_at_once;
-use crate::train::model::tensor::Tensor;
-use crate::train::model::{Batch, Transformer};
 use crate::train::objective::Figures;
-use crate::train::progress::{Context, Metrics};
+use crate::train::progress::{Context, Failure, Metrics};
 
 /// Nats an answer beyond which a reward says little: the policy writes other texts than those that
 /// its judge learnt from.
@@ -98,37 +94,26 @@ pub struct Scored {
 }
 
 /// Scores the answers in rows as a whole, without sampling.
-pub fn answer_log_probs(
-    t: &Threads,
-    model: &Transformer,
-    rows: &[&Row],
-    temperature: f32,
-) -> Scored {
-    let mut a = Activations::for_inference(&model.config, 0);
+pub fn answer_log_probs(model: At<'_>, rows: &[&Row], temperature: f32) -> Result<Scored, Failure> {
+    let mut passes = model.passes();
     let mut scored = Scored { log_probs: vec![], plain: vec![], values: vec![] };
     let mut left = rows;
     while !left.is_empty() {
         let (part, rest) = left.split_at(rows_at_once(left));
         left = rest;
         let batch = Batch::of(part);
-        model.forward(t, &batch, &mut a);
-        model.losses(t, &batch, &mut a);
-        scored.plain.extend(answers(&batch, &a.nll_t, |nll| 0.0 - nll));
+        passes.read(&batch);
+        let mut nll_t = passes.losses(&batch, 1.0)?;
+        scored.plain.extend(answers(&batch, &nll_t, |nll| 0.0 - nll));
         if temperature != 1.0 {
-            let losses = Losses { nll: &mut a.nll_t, entropy: None };
-            let (head_vd, targets) = (model.weights.head(), batch.targets_at(temperature));
-            cross_entropy(t, &a.hidden_td, head_vd, targets, losses, None);
+            nll_t = passes.losses(&batch, temperature)?;
         }
-        scored.log_probs.extend(answers(&batch, &a.nll_t, |nll| 0.0 - nll));
-        let value_d = model.weights.value_d.elements();
-        if !value_d.is_empty() {
-            let mut values = vec![0.0; batch.len()];
-            let shape = [batch.len(), model.config.dim, 1];
-            linear(t, &a.hidden_td, value_d, &mut values, shape);
+        scored.log_probs.extend(answers(&batch, &nll_t, |nll| 0.0 - nll));
+        if let Some(values) = passes.values(&batch)? {
             scored.values.extend(answers(&batch, &values, |value| value));
         }
     }
-    scored
+    Ok(scored)
 }
 
 /// The numbers of each row at the positions that predict its answer.

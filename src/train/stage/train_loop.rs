@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::checkpoint::{Checkpoint, Found, Trained};
 use super::length::Length;
-use super::on_device::{OnDevice, told};
+use super::on_device::OnDevice;
 use crate::train::data::pack::Row;
 use crate::train::kernels::Threads;
+use crate::train::model::accelerated::told;
 use crate::train::model::activations::{Activations, Keep};
 use crate::train::model::parameters::Role;
 use crate::train::model::projection::Dropping;

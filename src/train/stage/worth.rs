@@ -27,7 +27,7 @@ pub fn perplexity(
     context: &mut Context<'_>,
 ) -> Result<f64, Failure> {
     let documents = Tokenizer::load(&path.base)?.encode_documents(&texts.0, context.threads);
-    let mut model = LoadedModel::load(&path.base, context.kernels())?;
+    let mut model = LoadedModel::load(&path.base, context.engine())?;
     model.wear(path.adapter.as_deref())?;
     let losses = model.document_losses(&documents, context.progress)?;
     let tokens: usize = losses.iter().map(Vec::len).sum();

@@ -1,21 +1,38 @@
 //! Attention of few queries to keys that stay in an accelerator's memory; see attention_cached.cu.
-//! Same bits as [`forward`](super::forward), which is what many queries should use.
+//! Same bits as [`forward`](super::forward), which is what many queries use.
 
 use std::sync::Arc;
 
+use super::launch::{Segments, forward};
 use super::{Heads, Segment};
 use crate::train::kernels::launch::{Accelerator, Array, Fault, Slice, SliceMut, THREADS, count};
 
 /// Keys whose sums are made together.
 const KEYS: usize = 256;
 
-/// What each query of a batch sees, and room for what is between the kernels.
+/// New queries of a segment up to which its keys are shared out among blocks of threads.
+const FEW: usize = 8;
+
+/// What each query of a batch sees, and where its own key is to lie.
 #[derive(Debug)]
 pub struct Cached {
-    /// Three numbers a query: its row, that of its first key, how many keys it sees.
-    places: Array<u32>,
     /// The row of each query's own key among all.
     rows: Array<u32>,
+    look: Look,
+}
+
+/// How queries look at their keys; the bits are the same.
+#[derive(Debug)]
+enum Look {
+    Few(Places),
+    Many(Segments),
+}
+
+/// Few queries, and room for what is between the kernels.
+#[derive(Debug)]
+struct Places {
+    /// Three numbers a query: its row, that of its first key, how many keys it sees.
+    places: Array<u32>,
     /// No query sees more keys; a multiple of [`KEYS`].
     most: usize,
     weights: Array<f32>,
@@ -36,19 +53,13 @@ impl Cached {
             queries.enumerate().map(move |(i, row)| [row, keys.start, past + i + 1])
         };
         let places: Vec<[usize; 3]> = segments.iter().flat_map(place).collect();
-        let most = places.iter().map(|place| place[2]).max().unwrap_or(0);
-        let most = most.next_multiple_of(KEYS);
         let rows: Vec<u32> =
             places.iter().map(|[_, first, seen]| count(first + seen - 1)).collect();
-        let numbers: Vec<[u32; 3]> = places.iter().map(|place| place.map(count)).collect();
-        let cells = places.len() * heads.query * most;
-        Ok(Cached {
-            places: Array::of(on, numbers.as_flattened())?,
-            rows: Array::of(on, &rows)?,
-            most,
-            weights: Array::new(on, cells)?,
-            parts: Array::new(on, cells / KEYS * heads.width)?,
-        })
+        let look = match segments.iter().all(|segment| segment.queries.len() <= FEW) {
+            true => Look::Few(Places::new(on, heads, &places)?),
+            false => Look::Many(Segments::new(on, segments)?),
+        };
+        Ok(Cached { rows: Array::of(on, &rows)?, look })
     }
 
     /// Writes the keys and values of the batch, [queries, kv · width], to their rows.
@@ -78,12 +89,46 @@ impl Cached {
         heads: Heads,
         [q, k, v]: [Slice<f32>; 3],
         out: SliceMut<f32>,
-        [max, sum]: [SliceMut<f32>; 2],
+        softmax: [SliceMut<f32>; 2],
     ) -> Result<(), Fault> {
         let queries = self.rows.len();
         assert_eq!([q.len(), out.len()], [queries * heads.query_row(); 2]);
-        assert_eq!([max.len(), sum.len()], [queries * heads.query; 2]);
+        assert_eq!(softmax.each_ref().map(SliceMut::len), [queries * heads.query; 2]);
         assert_eq!(k.len(), v.len());
+        match &mut self.look {
+            Look::Few(places) => places.attend(on, heads, [q, k, v], out, softmax),
+            Look::Many(segments) => forward(on, heads, [q, k, v], segments, out, softmax),
+        }
+    }
+}
+
+impl Places {
+    fn new(
+        on: &Arc<dyn Accelerator>,
+        heads: Heads,
+        places: &[[usize; 3]],
+    ) -> Result<Places, Fault> {
+        let most = places.iter().map(|place| place[2]).max().unwrap_or(0);
+        let most = most.next_multiple_of(KEYS);
+        let numbers: Vec<[u32; 3]> = places.iter().map(|place| place.map(count)).collect();
+        let cells = places.len() * heads.query * most;
+        Ok(Places {
+            places: Array::of(on, numbers.as_flattened())?,
+            most,
+            weights: Array::new(on, cells)?,
+            parts: Array::new(on, cells / KEYS * heads.width)?,
+        })
+    }
+
+    fn attend(
+        &mut self,
+        on: &dyn Accelerator,
+        heads: Heads,
+        [q, k, v]: [Slice<f32>; 3],
+        out: SliceMut<f32>,
+        [max, sum]: [SliceMut<f32>; 2],
+    ) -> Result<(), Fault> {
+        let queries = self.places.len() / 3;
         assert!(heads.width.is_multiple_of(16) && THREADS.is_multiple_of(heads.width));
         if queries == 0 {
             return Ok(());

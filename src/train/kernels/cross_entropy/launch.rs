@@ -11,6 +11,8 @@ use crate::train::kernels::gemm::{BLOCK, Sink, token_blocks};
 use crate::train::kernels::launch::{
     Accelerator, Address, Argument, Array, Fault, Slice, SliceMut, count,
 };
+use crate::train::kernels::sample::Sampling;
+use crate::train::kernels::sample::launch::draw;
 
 /// Bytes that the logits of a chunk may take, unless one block of tokens takes more.
 const MOST_BYTES: usize = 1 << 28;
@@ -115,6 +117,38 @@ pub fn cross_entropy(
         }
     }
     Ok(())
+}
+
+/// −log p of each id after hidden[n, d] · head[v, d]ᵀ, and whether it is the likeliest.
+pub fn likelihoods(
+    on: &Arc<dyn Accelerator>,
+    hidden: Slice<f32>,
+    head: Slice<f32>,
+    ids: &[u32],
+) -> Result<Vec<(f32, bool)>, Fault> {
+    let mut found = Vec::with_capacity(ids.len());
+    if ids.is_empty() {
+        return Ok(found);
+    }
+    let d = hidden.len() / ids.len();
+    let v = head.len() / d;
+    let most = (MOST_BYTES / (4 * v)).max(1);
+    let mut logits = Array::new(on, most.min(ids.len()) * v)?;
+    for (at, ids) in ids.chunks(most).enumerate() {
+        let (n, first) = (ids.len(), at * most);
+        let hidden = hidden.part(first * d..(first + n) * d);
+        linear(&**on, hidden, head, logits.first_mut(n * v), [n, d, v], Sink::Write)?;
+        let greedy = Sampling { temperature: 0.0, top_k: None, top_p: 1.0 };
+        let drawn = draw(on, logits.first(n * v), greedy, &vec![0.0; n])?;
+        let (whole, mut nll) = (0..n, Array::new(on, n)?);
+        let rows = std::slice::from_ref(&whole);
+        let targets = Targets::new(on, super::Targets { ids, rows, temperature: 1.0 }, v)?;
+        let mut losses = Losses { nll: nll.all_mut(), entropy: None };
+        score(&**on, logits.first_mut(n * v), &targets, &whole, &mut losses, None)?;
+        let likely = drawn.iter().zip(ids).map(|(drawn, id)| drawn.token == *id);
+        found.extend(nll.read()?.into_iter().zip(likely));
+    }
+    Ok(found)
 }
 
 /// The losses of a chunk; given a weight, turns the logits into their gradient.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_void};
 use std::fmt;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use cudarc::driver::result::stream::{self, StreamKind};
 use cudarc::driver::result::{self, DriverError, ctx, device, function, module, primary_ctx};
@@ -18,6 +18,7 @@ use super::binaries::{BINARIES, CARDS};
 use super::driver;
 use super::faults;
 use super::gpu::{Form, Gpu};
+use super::kept::{self, Kept};
 use super::staging::Staging;
 
 /// Dynamic shared memory that a block has without being asked for.
@@ -31,6 +32,7 @@ pub struct Card {
     functions: Mutex<BTreeMap<&'static str, Function>>,
     /// Gone only when the card is dropped.
     staging: Mutex<Option<Staging>>,
+    kept: Mutex<Kept>,
 }
 
 /// Where calls go: a context of the driver's, and a stream in it.
@@ -89,8 +91,9 @@ impl Card {
         let place = Place::open(gpu.index).map_err(of_gpu)?;
         let staging = Staging::new().map_err(of_gpu)?;
         // From here on whatever was made is given back on drop.
-        let (functions, staging) = (Mutex::default(), Mutex::new(Some(staging)));
-        let mut card = Card { gpu: gpu.clone(), place, modules: Vec::new(), functions, staging };
+        let (functions, kept) = (Mutex::default(), Mutex::default());
+        let (gpu, modules, staging) = (gpu.clone(), Vec::new(), Mutex::new(Some(staging)));
+        let mut card = Card { gpu, place, modules, functions, staging, kept };
         for (_, binary) in BINARIES {
             card.modules.push(load(binary).map_err(of_gpu)?);
         }
@@ -117,6 +120,38 @@ impl Card {
         // SAFETY: the context is retained for as long as the card is there.
         let entered = unsafe { ctx::set_current(self.place.context) };
         entered.and_then(|()| body()).map_err(|error| faults::of_gpu(self.gpu.index, error))
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().expect("no thread panics while it looks")
+    }
+
+    /// New memory, if there is so much.
+    fn ask(&self, bytes: usize) -> Result<Option<u64>, Fault> {
+        // SAFETY: nobody reads it before it was written.
+        self.within(|| match unsafe { result::malloc_sync(bytes) } {
+            Err(DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => Ok(None),
+            other => other.map(Some),
+        })
+    }
+
+    /// Gives the driver all that is kept; whether that was anything.
+    fn give_back(&self) -> bool {
+        let places = self.kept().empty();
+        self.free(&places);
+        !places.is_empty()
+    }
+
+    fn free(&self, places: &[u64]) {
+        // A fault of what was launched before is told by the next call that can tell one.
+        let _ = self.within(|| {
+            // SAFETY: `ask` gave them, and nothing uses them any more once the stream is done.
+            unsafe {
+                let done = stream::synchronize(self.place.stream);
+                let freed = places.iter().map(|at| result::free_sync(*at));
+                freed.fold(done, Result::and)
+            }
+        });
     }
 
     /// A kernel, with at least so much dynamic shared memory allowed.
@@ -181,6 +216,7 @@ impl Drop for Place {
 
 impl Drop for Card {
     fn drop(&mut self) {
+        self.give_back();
         let staging = self.staging.get_mut().ok().and_then(Option::take);
         let modules = std::mem::take(&mut self.modules);
         // What cannot be given back goes with the context.
@@ -218,30 +254,29 @@ impl Accelerator for Card {
         if bytes == 0 {
             return Ok(Address(0));
         }
-        // SAFETY: nobody reads it before it was written.
-        let asked = self.within(|| match unsafe { result::malloc_sync(bytes) } {
-            Err(DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => {
-                result::mem_get_info().map(|(free, total)| Err((free, total)))
+        let size = kept::size_of(bytes);
+        if let Some(at) = self.kept().take(size) {
+            return Ok(Address(at));
+        }
+        // What is kept may be what is missing.
+        let asked = match self.ask(size)? {
+            None if self.give_back() => self.ask(size)?,
+            asked => asked,
+        };
+        match asked {
+            Some(at) => Ok(Address(at)),
+            None => {
+                let (free, total) = self.within(result::mem_get_info)?;
+                Err(faults::out_of_memory(self.gpu.index, bytes, free, total))
             }
-            other => other.map(Ok),
-        })?;
-        asked
-            .map(Address)
-            .map_err(|(free, total)| faults::out_of_memory(self.gpu.index, bytes, free, total))
+        }
     }
 
     fn release(&self, at: Address, bytes: usize) {
-        if bytes == 0 {
-            return;
+        let size = kept::size_of(bytes);
+        if bytes > 0 && !self.kept().keep(at.0, size) {
+            self.free(&[at.0]);
         }
-        // A fault of what was launched before is told by the next call that can tell one.
-        let _ = self.within(|| {
-            // SAFETY: `allocate` gave it, and nothing uses it any more once the stream is done.
-            unsafe {
-                let done = stream::synchronize(self.place.stream);
-                result::free_sync(at.0).and(done)
-            }
-        });
     }
 
     fn clear(&self, at: Address, bytes: usize) -> Result<(), Fault> {

@@ -29,6 +29,8 @@ pub mod card;
 #[cfg(feature = "cuda")]
 mod driver;
 #[cfg(feature = "cuda")]
+mod kept;
+#[cfg(feature = "cuda")]
 pub mod products;
 #[cfg(feature = "cuda")]
 mod staging;

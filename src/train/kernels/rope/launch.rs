@@ -23,6 +23,11 @@ impl DeviceTable {
         Ok(DeviceTable { half: table.head_width / 2, cos, sin })
     }
 
+    /// How many positions it has.
+    pub fn positions(&self) -> usize {
+        self.cos.len() / self.half
+    }
+
     /// Turns every head of x[tokens, heads · head_width] by its token's position, in place;
     /// positions must be in the table.
     pub fn apply<T: Float>(

@@ -12,66 +12,54 @@ const SORTING: u32 = 512;
 /// Keys that are sorted in shared memory at once.
 const SORTED: usize = 4096;
 
-/// Room for draws from so many rows of logits, used anew each time.
-#[derive(Debug)]
-pub struct Drawer {
+/// Draws once from each row of logits[n, v], by as many numbers in [0, 1).
+pub fn draw(
+    on: &Arc<dyn Accelerator>,
+    logits: Slice<f32>,
+    sampling: Sampling,
+    uniforms: &[f32],
+) -> Result<Vec<Draw>, Fault> {
+    let rows = uniforms.len();
+    if rows == 0 {
+        return Ok(Vec::new());
+    }
+    let mut drawn = Drawn {
+        v: logits.len() / rows,
+        tokens: Array::new(on, rows)?,
+        processed: Array::new(on, rows)?,
+        log_probs: Array::new(on, rows)?,
+    };
+    assert!(drawn.v > 0 && logits.len() == rows * drawn.v, "a row of logits for each number");
+    drawn.launch(on, logits, sampling, &Array::of(on, uniforms)?)?;
+    let (tokens, processed) = (drawn.tokens.read()?, drawn.processed.read()?);
+    let draws = tokens.into_iter().zip(processed).zip(drawn.log_probs.read()?);
+    let draw =
+        |((token, processed_log_prob), log_prob)| Draw { token, processed_log_prob, log_prob };
+    Ok(draws.map(draw).collect())
+}
+
+/// Places for what is drawn from rows of so many logits.
+struct Drawn {
     v: usize,
-    uniforms: Array<f32>,
     tokens: Array<u32>,
     processed: Array<f32>,
     log_probs: Array<f32>,
-    /// A power of two a row; made when `top_k` or `top_p` is first asked for.
-    keys: Option<Array<u64>>,
 }
 
-impl Drawer {
-    /// Room for `rows` rows of `v` logits.
-    pub fn new(on: &Arc<dyn Accelerator>, rows: usize, v: usize) -> Result<Drawer, Fault> {
-        assert!(v > 0, "a row of logits has at least one");
-        Ok(Drawer {
-            v,
-            uniforms: Array::new(on, rows)?,
-            tokens: Array::new(on, rows)?,
-            processed: Array::new(on, rows)?,
-            log_probs: Array::new(on, rows)?,
-            keys: None,
-        })
-    }
-
-    /// Draws once from each row of logits[n, v], by as many numbers in [0, 1) as there is room for
-    /// rows.
-    pub fn draw(
-        &mut self,
-        on: &Arc<dyn Accelerator>,
-        logits: Slice<f32>,
-        sampling: Sampling,
-        uniforms: &[f32],
-    ) -> Result<Vec<Draw>, Fault> {
-        assert_eq!(logits.len(), uniforms.len() * self.v);
-        if uniforms.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.uniforms.write(uniforms)?;
-        self.launch(on, logits, sampling)?;
-        let (tokens, processed) = (self.tokens.read()?, self.processed.read()?);
-        let draws = tokens.into_iter().zip(processed).zip(self.log_probs.read()?);
-        let draw =
-            |((token, processed_log_prob), log_prob)| Draw { token, processed_log_prob, log_prob };
-        Ok(draws.map(draw).collect())
-    }
-
+impl Drawn {
     fn launch(
         &mut self,
         on: &Arc<dyn Accelerator>,
         logits: Slice<f32>,
         sampling: Sampling,
+        uniforms: &Array<f32>,
     ) -> Result<(), Fault> {
         let (rows, v) = (self.tokens.len(), self.v);
         let temperature = Argument::from(sampling.temperature);
         let start = |kernel, threads, shared, arguments: &[Argument]| {
             on.launch(kernel, [count(rows), 1, 1], [threads, 1, 1], shared, arguments)
         };
-        let read = [logits.into(), self.uniforms.all().into()];
+        let read = [logits.into(), uniforms.all().into()];
         let written = [
             (&self.tokens.all_mut()).into(),
             (&self.processed.all_mut()).into(),
@@ -87,13 +75,10 @@ impl Drawer {
             return start("sample_all", THREADS, shared, &arguments);
         }
         let padded = v.next_power_of_two();
-        if self.keys.is_none() {
-            self.keys = Some(Array::new(on, rows * padded)?);
-        }
-        let keys = self.keys.as_mut().map(|keys| Argument::from(&keys.all_mut()));
+        let mut keys = Array::<u64>::new(on, rows * padded)?;
         let top_k = count(sampling.top_k.unwrap_or(v).clamp(1, v));
         let rest = [count(padded).into(), temperature, top_k.into(), sampling.top_p.into()];
-        let keys: Vec<Argument> = keys.into_iter().collect();
+        let keys = [Argument::from(&keys.all_mut())];
         let arguments = [&read[..], &keys, &written, &rest].concat();
         let shared = count(8 * padded.min(SORTED));
         start("sample_kept", SORTING, shared, &arguments)
