@@ -1,4 +1,4 @@
-//! What a stage needs of a GPU that asks finished models: their weights, and room for answers.
+//! What a stage needs of a GPU that asks finished models: their weights, and room for an answer.
 //! Knows the recipe's values and the ledger; not what is asked.
 
 use super::inputs::adapter_in;
@@ -48,12 +48,12 @@ fn listed(value: &Value) -> &[Value] {
     }
 }
 
-/// A model that answers as many prompts at once as any stage does.
+/// A model that answers prompts.
 fn answering(shapes: &Shapes<'_>, model: &Value) -> Result<u64, &'static str> {
     let weights = weights(shapes, model)?;
     let [first, ..] = members(shapes, model)?[..] else { return Err(UNKNOWN) };
     let config = config(shapes, first)?;
-    Ok(weights + device_sampling_memory(config, u64::MAX, config.context as u64))
+    Ok(weights + device_sampling_memory(config, config.context as u64))
 }
 
 /// Weights of a model, of an adapter with its base, or of both members of a gate.

@@ -166,11 +166,11 @@ impl Needs {
         };
         // What learns and what is asked are copies of their own.
         let copy = device_weights(&self.config, base)?;
-        let asked = |answers| device_sampling_memory(&self.config, answers, tokens) + copy;
+        let asked = device_sampling_memory(&self.config, tokens) + copy;
         Ok(match self.asks {
             Asks::Nothing => learns,
-            Asks::Scores => learns.max(asked(0)),
-            Asks::Answers(answers) => learns + self.beside_there? + asked(answers),
+            Asks::Scores => learns.max(asked),
+            Asks::Answers(_) => learns + self.beside_there? + asked,
         })
     }
 }

@@ -4,13 +4,16 @@
 use std::sync::Arc;
 
 use llamake::train::kernels::sample::Sampling;
+use llamake::train::model::accelerated::Accelerated;
 use llamake::train::model::asked::{Asked, Engine};
 use llamake::train::model::endings::Ending;
+use llamake::train::model::inference::Inference;
 use llamake::train::model::lora::{Adapter, LoraSettings};
 use llamake::train::model::projection::Which;
 use llamake::train::model::sample::GenerateOptions;
 use llamake::train::model::{Batch, Head, ModelConfig, Transformer};
 
+use super::shim::Shim;
 use super::{cpu, on_shims};
 use crate::train::fixtures::{Heard, config, lively, message, model, row, rows};
 
@@ -59,6 +62,25 @@ fn answers_have_the_bits_of_the_processor() {
             },
         );
     }
+}
+
+/// Fewer texts side by side where there is less room; nothing else changes.
+#[test]
+fn where_memory_is_short_fewer_answers_are_made_at_once() {
+    let prompts: Vec<Vec<u32>> = (0..6).map(|at| row(at, 50, &[4]).tokens).collect();
+    let drawn = Sampling { temperature: 1.0, top_k: None, top_p: 1.0 };
+    let ask = |free: u64| {
+        let on = Shim::with_free(1, free);
+        let machine = Accelerated::new(Arc::clone(&on));
+        let texts = machine.texts_at_once(&wide(), 10, 12);
+        let engine = Engine { threads: Arc::new(cpu()), accelerator: Some(on) };
+        let asked = Asked::new(model(&wide(), 4), &engine).unwrap();
+        (texts, generated(&asked, &prompts, drawn))
+    };
+    let [(most, plenty), (some, short), (one, none)] = [1 << 40, 9_100_000, 0].map(ask);
+    assert_eq!((most, one), (12, 1));
+    assert!((2..12).contains(&some), "{some}");
+    assert!(plenty == short && plenty == none);
 }
 
 #[test]

@@ -168,6 +168,8 @@ pub struct Shim {
     /// What is allocated.
     live: Mutex<BTreeMap<u64, Vec<u8>>>,
     launched: Mutex<BTreeMap<&'static str, u64>>,
+    /// What it says there is room for.
+    free: u64,
 }
 
 impl std::fmt::Debug for Library {
@@ -188,8 +190,13 @@ impl Shim {
         Arc::new(Shim::empty(seed, libraries(folder)))
     }
 
+    /// One that has no more free memory than this.
+    pub fn with_free(seed: u64, free: u64) -> Arc<dyn Accelerator> {
+        Arc::new(Shim { free, ..Shim::empty(seed, BTreeMap::new()) })
+    }
+
     fn empty(seed: u64, planted: BTreeMap<String, Arc<Library>>) -> Shim {
-        Shim { seed, planted, live: Mutex::default(), launched: Mutex::default() }
+        Shim { seed, planted, live: Mutex::default(), launched: Mutex::default(), free: 1 << 40 }
     }
 
     fn live(&self) -> MutexGuard<'_, BTreeMap<u64, Vec<u8>>> {
@@ -213,6 +220,10 @@ impl Accelerator for Shim {
         let at = (memory.as_ptr() as u64 + GUARD as u64).next_multiple_of(GUARD as u64);
         self.live().insert(at, memory);
         Ok(Address(at))
+    }
+
+    fn free_bytes(&self) -> Result<u64, Fault> {
+        Ok(self.free)
     }
 
     fn release(&self, at: Address, bytes: usize) {

@@ -11,7 +11,7 @@ use llamake::lang::value::Module;
 use llamake::train::stage::ledger::MemoryLedger;
 
 /// A chat model of one of the paper's sizes, its base in NF4, and more stages.
-fn recipe(size: &str, stages: &str) -> String {
+pub fn recipe(size: &str, stages: &str) -> String {
     let long = "let long = { context: 2048 tokens, length: 10 steps, micro_batch: 1 sequence }";
     let long = if stages.contains("..long") { long } else { "" };
     format!(
@@ -30,7 +30,7 @@ fn recipe(size: &str, stages: &str) -> String {
     )
 }
 
-fn compiled(text: &str) -> (Sources, Module) {
+pub fn compiled(text: &str) -> (Sources, Module) {
     let mut sources = Sources::default();
     let root = sources.add(Source::new("a.recipe", text));
     let (module, faults) = compile(&mut sources, root, &[]);

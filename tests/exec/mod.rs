@@ -1,5 +1,6 @@
 //! The bridge: the library's signatures and what is decoded from them list the same fields.
 
+mod gpus;
 mod memory;
 
 use std::collections::{BTreeMap, BTreeSet};

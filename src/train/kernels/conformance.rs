@@ -208,9 +208,16 @@ fn optimizer(on: &Arc<dyn Accelerator>, t: &Threads) -> Result<bool, Fault> {
     let second = adamw8::Blocks { codes: &mut v.0, scales: &mut v.1 };
     adamw8::step(&step, t, &mut weights, &gradient, first, second);
     let maps = adamw8::launch::Maps::new(on)?;
-    let mut first = adamw8::launch::Blocks::zeros(on, len)?;
-    let mut second = adamw8::launch::Blocks::zeros(on, len)?;
-    let (moments, into) = ([&mut first, &mut second], found.all_mut());
+    let words = adamw8::launch::words(len);
+    let [mut first, mut second] = [Array::zeros(on, words)?, Array::zeros(on, words)?];
+    let (moments, into) = ([first.all_mut(), second.all_mut()], found.all_mut());
     adamw8::launch::step(&step, &**on, &maps, into, on_device.all(), moments)?;
-    Ok(same(&weights, &found)? && first.codes.read()? == m.0 && second.codes.read()? == v.0)
+    let mut all_same = same(&weights, &found)?;
+    for ((codes, scales), found) in [(m, first), (v, second)] {
+        let found: Vec<f32> = found.read()?;
+        let (found_scales, rest) = found.split_at(scales.len());
+        let found_codes = rest.iter().flat_map(|word| word.to_ne_bytes());
+        all_same &= scales == found_scales && found_codes.take(len).eq(codes);
+    }
+    Ok(all_same)
 }

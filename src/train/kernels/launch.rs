@@ -67,6 +67,9 @@ pub trait Accelerator: fmt::Debug + Send + Sync {
     /// New memory of any content, aligned to at least 256 bytes; of no bytes, any address.
     fn allocate(&self, bytes: usize) -> Result<Address, Fault>;
 
+    /// Bytes that `allocate` can still give, as far as nobody else takes them.
+    fn free_bytes(&self) -> Result<u64, Fault>;
+
     /// Gives back what `allocate` gave, once all that was launched before is done with it.
     fn release(&self, at: Address, bytes: usize);
 
@@ -317,6 +320,16 @@ impl<T: Plain> SliceMut<'_, T> {
     /// The same, to be read for a while.
     pub fn read(&self) -> Slice<'_, T> {
         Slice { at: self.at, len: self.len, numbers: PhantomData }
+    }
+}
+
+impl<'a> SliceMut<'a, f32> {
+    /// The first numbers, and the bytes of the others.
+    pub fn split_into_bytes(self, len: usize) -> (SliceMut<'a, f32>, SliceMut<'a, u8>) {
+        assert!(len <= self.len, "there are as many");
+        let bytes = size_of::<f32>();
+        let (at, rest) = (self.at.skip(len * bytes), (self.len - len) * bytes);
+        (SliceMut { len, ..self }, SliceMut { at, len: rest, numbers: PhantomData })
     }
 }
 

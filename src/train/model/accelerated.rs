@@ -485,13 +485,14 @@ impl Machine for Accelerated {
         y: &mut Room,
         beside: &mut Scratch,
     ) {
+        if let (Some(adapted), Some(batch)) = (at.adapted(), batch) {
+            adapted.forward(self, (batch, at.weights()), x, y, &mut beside.beside);
+            return;
+        }
         self.run(|on| {
             let shape = at.shape(y.len);
             linear(&**on, x.all(), at.weights(), y.all_mut(), shape, Sink::Write)
         });
-        if let (Some(adapted), Some(batch)) = (at.adapted(), batch) {
-            adapted.add_to(self, batch, x, y, &mut beside.beside);
-        }
     }
 
     fn project_back(
@@ -500,23 +501,26 @@ impl Machine for Accelerated {
         batch: &Option<Ready>,
         [x, dy]: [&Room; 2],
         towards: &mut Trainable<Room, LowRanks>,
-        mut into: Option<(&mut Room, Sink)>,
+        into: Option<(&mut Room, Sink)>,
         beside: &mut Scratch,
     ) {
+        let shape = at.shape(dy.len);
         self.run_on(batch, |on, batch| {
-            let (shape, dy) = (at.shape(dy.len), dy.all());
             let dweight_oi = towards.weights.blocks[at.layer].of_mut(at.which);
-            if !dweight_oi.is_empty() {
-                let dweight_oi = dweight_oi.all_mut();
-                linear_grad_weight(on, dy, x.all(), &batch.blocks, dweight_oi, shape)?;
+            if dweight_oi.is_empty() {
+                return Ok(());
             }
-            let Some((dx, sink)) = &mut into else { return Ok(()) };
-            linear_grad_input(on, dy, at.weights(), dx.all_mut(), shape, *sink)
+            let dweight_oi = dweight_oi.all_mut();
+            linear_grad_weight(on, dy.all(), x.all(), &batch.blocks, dweight_oi, shape)
         });
         let towards = towards.adapter.as_mut().and_then(|of| of.of_mut(at.layer, at.which));
         if let (Some(adapted), Some(towards), Some(batch)) = (at.adapted(), towards, batch) {
-            let dx = into.map(|(dx, _)| dx);
-            adapted.backward(self, batch, [x, dy], towards, dx, &mut beside.beside);
+            let (through, beside) = ((batch, at.weights()), &mut beside.beside);
+            adapted.backward(self, through, [x, dy], towards, into, beside);
+        } else if let Some((dx, sink)) = into {
+            self.run(|on| {
+                linear_grad_input(&**on, dy.all(), at.weights(), dx.all_mut(), shape, sink)
+            });
         }
     }
 

@@ -71,6 +71,7 @@ pub fn score_endings<M: Inference>(
     let leaves = leaves(endings);
     let longest = leaves.iter().map(|leaf| leaf.read.len()).max().unwrap_or(0);
     let slots = (2 * TOKENS_AT_ONCE / longest.max(1)).clamp(1, MOST_SLOTS).min(leaves.len());
+    let slots = m.texts_at_once(&model.config, longest, slots);
     let mut reader = Reader {
         m,
         model,

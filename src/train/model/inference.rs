@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use super::activations::{Activations, BlockActivations};
 use super::batch::Batch;
+use super::config::ModelConfig;
 use super::machine::Machine;
 use super::projection::fit;
 use super::tensor::{Stored, Tensor};
@@ -26,6 +27,9 @@ pub trait Inference: Machine {
 
     /// Which of them the queries of a batch see.
     type Seen: std::fmt::Debug;
+
+    /// How many texts of so many tokens can be continued side by side, at most `most`.
+    fn texts_at_once(&self, config: &ModelConfig, tokens: usize, most: usize) -> usize;
 
     /// Room for so many numbers of keys and of values.
     fn layer(&self, numbers: usize) -> Self::Layer;
@@ -97,6 +101,11 @@ pub struct HostLayer {
 impl Inference for Threads {
     type Layer = HostLayer;
     type Seen = Vec<Segment>;
+
+    /// More than there is memory for is found by the ledger, before.
+    fn texts_at_once(&self, _: &ModelConfig, _: usize, most: usize) -> usize {
+        most
+    }
 
     fn layer(&self, numbers: usize) -> HostLayer {
         HostLayer { key: vec![0.0; numbers], value: vec![0.0; numbers] }

@@ -97,7 +97,8 @@ pub fn generate_until<M: Inference>(
     let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
     let capacity = (longest + options.max_answer).min(positions);
     let mut slots: Vec<Option<Slot>> = Vec::new();
-    slots.resize_with(open.len().min(MOST_SLOTS), || None);
+    let most = open.len().min(MOST_SLOTS);
+    slots.resize_with(m.texts_at_once(&model.config, capacity, most), || None);
     let (beginning, spare) = (beginning(prompts), slots.len());
     let mut cache = KvCache::new(m, &model.config, slots.len() + 1, capacity);
     let mut a = Activations::inference(&model.config);

@@ -1,12 +1,13 @@
 //! AdamW and the norm of gradients on an accelerator: the moments lie there, and the host has a
-//! copy of them once they are fetched. Knows no schedule. Left out: moments of 8 bits, paging.
+//! copy of them once they are fetched. Knows no schedule. Left out: paging.
 
 use std::sync::Arc;
 
 use super::adamw::AdamWState;
 use super::clip::by_name;
-use super::moments::Moment;
+use super::moments::{Bits, Moment};
 use crate::train::kernels::adamw::launch::{self, Moved};
+use crate::train::kernels::adamw8::launch::{self as adamw8, Maps};
 use crate::train::kernels::launch::{Accelerator, Array, Fault};
 use crate::train::model::accelerated::{Accelerated, LowRanks, Room};
 use crate::train::model::{Trainable, Transformer};
@@ -16,6 +17,9 @@ use crate::train::model::{Trainable, Transformer};
 pub struct DeviceMoments {
     first: Vec<Array<f32>>,
     second: Vec<Array<f32>>,
+    /// How both of each are kept.
+    bits: Vec<Bits>,
+    maps: Maps,
 }
 
 impl DeviceMoments {
@@ -28,8 +32,9 @@ impl DeviceMoments {
             let copies = moments.iter_mut().map(|moment| Array::of(on, moment.words_mut()));
             copies.collect::<Result<Vec<_>, _>>()
         };
-        let first = copy(&mut optimizer.first)?;
-        Ok(DeviceMoments { first, second: copy(&mut optimizer.second)? })
+        let (first, second) = (copy(&mut optimizer.first)?, copy(&mut optimizer.second)?);
+        let bits = optimizer.first.iter().map(Moment::bits).collect();
+        Ok(DeviceMoments { first, second, bits, maps: Maps::new(on)? })
     }
 
     /// Writes them into the host's.
@@ -53,14 +58,21 @@ impl DeviceMoments {
         gradient_scale: f32,
     ) -> Result<(), Fault> {
         let steps = optimizer.begin(lr, gradient_scale);
-        let moments = self.first.iter_mut().zip(&mut self.second);
+        let moments = self.first.iter_mut().zip(&mut self.second).zip(&self.bits);
         let pairs = model.learnt_mut().into_iter().zip(gradients.rooms_mut());
-        let moved = pairs.zip(moments).zip(steps).filter_map(|((pair, (first, second)), by)| {
-            let (Some(weight), gradient) = pair else { return None };
+        let mut moved = Vec::new();
+        for ((pair, ((first, second), bits)), by) in pairs.zip(moments).zip(steps) {
+            let (Some(weight), gradient) = pair else { continue };
             let (weight, gradient) = (weight.all_mut(), gradient.all());
-            Some(Moved { weight, gradient, first: first.all_mut(), second: second.all_mut(), by })
-        });
-        launch::step(on, &moved.collect::<Vec<_>>())
+            let (first, second) = (first.all_mut(), second.all_mut());
+            match bits {
+                Bits::Full => moved.push(Moved { weight, gradient, first, second, by }),
+                Bits::Eight => {
+                    adamw8::step(&by, &**on, &self.maps, weight, gradient, [first, second])?;
+                }
+            }
+        }
+        launch::step(on, &moved)
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use memmap2::{MmapMut, MmapOptions};
 
-use crate::train::kernels::adamw8::{BLOCK, Blocks};
+use crate::train::kernels::adamw8::{BLOCK, Blocks, launch};
 use crate::train::progress::Failure;
 
 /// How wide a moment is kept.
@@ -32,7 +32,7 @@ impl Bits {
     pub fn words(self, numbers: usize) -> usize {
         match self.of(numbers) {
             Bits::Full => numbers,
-            Bits::Eight => numbers.div_ceil(BLOCK) + numbers.div_ceil(4),
+            Bits::Eight => launch::words(numbers),
         }
     }
 }
@@ -69,6 +69,11 @@ impl Moment {
                 words
             }
         }
+    }
+
+    /// How wide it is kept.
+    pub fn bits(&self) -> Bits {
+        self.bits
     }
 
     /// The same to be moved.

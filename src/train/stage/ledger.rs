@@ -211,8 +211,8 @@ pub fn device_memory(
     kept: Kept,
 ) -> Result<u64, &'static str> {
     device_weights(config, Width::F32)?;
-    if kept.bits == Bits::Eight || kept.budget.is_some() {
-        return Err("moments of 8 bits or in pages");
+    if kept.budget.is_some() {
+        return Err("moments in pages");
     }
     let learnt = match learnt {
         Learnt::Adapter { settings, .. } if settings.dora => return Err("DoRA"),
@@ -238,16 +238,16 @@ pub fn device_weights(config: &ModelConfig, width: Width) -> Result<u64, &'stati
     Ok(weight_bytes(config, Width { encoding: Encoding::F32, ..width }).iter().sum())
 }
 
-/// The most that sampling so many answers, and scoring them, takes of an accelerator.
-pub fn device_sampling_memory(config: &ModelConfig, answers: u64, context: u64) -> u64 {
-    let slots = answers.min(MOST_SLOTS as u64);
+/// The least that sampling answers, and scoring them, takes of an accelerator: one at a time, which
+/// may fill the context. It samples as many at once as there is room for.
+pub fn device_sampling_memory(config: &ModelConfig, context: u64) -> u64 {
     // Weights of the keys that a new token sees, and sums over 256 of them at a time.
-    let heads = 4 * (config.heads as u64) * slots;
+    let heads = 4 * config.heads as u64;
     let seen = heads * context.next_multiple_of(256);
     let sums = heads * context.div_ceil(256) * config.head_dim() as u64;
     let logits =
         cross_entropy::launch::room(context.max(TOKENS_AT_ONCE as u64), config.vocab as u64);
-    sampling_memory(config, answers, context) + seen + sums + logits
+    sampling_memory(config, 1, context) + seen + sums + logits
 }
 
 /// Logits of one block of tokens.

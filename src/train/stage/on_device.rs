@@ -17,7 +17,7 @@ use crate::train::model::projection::Dropping;
 use crate::train::model::{Batch, Trainable, Transformer};
 use crate::train::objective::Objective;
 use crate::train::objective::next_token::NextToken;
-use crate::train::optim::{AdamWState, Bits, DeviceMoments, device};
+use crate::train::optim::{AdamWState, DeviceMoments, device};
 use crate::train::progress::Failure;
 
 /// A decoder that learns on an accelerator, with all that its steps need there.
@@ -154,14 +154,9 @@ impl OnDevice {
 
 /// What an accelerator does not do is refused, not done elsewhere.
 fn check(training: &Training) -> Result<(), Failure> {
-    let optimizer = &training.optimizer;
-    let asked = [
-        ("moments of 8 bits are", optimizer.bits == Bits::Eight),
-        ("paged moments are", optimizer.page_budget.is_some()),
-    ];
-    match asked.into_iter().find(|(_, asked)| *asked) {
+    match training.optimizer.page_budget {
         None => Ok(()),
-        Some((what, _)) => Err(Failure::input(format!("{what} moved on the processor alone"))
+        Some(_) => Err(Failure::input("paged moments are moved on the processor alone")
             .remedy("build with `--device cpu`")),
     }
 }

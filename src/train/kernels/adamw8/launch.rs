@@ -26,43 +26,33 @@ impl Maps {
     }
 }
 
-/// A moment in blocks: a code a number, a scale a block.
-#[derive(Debug)]
-pub struct Blocks {
-    pub codes: Array<u8>,
-    pub scales: Array<f32>,
-}
-
-impl Blocks {
-    /// Those of `len` zeros.
-    pub fn zeros(on: &Arc<dyn Accelerator>, len: usize) -> Result<Blocks, Fault> {
-        let scales = Array::zeros(on, len.div_ceil(BLOCK))?;
-        Ok(Blocks { codes: Array::zeros(on, len)?, scales })
-    }
+/// Words of a moment of so many numbers: a scale a block, and four codes a word.
+pub fn words(numbers: usize) -> usize {
+    numbers.div_ceil(BLOCK) + numbers.div_ceil(4)
 }
 
 /// Blocks of threads that keep a GPU busy.
 const BUSY: u32 = 2048;
 
-/// Moves one tensor and its moments by one step.
+/// Moves one tensor and the words of its moments by one step.
 pub fn step(
     of: &AdamW,
     on: &dyn Accelerator,
     maps: &Maps,
     param: SliceMut<f32>,
     gradient: Slice<f32>,
-    [first, second]: [&mut Blocks; 2],
+    moments: [SliceMut<f32>; 2],
 ) -> Result<(), Fault> {
     let len = param.len();
-    assert_eq!([gradient.len(), first.codes.len(), second.codes.len()], [len; 3]);
-    assert_eq!([first.scales.len(), second.scales.len()], [len.div_ceil(BLOCK); 2]);
+    assert_eq!(gradient.len(), len);
+    assert_eq!(moments.each_ref().map(SliceMut::len), [words(len); 2]);
     if len == 0 {
         return Ok(());
     }
     let mut arguments = vec![(&param).into(), gradient.into()];
-    for moment in [first, second] {
-        arguments.push((&moment.codes.all_mut()).into());
-        arguments.push((&moment.scales.all_mut()).into());
+    for moment in moments {
+        let (scales, codes) = moment.split_into_bytes(len.div_ceil(BLOCK));
+        arguments.extend([Argument::from(&codes), (&scales).into()]);
     }
     let c = of.constants();
     arguments.push(maps.0.all().into());

@@ -272,6 +272,11 @@ impl Accelerator for Card {
         }
     }
 
+    fn free_bytes(&self) -> Result<u64, Fault> {
+        let (free, _) = self.within(result::mem_get_info)?;
+        Ok((free + self.kept().bytes()) as u64)
+    }
+
     fn release(&self, at: Address, bytes: usize) {
         let size = kept::size_of(bytes);
         if bytes > 0 && !self.kept().keep(at.0, size) {

@@ -43,6 +43,11 @@ impl Kept {
         fits
     }
 
+    /// How much is kept.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Everything, which is to be given back.
     pub fn empty(&mut self) -> Vec<u64> {
         self.bytes = 0;
@@ -73,5 +78,6 @@ mod tests {
         assert_eq!(held, MOST / LARGEST);
         assert_eq!(kept.empty().len(), held);
         assert!(kept.keep(1, LARGEST));
+        assert_eq!(kept.bytes(), LARGEST);
     }
 }

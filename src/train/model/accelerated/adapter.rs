@@ -5,7 +5,10 @@ use super::{Accelerated, Ready, Room};
 use crate::train::kernels::Sink;
 use crate::train::kernels::adamw::launch::scale;
 use crate::train::kernels::dropout::Dropout;
-use crate::train::kernels::gemm::launch::{linear, linear_grad_input, linear_grad_weight};
+use crate::train::kernels::gemm::launch::{
+    Added, Weights, linear, linear_adapted, linear_grad_input, linear_grad_input_adapted,
+    linear_grad_weight,
+};
 use crate::train::kernels::rms_norm::launch::add;
 use crate::train::model::lora::{Adapter, LoraSettings};
 use crate::train::model::projection::{Dropping, Which};
@@ -74,22 +77,22 @@ pub struct Beside {
 }
 
 impl Adapted<'_> {
-    /// y += u · Bᵀ, with u = s · drop(x) · Aᵀ.
-    pub fn add_to(
+    /// y = x · Wᵀ + u · Bᵀ, with u = s · drop(x) · Aᵀ.
+    pub fn forward(
         &self,
         m: &Accelerated,
-        batch: &Ready,
+        (batch, weights): (&Ready, Weights<'_>),
         x: &Room,
         y: &mut Room,
         beside: &mut Beside,
     ) {
-        let ([i, o], tokens) = (self.sizes(), batch.len());
+        let ([i, o], tokens, rank) = (self.sizes(), batch.len(), self.rank);
         self.narrow(m, batch, x, beside);
         m.run(|on| {
-            let (low_tr, b_or) = (beside.low_tr.all(), self.low_rank.b_or.all());
-            linear(&**on, low_tr, b_or, y.all_mut(), [tokens, self.rank, o], Sink::Add)
+            let (low, matrix) = (beside.low_tr.all(), self.low_rank.b_or.all());
+            let added = Added { low, matrix, rank };
+            linear_adapted(&**on, x.all(), weights, added, y.all_mut(), [tokens, i, o])
         });
-        debug_assert_eq!(x.len(), tokens * i);
     }
 
     fn sizes(&self) -> [usize; 2] {
@@ -123,14 +126,15 @@ impl Adapted<'_> {
         beside.dropping.map(|dropping| dropping.at(self.place))
     }
 
-    /// The gradients of B and A, and what goes down their path to x where that is asked for.
+    /// The gradients of B and A, and where it is asked for that of x: what comes down through W,
+    /// and then what comes down their path.
     pub fn backward(
         &self,
         m: &Accelerated,
-        batch: &Ready,
+        (batch, weights): (&Ready, Weights<'_>),
         [x, dy]: [&Room; 2],
         towards: &mut LowRank,
-        dx: Option<&mut Room>,
+        into: Option<(&mut Room, Sink)>,
         beside: &mut Beside,
     ) {
         let ([i, o], tokens, r) = (self.sizes(), batch.len(), self.rank);
@@ -148,19 +152,24 @@ impl Adapted<'_> {
             let (da_ri, narrow) = (towards.a_ri.all_mut(), [tokens, i, r]);
             let of = if dropout.is_some() { input_ti.all() } else { x.all() };
             linear_grad_weight(on, dlow_tr.all(), of, blocks, da_ri, narrow)?;
-            let (a_ri, dlow_tr) = (self.low_rank.a_ri.all(), dlow_tr.all());
-            match (dx, dropout) {
-                (None, _) => Ok(()),
-                (Some(dx), None) => {
-                    linear_grad_input(on, dlow_tr, a_ri, dx.all_mut(), narrow, Sink::Add)
-                }
-                (Some(dx), Some(dropout)) => {
-                    let input_ti_mut = input_ti.all_mut();
-                    linear_grad_input(on, dlow_tr, a_ri, input_ti_mut, narrow, Sink::Write)?;
-                    dropout.launch_in_place(on, &batch.places, input_ti.all_mut())?;
-                    add(on, input_ti.all(), dx.all_mut())
-                }
-            }
+            let Some((dx, sink)) = into else { return Ok(()) };
+            let (a_ri, dlow_tr, shape) = (self.low_rank.a_ri.all(), dlow_tr.all(), [tokens, i, o]);
+            let Some(dropout) = dropout else {
+                let added = Added { low: dlow_tr, matrix: a_ri, rank: r };
+                return linear_grad_input_adapted(
+                    on,
+                    dy,
+                    weights,
+                    added,
+                    dx.all_mut(),
+                    shape,
+                    sink,
+                );
+            };
+            linear_grad_input(on, dy, weights, dx.all_mut(), shape, sink)?;
+            linear_grad_input(on, dlow_tr, a_ri, input_ti.all_mut(), narrow, Sink::Write)?;
+            dropout.launch_in_place(on, &batch.places, input_ti.all_mut())?;
+            add(on, input_ti.all(), dx.all_mut())
         });
     }
 }

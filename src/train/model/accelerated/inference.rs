@@ -7,7 +7,9 @@ use super::{Accelerated, Parameter, Room, told};
 use crate::train::kernels::Sink;
 use crate::train::kernels::attention::cached::Cached;
 use crate::train::kernels::attention::{Heads, Segment};
-use crate::train::kernels::cross_entropy::launch::{Losses, Targets, cross_entropy, likelihoods};
+use crate::train::kernels::cross_entropy::launch::{
+    Losses, Targets, cross_entropy, likelihoods, room,
+};
 use crate::train::kernels::embedding::launch::{Tokens, gather};
 use crate::train::kernels::gemm::launch::linear;
 use crate::train::kernels::launch::Array;
@@ -16,14 +18,31 @@ use crate::train::kernels::sample::launch::draw;
 use crate::train::kernels::sample::{Draw, Sampling};
 use crate::train::model::activations::{Activations, BlockActivations};
 use crate::train::model::inference::Inference;
+use crate::train::model::loaded::TOKENS_AT_ONCE;
 use crate::train::model::machine::Machine;
-use crate::train::model::{Batch, Transformer};
+use crate::train::model::{Batch, ModelConfig, Transformer};
 use crate::train::progress::Failure;
 
 impl Inference for Accelerated {
     /// Keys and values; none where there was no room.
     type Layer = Option<[Array<f32>; 2]>;
     type Seen = Option<Cached>;
+
+    fn texts_at_once(&self, config: &ModelConfig, tokens: usize, most: usize) -> usize {
+        let mut found = 1;
+        self.run(|on| {
+            let reading = tokens.max(TOKENS_AT_ONCE) as u64;
+            let beside = Activations::inference_bytes(config, reading)
+                + room(reading, config.outputs() as u64);
+            // A tenth is for what is not counted here, and a place for what all texts begin with.
+            let free = (on.free_bytes()? / 10 * 9).saturating_sub(beside);
+            let each = 2 * 4 * (config.layers * config.kv_dim() * tokens) as u64;
+            let texts = (free / each.max(1)).saturating_sub(1);
+            found = usize::try_from(texts).unwrap_or(most).clamp(1, most.max(1));
+            Ok(())
+        });
+        found
+    }
 
     fn layer(&self, numbers: usize) -> Option<[Array<f32>; 2]> {
         let mut layer = None;

@@ -1,0 +1,69 @@
+//! What stages ask of a GPU: those that learn and those that ask finished models.
+
+use llamake::exec::ledger::{Bytes, bytes};
+
+use super::memory::{compiled, recipe};
+
+const STAGES: &str = "
+stage beside = lora { base: small, data: talk, rank: 8, context: 512 tokens, length: 1 steps }
+stage magnitudes = lora {
+    base: base, data: talk, rank: 8, dora: true, context: 512 tokens, length: 1 steps
+}
+stage judge = reward_model {
+    init: base, data: pairs, batch: 2 pairs, context: 512 tokens, length: 1 steps
+}
+stage other = reward_model {
+    init: base, data: pairs, batch: 2 pairs, context: 512 tokens, length: 1 steps, seed: 2
+}
+stage gate = safety_gate { helpful: judge, safe: other }
+stage plain = generate { model: base, prompts: asked }
+stage small_plain = generate { model: small, prompts: asked }
+stage dressed = generate { model: beside, prompts: asked }
+stage refused = generate { model: magnitudes, prompts: asked }
+stage best = rejection_sampling { policy: base, judge: gate, prompts: asked, samples: 2 }
+stage tuned = ppo {
+    policy: base, judge: gate, prompts: asked, length: 1 steps, batch: 2 prompts
+    mini_batch: 2 prompts
+}
+";
+
+fn gpu(stage: &str) -> Result<u64, &'static str> {
+    let (_, module) = compiled(&recipe("7b", STAGES));
+    let all = bytes(&module);
+    let Bytes { gpu, .. } = all.get(stage).unwrap_or_else(|| panic!("{stage} is not known"));
+    *gpu
+}
+
+/// GiB of 7B in f32, and of its matrices in NF4 with the rest in f32.
+const WHOLE: f64 = 25.1;
+const QUANTISED: f64 = 3.11 + 2.0 * 0.49;
+
+fn gib(stage: &str) -> f64 {
+    gpu(stage).unwrap() as f64 / f64::from(1 << 30)
+}
+
+#[test]
+fn a_finished_model_asks_for_its_weights_and_room_for_an_answer() {
+    // Keys and values of 4,096 tokens are 4 GiB, of an answer and of what all begin with.
+    let room = gib("plain") - WHOLE;
+    assert!((8.0..12.0).contains(&room), "{room}");
+    assert!((gib("small_plain") - room - QUANTISED).abs() < 0.1, "{}", gib("small_plain"));
+    let adapter = gib("dressed") - gib("small_plain");
+    assert!(adapter > 0.0 && adapter < 0.1, "{adapter}");
+    assert!((gib("best") - gib("plain") - 2.0 * WHOLE).abs() < 0.1, "{}", gib("best"));
+}
+
+#[test]
+fn what_no_gpu_computes_is_told() {
+    assert_eq!(gpu("refused"), Err("DoRA"));
+    assert_eq!(gpu("magnitudes"), Err("DoRA"));
+    assert!(gpu("beside").is_ok());
+}
+
+/// Weights, gradients and moments; a copy that samples; the policy as it began; two judges.
+#[test]
+fn a_policy_asks_for_all_models_beside_it() {
+    let models = 4.0 + 1.0 + 1.0 + 2.0;
+    let rest = gib("tuned") - models * WHOLE;
+    assert!((8.0..40.0).contains(&rest), "{rest}");
+}
