@@ -5,7 +5,7 @@ use super::inputs::adapter_in;
 use super::needs::{Needs, Shapes, width};
 use crate::lang::value::{Artifact, Stage, Value};
 use crate::train::model::ModelConfig;
-use crate::train::stage::ledger::{Learnt, device_sampling_memory, device_weights};
+use crate::train::stage::ledger::{device_sampling_memory, device_weights};
 
 /// Why a stage is asked here, where its models cannot be known.
 pub const UNKNOWN: &str = "a shape that the recipe does not state";
@@ -65,10 +65,7 @@ pub fn weights(shapes: &Shapes<'_>, model: &Value) -> Result<u64, &'static str> 
             continue;
         };
         let needs = Needs::of(shapes, shapes.stage(artifact(adapter)?)).ok_or(UNKNOWN)?;
-        match &needs.learnt {
-            Learnt::Adapter { settings, .. } if settings.dora => return Err("DoRA"),
-            _ => bytes += needs.memory().adapter,
-        }
+        bytes += needs.memory().adapter;
         bytes += device_weights(config(shapes, base)?, width(shapes, base))?;
     }
     Ok(bytes)

@@ -91,6 +91,42 @@ fn a_recipe_built_on_a_gpu_has_the_lock_and_the_answers_of_one_built_on_the_cpu(
     assert_eq!(built(true), built(false));
 }
 
+/// Rejection sampling, PPO, DPO and GRPO, a little of each: policies, judges, and models beside
+/// them.
+#[test]
+fn alignment_on_a_gpu_has_the_lock_of_alignment_on_the_cpu() {
+    if is_made_up() {
+        return;
+    }
+    let built = |on_gpu: bool| {
+        let project = Project::of(include_str!("../cli/rounds.recipe"));
+        for (before, after) in [
+            ("output v2, scores", "output v1, scores"),
+            ("models: [chat, v1, v2, advised, grouped, ..free]", "models: [v1, grouped]"),
+            ("limit:  80 rows", "limit:  4 rows"),
+            ("length:      6 steps", "length:      1 step"),
+            ("length:     10 steps", "length:     1 step"),
+            ("pairs:     400", "pairs:     100"),
+            ("documents: 1500", "documents: 300"),
+            ("talks:     3000", "talks:     300"),
+            ("length:  200k tokens", "length:  20k tokens"),
+            ("length:   8 epochs", "length:   1 epoch"),
+        ] {
+            project.edit("a.recipe", before, after);
+        }
+        let mut command = project.command("build --device");
+        if on_gpu {
+            command.arg("cuda:0").env("MADE_UP_KERNELS", libraries());
+            under_made_up(&mut command, "13000 9.0");
+        } else {
+            command.arg("cpu");
+        }
+        ran(command.output().unwrap()).ended(0);
+        project.read("a.lock")
+    };
+    assert_eq!(built(true), built(false));
+}
+
 #[test]
 fn every_check_of_a_kernel_holds_through_a_made_up_driver() {
     if is_made_up() {

@@ -84,10 +84,10 @@ fn adapted(change: impl Fn(LoraSettings) -> LoraSettings) -> Transformer {
 #[test]
 fn an_adapter_learns_the_same_on_an_accelerator() {
     let settings = training(4, 5);
-    for dropout in [0.0, 0.2] {
-        let begun = || adapted(|settings| LoraSettings { dropout, ..settings });
+    for (dropout, dora) in [(0.0, false), (0.2, false), (0.0, true), (0.2, true)] {
+        let begun = || adapted(|settings| LoraSettings { dropout, dora, ..settings });
         let here = ran(begun(), &settings, None);
-        assert_eq!(ran(begun(), &settings, Some(3)), here, "dropout {dropout}");
+        assert_eq!(ran(begun(), &settings, Some(3)), here, "dropout {dropout}, DoRA {dora}");
     }
 }
 
@@ -147,8 +147,6 @@ fn what_no_gpu_does_is_refused_with_its_name() {
     };
     let narrow = refused(model(&config(), 4), &training(1, 8));
     assert_eq!(narrow, "heads are 16, 32, 64 or 128 wide on a GPU, not 4");
-    let dora = adapted(|settings| LoraSettings { dora: true, ..settings });
-    assert_eq!(refused(dora, &training(1, 8)), "DoRA is computed on the processor alone");
     let mut paged = training(1, 8);
     paged.optimizer.page_budget = Some(0);
     let paged = refused(model(&wide(), 4), &paged);

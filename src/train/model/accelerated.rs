@@ -2,7 +2,7 @@
 //! the bits are those of the processor. The first fault is kept, and nothing is done after it,
 //! until somebody asks. Knows no order of operations, and not which accelerator it is.
 //!
-//! Left out: DoRA; heads and optimizers. Weights of 16 bits, or in ggml's blocks, are widened.
+//! Left out: heads and optimizers. Weights of 16 bits, or in ggml's blocks, are widened.
 
 // What is learnt beside a projection.
 mod adapter;
@@ -17,6 +17,7 @@ use adapter::{Adapted, Beside};
 use super::activations::BlockActivations;
 use super::batch::Batch;
 use super::config::{Head, ModelConfig};
+use super::lora::Adapter;
 use super::machine::{Machine, Normed, Place};
 use super::parameters::count;
 use super::projection::Which;
@@ -247,19 +248,9 @@ impl Transformer {
         let rope = DeviceTable::new(&m.on, &self.rope)?;
         let weights = self.weights.each(|stored| m.send_stored(stored));
         let config = self.config.clone();
-        let adapter = self.adapter_onto(m)?;
-        Ok(Transformer { config, weights, adapter, rope })
-    }
-
-    /// A copy of its adapter.
-    pub fn adapter_onto(&self, m: &Accelerated) -> Result<Option<LowRanks>, Fault> {
-        let adapter = self.adapter.as_ref();
-        if adapter.is_some_and(|adapter| adapter.settings.dora) {
-            let message = "DoRA is computed on the processor alone".into();
-            return Err(Fault { message, remedy: Some("build with `--device cpu`".into()) });
-        }
-        let adapter = adapter.map(|adapter| LowRanks::of(m, adapter, self.config.layers));
-        m.check().map(|()| adapter)
+        let mut copy = Transformer { config, weights, adapter: None, rope };
+        copy.wear(m, self.adapter.as_ref())?;
+        Ok(copy)
     }
 }
 
@@ -269,6 +260,20 @@ impl Transformer<Accelerated> {
         let own = self.config.has_own_head();
         let head = if own { &self.weights.head_vd } else { &self.weights.embedding_vd };
         head.floats()
+    }
+
+    /// From here on it computes under a copy of this adapter, or as it is.
+    pub fn wear(&mut self, m: &Accelerated, adapter: Option<&Adapter>) -> Result<(), Fault> {
+        self.adapter = adapter.map(|adapter| LowRanks::of(m, adapter, self.config.layers));
+        self.settle(m);
+        m.check()
+    }
+
+    /// After a change of the adapter: what follows from it is found anew.
+    pub fn settle(&mut self, m: &Accelerated) {
+        if let Some(adapter) = &mut self.adapter {
+            adapter.settle(m, &self.weights);
+        }
     }
 
     /// Everything that is learnt in the order of the table; nothing where something is frozen.

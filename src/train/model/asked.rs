@@ -71,7 +71,7 @@ impl Asked {
         self.model.adapter = adapter;
         self.model.settle(&self.threads);
         if let Some(Copied { machine, model }) = &mut self.copied {
-            model.adapter = self.model.adapter_onto(machine).map_err(told)?;
+            model.wear(machine, self.model.adapter.as_ref()).map_err(told)?;
         }
         Ok(())
     }
@@ -101,8 +101,8 @@ impl<'a> At<'a> {
     /// Forward passes over batches.
     pub fn passes(self) -> Passes<'a> {
         match self {
-            At::Here(m, model) => Passes::Here(Pass::new(m, model)),
-            At::There(m, model) => Passes::There(Pass::new(m, model)),
+            At::Here(m, model) => Passes::Here(Box::new(Pass::new(m, model))),
+            At::There(m, model) => Passes::There(Box::new(Pass::new(m, model))),
         }
     }
 
@@ -157,33 +157,32 @@ impl<'a> At<'a> {
 /// Forward passes over batches in an arena that they share, and what heads say after each.
 #[derive(Debug)]
 pub enum Passes<'a> {
-    Here(Pass<'a, Threads>),
-    There(Pass<'a, Accelerated>),
+    Here(Box<Pass<'a, Threads>>),
+    There(Box<Pass<'a, Accelerated>>),
 }
 
 impl Passes<'_> {
     /// Reads a batch.
     pub fn read(&mut self, batch: &Batch) {
         match self {
-            Passes::Here(Pass { m, model, a }) => model.forward(*m, batch, a),
-            Passes::There(Pass { m, model, a }) => model.forward(*m, batch, a),
+            Passes::Here(pass) => pass.read(batch),
+            Passes::There(pass) => pass.read(batch),
         }
     }
 
     /// −log p of each target with logits divided by a temperature, 0 where nothing is predicted.
     pub fn losses(&mut self, batch: &Batch, temperature: f32) -> Result<Vec<f32>, Failure> {
         match self {
-            Passes::Here(Pass { m, model, a }) => m.losses(model, batch, temperature, a),
-            Passes::There(Pass { m, model, a }) => m.losses(model, batch, temperature, a),
+            Passes::Here(pass) => pass.losses(batch, temperature),
+            Passes::There(pass) => pass.losses(batch, temperature),
         }
     }
 
     /// What the head of a reward model says at the last token of each row.
     pub fn scores(&self, batch: &Batch) -> Result<Vec<f32>, Failure> {
-        let ends: Vec<usize> = batch.rows.iter().map(|row| row.end).collect();
         match self {
-            Passes::Here(Pass { m, model, a }) => scores_at(*m, model, &ends, a),
-            Passes::There(Pass { m, model, a }) => scores_at(*m, model, &ends, a),
+            Passes::Here(pass) => pass.scores(batch),
+            Passes::There(pass) => pass.scores(batch),
         }
     }
 
@@ -207,6 +206,19 @@ pub struct Pass<'a, M: Inference> {
 impl<'a, M: Inference> Pass<'a, M> {
     fn new(m: &'a M, model: &'a Transformer<M>) -> Pass<'a, M> {
         Pass { m, model, a: Activations::inference(&model.config) }
+    }
+
+    fn read(&mut self, batch: &Batch) {
+        self.model.forward(self.m, batch, &mut self.a);
+    }
+
+    fn losses(&mut self, batch: &Batch, temperature: f32) -> Result<Vec<f32>, Failure> {
+        self.m.losses(self.model, batch, temperature, &mut self.a)
+    }
+
+    fn scores(&self, batch: &Batch) -> Result<Vec<f32>, Failure> {
+        let ends: Vec<usize> = batch.rows.iter().map(|row| row.end).collect();
+        scores_at(self.m, self.model, &ends, &self.a)
     }
 
     fn values(&self, batch: &Batch) -> Result<Option<Vec<f32>>, Failure> {

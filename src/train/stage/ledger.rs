@@ -8,6 +8,7 @@ use crate::train::model::encoding::Encoding;
 use crate::train::model::loaded::TOKENS_AT_ONCE;
 use crate::train::model::lora::{Adapter, LoraSettings};
 use crate::train::model::parameters::{Role, TensorSpec, table};
+use crate::train::model::projection::Which;
 use crate::train::model::quantized::is_quantised;
 use crate::train::model::sample::MOST_SLOTS;
 use crate::train::model::{Head, ModelConfig};
@@ -215,7 +216,6 @@ pub fn device_memory(
         return Err("moments in pages");
     }
     let learnt = match learnt {
-        Learnt::Adapter { settings, .. } if settings.dora => return Err("DoRA"),
         Learnt::All => Learnt::All,
         Learnt::Adapter { settings, base } => {
             let base = Width { encoding: Encoding::F32, ..*base };
@@ -226,7 +226,8 @@ pub fn device_memory(
     let tokens = micro_batch.saturating_mul(context);
     let dots = 4 * tokens.saturating_mul(config.heads as u64);
     let logits = cross_entropy::launch::room(tokens, config.outputs() as u64);
-    Ok(here.total().saturating_add(dots).saturating_add(logits))
+    let gains = gains_bytes(config, &learnt);
+    Ok(here.total().saturating_add(dots).saturating_add(logits).saturating_add(gains))
 }
 
 /// The widest that a decoder's weights are on an accelerator, where all but NF4 are f32, or what
@@ -265,6 +266,18 @@ fn adapter_bytes(config: &ModelConfig, learnt: &Learnt) -> u64 {
         _ => spec.len() as u64,
     };
     4 * table.iter().map(numbers).sum::<u64>()
+}
+
+/// What the gains of DoRA are found from on an accelerator: squares of W's rows, A Wᵀ and A Aᵀ.
+fn gains_bytes(config: &ModelConfig, learnt: &Learnt) -> u64 {
+    let Learnt::Adapter { settings, .. } = learnt else { return 0 };
+    let rank = settings.rank;
+    let of = |which: &Which| {
+        let [_, outputs] = which.shape(config);
+        8 * outputs + 4 * rank * (outputs + rank)
+    };
+    let all = config.layers * settings.targets.iter().map(of).sum::<usize>();
+    if settings.dora { all as u64 } else { 0 }
 }
 
 /// Numbers of the head's gradient where the head is the embedding: it has room of its own.

@@ -129,7 +129,9 @@ impl OnDevice {
     /// Moves every weight by one step.
     pub fn step(&mut self, optimizer: &mut AdamWState, rate: f64, scale: f32) -> Result<(), Fault> {
         let learnt = (&mut self.model, &mut self.gradients);
-        self.moments.step(self.machine.on(), optimizer, learnt, rate, scale)
+        self.moments.step(self.machine.on(), optimizer, learnt, rate, scale)?;
+        self.model.settle(&self.machine);
+        self.machine.check()
     }
 
     /// Writes the gradients of the last step into the host's.
