@@ -16,7 +16,7 @@ use llamake::train::kernels::launch::{Accelerator, Array, Fault, Float};
 use llamake::train::kernels::nf4::launch::Matrix;
 use llamake::train::kernels::rng::Stream;
 use llamake::train::kernels::sample::Sampling;
-use llamake::train::kernels::sample::launch::Drawer;
+use llamake::train::kernels::sample::launch::draw;
 use llamake::train::kernels::{Sink, Threads, conformance, nf4, rms_norm, swiglu};
 
 /// Two rows through a layer of a model of 7 billion numbers.
@@ -151,11 +151,10 @@ fn generation(on: &On) -> Result<(), Fault> {
         cached.attend(&**on, HEADS, [q.all(), k.all(), v.all()], out.all_mut(), into)
     })?;
     let logits = floats(on, texts * VOCABULARY)?;
-    let mut drawer = Drawer::new(on, texts, VOCABULARY)?;
     for (name, top_k, top_p) in [("draws of all", None, 1.0), ("draws of top p", None, 0.9)] {
         let sampling = Sampling { temperature: 0.8, top_k, top_p };
         measure(on, name, 4 * texts * VOCABULARY, 0, || {
-            drawer.draw(on, logits.all(), sampling, &vec![0.5; texts]).map(|_| ())
+            draw(on, logits.all(), sampling, &vec![0.5; texts]).map(|_| ())
         })?;
     }
     Ok(())
