@@ -16,7 +16,8 @@ pub struct Kept {
     bytes: usize,
 }
 
-/// The size of the place for so many bytes: an eighth more at most, so that sizes recur.
+/// The size of the place for so many bytes, so that sizes recur: whole steps of 512 bytes and, where
+/// they are many, an eighth more at most.
 pub fn size_of(bytes: usize) -> usize {
     if bytes > LARGEST {
         return bytes;
