@@ -16,8 +16,8 @@ pub struct Kept {
     bytes: usize,
 }
 
-/// The size of the place for so many bytes, so that sizes recur: whole steps of 512 bytes and, where
-/// they are many, an eighth more at most.
+/// The size of the place for so many bytes, so that sizes recur: whole steps of 512 bytes and,
+/// where they are many, an eighth more at most.
 pub fn size_of(bytes: usize) -> usize {
     if bytes > LARGEST {
         return bytes;
