@@ -41,6 +41,8 @@ pub struct Demand {
     pub memory_bytes: u64,
     /// What it asks instead where it runs on a GPU, if it can.
     pub gpu: Option<OnGpu>,
+    /// Whether it runs nowhere else.
+    pub gpu_only: bool,
 }
 
 /// What an action that runs on a GPU asks of it, and of the machine around it.

@@ -1,9 +1,13 @@
 //! Whether a plan can go where it was told to go, asked before anything runs. Knows what actions
 //! ask of a GPU; does not know how one is found, nor what runs on it.
 
-use super::executor::Executor;
+use super::action::Action;
+use super::examine::assess;
+use super::executor::{Executor, Failure};
 use super::plan::Plan;
 use super::resources::Gpu;
+use super::store::Store;
+use super::verdict::Verdict;
 
 /// Why a plan is not for the GPUs it was told to use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,4 +33,29 @@ pub fn misplaced(plan: &Plan, executor: &dyn Executor, gpus: &[Gpu]) -> Option<M
         let fits = gpus.iter().any(|gpu| gpu.fits(gpu_bytes));
         (!fits).then(|| Misplaced::TooLarge { stage: action.name.clone(), gpu_bytes })
     })
+}
+
+/// The first action that runs on GPUs alone, fits none of these, and may have to run; with the
+/// bytes that it asks of one, if it can run on any.
+pub fn stranded<'p>(
+    plan: &'p Plan,
+    store: &Store,
+    executor: &dyn Executor,
+    recipe: &str,
+    gpus: &[Gpu],
+) -> Result<Option<(&'p Action, Option<u64>)>, Failure> {
+    let asked = |action: &Action| executor.demand(action).gpu.map(|gpu| gpu.gpu_bytes);
+    let is_homeless = |action: &&Action| {
+        let fits = asked(action).is_some_and(|bytes| gpus.iter().any(|gpu| gpu.fits(bytes)));
+        executor.demand(action).gpu_only && !fits
+    };
+    let homeless: Vec<&Action> = plan.actions.iter().filter(is_homeless).collect();
+    if homeless.is_empty() {
+        return Ok(None);
+    }
+    let verdicts = assess(plan, store, executor, recipe)?;
+    let runs = |action: &&Action| {
+        verdicts.iter().any(|(id, verdict)| *id == action.id && *verdict != Verdict::Fresh)
+    };
+    Ok(homeless.into_iter().find(runs).map(|action| (action, asked(action))))
 }

@@ -108,19 +108,19 @@ mod tests {
     fn threads_are_shared_and_memory_is_respected() {
         let whole = machine(&[]);
         let mut free = whole.clone();
-        let demand = Demand { threads: 8, memory_bytes: 60, gpu: None };
+        let demand = Demand { threads: 8, memory_bytes: 60, gpu: None, gpu_only: false };
         let first = free.grant(&whole, demand, 1).unwrap();
         assert_eq!(first, Grant { threads: 2, memory_bytes: 60, gpu: None });
         assert_eq!(free.grant(&whole, demand, 0), None);
         free.release(first);
         assert_eq!(free, whole);
-        let huge = Demand { threads: 1, memory_bytes: 1000, gpu: None };
+        let huge = Demand { threads: 1, memory_bytes: 1000, gpu: None, gpu_only: false };
         assert!(free.grant(&whole, huge, 0).is_some());
     }
 
     fn on_gpu(gpu_bytes: u64) -> Demand {
         let gpu = Some(OnGpu { threads: 1, memory_bytes: 10, gpu_bytes });
-        Demand { threads: 8, memory_bytes: 60, gpu }
+        Demand { threads: 8, memory_bytes: 60, gpu, gpu_only: false }
     }
 
     #[test]

@@ -61,10 +61,15 @@ pub fn run(args: &args::Build) -> Result<Exit> {
         Ok(store) => store,
         Err(failure) => return Ok(fail(&[failure])),
     };
+    let recipe = compiled.history_name();
+    if let Err(refusal) = device::stranded(&plan, &store, &executor, &recipe, &gpus) {
+        tell(&refusal);
+        return Ok(Exit::Usage);
+    }
     let cancel = cancel_flag()?;
     let outputs = output_folder(&compiled);
     let options = BuildOptions {
-        recipe: &compiled.history_name(),
+        recipe: &recipe,
         outputs: Some(&outputs),
         pool: Pool { gpus, ..pool(args.jobs) },
         keep_going: args.keep_going,

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::args::Device;
 use crate::build::executor::Failure;
-use crate::build::placement::{Misplaced, misplaced, uses_gpus};
+use crate::build::placement::{self, Misplaced, misplaced, uses_gpus};
 use crate::build::plan::Plan;
 use crate::build::resources;
+use crate::build::store::Store;
 use crate::exec::Local;
 use crate::exec::ledger::bytes_text;
 use crate::train::kernels::cuda::{Gpu, open, survey};
@@ -39,6 +40,31 @@ pub fn for_plan(
             }
         }
     }
+}
+
+/// Refuses a plan in which something has to run that runs on a GPU alone, where there is none for it.
+pub fn stranded(
+    plan: &Plan,
+    store: &Store,
+    executor: &Local,
+    recipe: &str,
+    gpus: &[resources::Gpu],
+) -> Result<(), Failure> {
+    let Some((action, bytes)) = placement::stranded(plan, store, executor, recipe, gpus)? else {
+        return Ok(());
+    };
+    let name = &action.name;
+    let why = match (bytes, executor.bytes.get(&action.name).and_then(|bytes| bytes.gpu.err())) {
+        (_, Some(why)) => format!("it has {why}, which no GPU computes here"),
+        (Some(bytes), _) if !gpus.is_empty() => {
+            let most = gpus.iter().map(|gpu| gpu.memory_bytes).max().unwrap_or(0);
+            format!("it needs {} of one that has {}", bytes_text(bytes), bytes_text(most))
+        }
+        _ => "there is none for it".to_string(),
+    };
+    let message = format!("`{name}` has `numerics: \"bf16\"`, which runs on a GPU alone: {why}");
+    let remedy = "build where `llamake doctor` finds a GPU, or leave out `numerics`";
+    Err(Failure::new(message).remedy(remedy))
 }
 
 /// The GPU that a single answer is computed on. Opening one and copying a model takes longer than

@@ -31,7 +31,8 @@ pub fn run(args: &args::Reproduce) -> Result<Exit> {
     if let Some(refusal) = plan.as_ref().and_then(refusal) {
         return Ok(refusal);
     }
-    let gpus = plan.map(|plan| device::for_plan(args.on.device, &plan, &executor)).transpose();
+    let gpus = plan.as_ref().map(|plan| device::for_plan(args.on.device, plan, &executor));
+    let gpus = gpus.transpose();
     let gpus = match gpus {
         Ok(gpus) => gpus.unwrap_or_default(),
         Err(refusal) => {
@@ -44,6 +45,11 @@ pub fn run(args: &args::Reproduce) -> Result<Exit> {
         Ok(store) => store,
         Err(failure) => return Ok(fail(&[failure])),
     };
+    let stranded = |plan| device::stranded(plan, &store, &executor, "", &gpus).err();
+    if let Some(refusal) = plan.as_ref().and_then(stranded) {
+        tell(&refusal);
+        return Ok(Exit::Usage);
+    }
     let cancel = cancel_flag()?;
     let events = build::events(args.json, lock.stages.len());
     let pool = Pool { gpus, ..pool(args.jobs) };

@@ -12,6 +12,7 @@ use crate::train::model::{Head, ModelConfig};
 use crate::train::stage::ledger::{MemoryLedger, parameters, training_flops_per_token};
 
 use super::needs::{Needs, Shapes};
+use super::work::is_in_halves;
 use super::{adapted, asking, blocks, course, device, fits, questions};
 
 /// Bytes that a stage will need: of the machine where it trains, and of a GPU that computes it, or
@@ -48,7 +49,7 @@ pub fn demand(action: &Action, bytes: &BTreeMap<String, Bytes>) -> Demand {
     };
     let gpu = bytes.and_then(|bytes| bytes.gpu.ok());
     let gpu = gpu.map(|gpu_bytes| OnGpu { threads: beside, memory_bytes, gpu_bytes });
-    Demand { threads, memory_bytes, gpu }
+    Demand { threads, memory_bytes, gpu, gpu_only: is_in_halves(&action.params) }
 }
 
 /// The bytes of every stage that computes with a model, by its name; none are known where the

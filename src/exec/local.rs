@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::ledger::{self, Bytes};
-use super::work::{KINDS, Kind, Work};
+use super::work::{self, KINDS, Kind, Work};
 use crate::build::action::Action;
 use crate::build::digest::Digest;
 use crate::build::executor::{self, Demand, Executor, Job, JobSink, Keyed, Outcome};
@@ -51,7 +51,7 @@ impl Executor for Local {
     }
 
     fn keyed(&self, action: &Action) -> Keyed {
-        find(&action.kind).map(|kind| kind.keyed).unwrap_or_default()
+        work::keyed(action)
     }
 
     fn demand(&self, action: &Action) -> Demand {

@@ -9,15 +9,17 @@ use super::decode::training::batch_of;
 use super::inputs::adapter_in;
 use super::ledger::{architecture, quantity, whole};
 use super::local::find;
+use super::work::is_in_halves;
 use crate::lang::value::{Artifact, Module, Stage, Value};
 use crate::train::model::activations::Keep;
 use crate::train::model::encoding::Encoding;
 use crate::train::model::lora::LoraSettings;
 use crate::train::model::{Head, ModelConfig};
 use crate::train::optim::Bits;
+use crate::train::stage::Numerics;
 use crate::train::stage::ledger::{
     Kept, Learnt, MemoryLedger, Width, device_memory, device_sampling_memory, device_weights,
-    memory, parameters, sampling_memory, scoring_memory, weight_bytes,
+    halves_memory, memory, parameters, sampling_memory, scoring_memory, weight_bytes,
 };
 
 /// The shape of the model that each stage of a module has to do with: its own, or that of the model
@@ -81,6 +83,7 @@ pub struct Needs {
     pub shortens: bool,
     pub keep: Keep,
     pub kept: Kept,
+    pub numerics: Numerics,
     /// Bytes of the models beside; on a GPU, or what keeps them from it.
     pub beside: u64,
     pub beside_there: Result<u64, &'static str>,
@@ -129,6 +132,10 @@ impl Needs {
             shortens: stage.params.contains_key("context"),
             keep: keep(&stage.params),
             kept: kept(stage.params.get("optimizer")?)?,
+            numerics: match is_in_halves(&stage.params) {
+                true => Numerics::Bf16,
+                false => Numerics::ExactF32,
+            },
             beside: beside(shapes, stage, &begun)?,
             beside_there: beside_there(shapes, stage, &begun),
             asks,
@@ -141,7 +148,10 @@ impl Needs {
     pub fn memory(&self) -> MemoryLedger {
         let tokens = self.texts.saturating_mul(self.context);
         let rows = [self.micro_batch, tokens];
-        let memory = memory(&self.config, &self.learnt, rows, self.keep, self.kept);
+        let memory = match self.numerics {
+            Numerics::ExactF32 => memory(&self.config, &self.learnt, rows, self.keep, self.kept),
+            Numerics::Bf16 => halves_memory(&self.config, &self.learnt, rows, self.keep, self.kept),
+        };
         // What is scored before the first step has its room to itself.
         let later = memory.gradients + memory.optimizer + memory.workspace;
         let later = later.saturating_add(memory.activations);
@@ -159,6 +169,10 @@ impl Needs {
     pub fn device_memory(&self) -> Result<u64, &'static str> {
         let tokens = self.texts.saturating_mul(self.context);
         let rows = [self.micro_batch, tokens];
+        if self.numerics == Numerics::Bf16 {
+            device_weights(&self.config, Width::F32)?;
+            return Ok(self.memory().total());
+        }
         let learns = device_memory(&self.config, &self.learnt, rows, self.keep, self.kept)?;
         let base = match self.learnt {
             Learnt::All => Width::F32,

@@ -1,6 +1,7 @@
 //! The dispatch: which stage kinds there are, how each is decoded from plain values, and which
 //! function does its work. Knows no digests and no schedules.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 
 use anyhow::{Result, bail};
@@ -8,10 +9,13 @@ use anyhow::{Result, bail};
 use super::decode::{adapters, align, data, eval as examination, hub as repositories};
 use super::decode::{model, sampling, training};
 use super::inputs::Fields;
+use super::local::find;
+use crate::build::action::Action;
 use crate::build::executor::{Job, Keyed};
 use crate::eval;
 use crate::eval::compare::{self, Compare};
 use crate::eval::expect::{self, Expect};
+use crate::lang::value::Value;
 use crate::train::progress::{Context, Failure, Metrics};
 use crate::train::stage::command::{self, Command};
 use crate::train::stage::fetch::{self, Fetch};
@@ -54,6 +58,21 @@ const fn kind(name: &'static str, version: u32) -> Kind {
 const fn trains(name: &'static str, version: u32) -> Kind {
     const OUTSIDE: &[&str] = &["fits", "gradient_checkpointing", "micro_batch"];
     Kind { name, version, keyed: Keyed { outside: OUTSIDE, input_names: false } }
+}
+
+/// What decides on the bits of an action. In the class `bf16` sums over tokens go over all rows that
+/// are computed at once.
+pub fn keyed(action: &Action) -> Keyed {
+    let keyed = find(&action.kind).map(|kind| kind.keyed).unwrap_or_default();
+    match is_in_halves(&action.params) {
+        true => Keyed { outside: &["fits", "gradient_checkpointing"], ..keyed },
+        false => keyed,
+    }
+}
+
+/// Whether a stage computes in the class `bf16`.
+pub fn is_in_halves(params: &BTreeMap<String, Value>) -> bool {
+    params.get("numerics") == Some(&Value::Text("bf16".into()))
 }
 
 /// A kind whose result calls models and reports by their names.

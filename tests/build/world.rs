@@ -121,7 +121,7 @@ impl Executor for Fake {
             _ => panic!("bytes are due"),
         };
         let gpu = action.params.get("gpu_bytes").map(on_gpu);
-        Demand { threads: 1, memory_bytes: 1, gpu }
+        Demand { threads: 1, memory_bytes: 1, gpu, gpu_only: false }
     }
 
     fn run(&self, job: &Job<'_>, sink: &dyn JobSink) -> Result<Outcome, Failure> {

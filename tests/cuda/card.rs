@@ -6,14 +6,11 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, LazyLock};
 
-use half::bf16;
 use llamake::train::kernels::cuda::card::Card;
-use llamake::train::kernels::cuda::products::{Products, Shape, Stored};
 use llamake::train::kernels::cuda::survey;
 use llamake::train::kernels::launch::{Accelerator, Array};
 
 use super::shim::{compile, files, kernels_folder};
-use super::{room, to, wholes};
 use crate::cli::{Project, Ran, ran};
 
 /// The first GPU of this machine that runs the kernels, if there is one.
@@ -174,68 +171,6 @@ fn a_card_gives_back_what_it_took() {
         let array = Array::of(&card, &[1.0_f32, 2.0]).unwrap();
         drop(card);
         assert_eq!(array.read().unwrap(), [1.0, 2.0]);
-    }
-}
-
-/// Whole numbers, whose products and sums are exact in f32 in any order.
-fn halves(name: &str, len: usize) -> Vec<bf16> {
-    wholes(name, len, 17).into_iter().map(|x| bf16::from_f32(x as f32 - 8.0)).collect()
-}
-
-fn exact(shape: Shape, left: &[bf16], right: &[bf16]) -> Vec<f32> {
-    let Shape { rows, inner, columns, .. } = shape;
-    let at = |numbers: &[bf16], stored, [row, column]: [usize; 2], [rows, columns]: [usize; 2]| {
-        f32::from(match stored {
-            Stored::AsUsed => numbers[row * columns + column],
-            Stored::Transposed => numbers[column * rows + row],
-        })
-    };
-    let sum = |row: usize, column: usize| {
-        let product = |k| {
-            at(left, shape.left, [row, k], [rows, inner])
-                * at(right, shape.right, [k, column], [inner, columns])
-        };
-        (0..inner).map(product).sum()
-    };
-    (0..rows * columns).map(|place| sum(place / columns, place % columns)).collect()
-}
-
-/// Also where matrices begin at odd places.
-#[test]
-fn products_in_16_bits_are_those_of_a_linear_layer() {
-    let Ok(gpus) = survey().and_then(|survey| survey.usable(None)) else { return };
-    let card = Arc::new(Card::open(&gpus[0]).unwrap());
-    let products = match Products::open(&card) {
-        Ok(products) => products,
-        Err(fault) => {
-            assert!(!is_made_up(), "{fault}");
-            return eprintln!("no products in 16 bits to test: {fault}");
-        }
-    };
-    let on = Arc::clone(&card) as Arc<dyn Accelerator>;
-    for ([tokens, inputs, outputs], skipped) in [([3, 8, 5], 0), ([17, 64, 40], 8), ([1, 7, 9], 1)]
-    {
-        for shape in [Shape::forward, Shape::grad_input, Shape::grad_weight] {
-            let shape = shape(tokens, inputs, outputs);
-            let [left, right] = [("left", shape.rows), ("right", shape.columns)]
-                .map(|(name, side)| halves(name, skipped + side * shape.inner));
-            let expected = exact(shape, &left[skipped..], &right[skipped..]);
-            let [left, right] = [to(&on, &left), to(&on, &right)];
-            let [left, right] =
-                [&left, &right].map(|factor| factor.all().part(skipped..factor.len()));
-
-            let mut found = to(&on, &vec![0.5_f32; expected.len()]);
-            products.multiply(shape, left, right, &mut found.all_mut(), false).unwrap();
-            assert_eq!(found.read().unwrap(), expected, "{shape:?}");
-            products.multiply(shape, left, right, &mut found.all_mut(), true).unwrap();
-            let twice = expected.iter().map(|x| 2.0 * x).collect::<Vec<_>>();
-            assert_eq!(found.read().unwrap(), twice, "{shape:?}, added");
-
-            let mut rounded = room::<bf16>(&on, expected.len());
-            products.multiply(shape, left, right, &mut rounded.all_mut(), false).unwrap();
-            let expected: Vec<bf16> = expected.into_iter().map(bf16::from_f32).collect();
-            assert_eq!(rounded.read().unwrap(), expected, "{shape:?}, rounded");
-        }
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use llamake::train::model::accelerated::Accelerated;
+use half::bf16;
+use llamake::train::model::accelerated::{Accelerated, Class};
 use llamake::train::model::activations::{Activations, Keep};
 use llamake::train::model::encoding::Encoding;
 use llamake::train::model::quantized::{Form, quantised};
@@ -53,8 +54,8 @@ fn on_processor(model: &Transformer, gradients: &Trainable, keep: Keep) -> Found
     Found { ends, gradients }
 }
 
-fn on_accelerator(
-    m: &Accelerated,
+fn on_accelerator<T: Class>(
+    m: &Accelerated<T>,
     weights: &Parameters<Stored>,
     gradients: &Trainable,
     keep: Keep,
@@ -63,7 +64,7 @@ fn on_accelerator(
     let model = Transformer::new(config.clone(), weights.clone(), config.context);
     let model = model.onto(m).unwrap();
     let (mut back, mut gradients) = (gradients.clone(), gradients.onto(m).unwrap());
-    let mut a = Activations::<Accelerated>::training(&config, keep);
+    let mut a = Activations::<Accelerated<T>>::training(&config, keep);
     let ends = batches(&config).map(|batch| {
         model.forward(m, &batch, &mut a);
         a.dhidden_td = m.send(&dhidden(&batch, &config));
@@ -82,8 +83,8 @@ fn assert_same_bits(weights: Parameters<Stored>, gradients: impl Fn(&Transformer
     for keep in [Keep::Activations, Keep::Residuals] {
         let expected = on_processor(&model, &gradients, keep);
         on_shims(|on| {
-            let found =
-                on_accelerator(&Accelerated::new(Arc::clone(on)), &weights, &gradients, keep);
+            let m = Accelerated::<f32>::new(Arc::clone(on));
+            let found = on_accelerator(&m, &weights, &gradients, keep);
             let ends = expected.ends.as_flattened().iter().zip(found.ends.as_flattened());
             ends.for_each(|(expected, found)| assert_same("an end", expected, found));
             let pairs = expected.gradients.tensors().into_iter().zip(found.gradients.tensors());
@@ -112,11 +113,66 @@ fn a_frozen_decoder_in_4_bits_has_the_bits_of_the_processor() {
     });
 }
 
+/// How far numbers are from the truth, as a share of its length.
+fn distance(truth: &[f32], found: &[f32]) -> f64 {
+    let squares = |numbers: &mut dyn Iterator<Item = f64>| numbers.map(|x| x * x).sum::<f64>();
+    let pairs = || truth.iter().zip(found).map(|(a, b)| (f64::from(*a), f64::from(*b)));
+    (squares(&mut pairs().map(|(a, b)| a - b)) / squares(&mut pairs().map(|(a, _)| a))).sqrt()
+}
+
+/// Numbers of 8 bits, rounded some twenty times on their way through two blocks and back.
+const NEAR: f64 = 0.04;
+
+fn assert_near(weights: Parameters<Stored>, gradients: impl Fn(&Transformer) -> Trainable) {
+    let model = Transformer::new(shape(), weights.clone(), shape().context);
+    let gradients = gradients(&model);
+    let expected = on_processor(&model, &gradients, Keep::Activations);
+    on_shims(|on| {
+        let of = |keep| {
+            let m = Accelerated::<bf16>::new(Arc::clone(on));
+            on_accelerator(&m, &weights, &gradients, keep)
+        };
+        let (found, again) = (of(Keep::Activations), of(Keep::Residuals));
+        let ends = expected.ends.as_flattened().iter().zip(found.ends.as_flattened());
+        for (at, (expected, found)) in ends.enumerate() {
+            let distance = distance(expected, found);
+            assert!(0.0 < distance && distance < NEAR, "end {at}: {distance}");
+        }
+        let pairs = expected.gradients.tensors().into_iter().zip(found.gradients.tensors());
+        for ((expected, found), spec) in pairs.zip(model.table()) {
+            if spec.name != "lm_head.weight" && !expected.is_empty() {
+                let distance = distance(expected, found);
+                assert!(distance < NEAR, "{}: {distance}", spec.name);
+            }
+        }
+        // What is computed twice has the same bits.
+        let both = found.ends.as_flattened().iter().zip(again.ends.as_flattened());
+        both.for_each(|(found, again)| assert_same("an end", found, again));
+        assert!(found.gradients == again.gradients);
+    });
+}
+
+#[test]
+fn a_decoder_of_the_class_bf16_is_near_that_of_the_processor() {
+    assert_near(lively(&shape(), 5).into(), Trainable::gradients);
+}
+
+#[test]
+fn a_frozen_decoder_in_4_bits_of_the_class_bf16_is_near_that_of_the_processor() {
+    let form = Form { encoding: Encoding::F32, double: true };
+    let weights = quantised(&cpu(), &shape(), &lively(&shape(), 5).into(), form);
+    assert_near(weights.unwrap(), |model| Trainable {
+        weights: Parameters::frozen(&model.config),
+        adapter: None,
+    });
+}
+
 #[test]
 fn what_does_not_run_there_is_refused() {
     on_shims(|on| {
         let narrow = Transformer::new(config(), lively(&config(), 5), 8);
-        let fault = narrow.onto(&Accelerated::new(Arc::clone(on))).unwrap_err();
+        let m: Accelerated = Accelerated::new(Arc::clone(on));
+        let fault = narrow.onto(&m).unwrap_err();
         assert_eq!(fault.message, "heads are 16, 32, 64 or 128 wide on a GPU, not 4");
     });
 }

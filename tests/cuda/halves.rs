@@ -1,12 +1,15 @@
 //! The class `bf16`: operations whose numbers are widened where they are read and rounded once
 //! where they are written, so that their bits are those of the CPU's operation on f32, rounded.
 
+use std::sync::Arc;
+
 use half::bf16;
 use llamake::train::kernels::attention::launch::Segments;
 use llamake::train::kernels::attention::{self, Heads, Saved, Segment, Softmax};
 use llamake::train::kernels::embedding::launch::Tokens;
+use llamake::train::kernels::gemm::halves::{Shape, Stored, multiply};
 use llamake::train::kernels::gemm::launch::TokenBlocks;
-use llamake::train::kernels::launch::Array;
+use llamake::train::kernels::launch::{Accelerator, Array};
 use llamake::train::kernels::rms_norm::launch::Read;
 use llamake::train::kernels::rope::launch::DeviceTable;
 use llamake::train::kernels::rope::{RopeTable, inverse_frequencies};
@@ -202,4 +205,61 @@ fn attention_on_tensor_cores_is_near_that_of_f32() {
             }
         });
     }
+}
+
+/// Whole numbers, whose products and sums are exact in f32 in any order.
+fn whole_halves(name: &str, len: usize) -> Vec<bf16> {
+    wholes(name, len, 17).into_iter().map(|x| bf16::from_f32(x as f32 - 8.0)).collect()
+}
+
+fn exact(shape: Shape, left: &[bf16], right: &[bf16]) -> Vec<f32> {
+    let Shape { rows, inner, columns, .. } = shape;
+    let at = |numbers: &[bf16], stored, [row, column]: [usize; 2], [rows, columns]: [usize; 2]| {
+        f32::from(match stored {
+            Stored::AsUsed => numbers[row * columns + column],
+            Stored::Transposed => numbers[column * rows + row],
+        })
+    };
+    let sum = |row: usize, column: usize| {
+        let product = |k| {
+            at(left, shape.left, [row, k], [rows, inner])
+                * at(right, shape.right, [k, column], [inner, columns])
+        };
+        (0..inner).map(product).sum()
+    };
+    (0..rows * columns).map(|place| sum(place / columns, place % columns)).collect()
+}
+
+/// Also where matrices begin at odd places.
+#[test]
+fn products_in_16_bits_are_those_of_a_linear_layer() {
+    on_shims(|on| {
+        for ([tokens, inputs, outputs], skipped) in
+            [([3, 8, 5], 0), ([17, 64, 40], 8), ([1, 7, 9], 1)]
+        {
+            for shape in [Shape::forward, Shape::grad_input, Shape::grad_weight] {
+                check_product(on, shape([tokens, inputs, outputs]), skipped);
+            }
+        }
+    });
+}
+
+fn check_product(on: &Arc<dyn Accelerator>, shape: Shape, skipped: usize) {
+    let [left, right] = [("left", shape.rows), ("right", shape.columns)]
+        .map(|(name, side)| whole_halves(name, skipped + side * shape.inner));
+    let expected = exact(shape, &left[skipped..], &right[skipped..]);
+    let [left, right] = [to(on, &left), to(on, &right)];
+    let [left, right] = [&left, &right].map(|factor| factor.all().part(skipped..factor.len()));
+
+    let mut found = to(on, &vec![0.5_f32; expected.len()]);
+    multiply(&**on, shape, left, right, found.all_mut(), Sink::Write).unwrap();
+    assert_eq!(found.read().unwrap(), expected, "{shape:?}");
+    multiply(&**on, shape, left, right, found.all_mut(), Sink::Add).unwrap();
+    let twice = expected.iter().map(|x| 2.0 * x).collect::<Vec<_>>();
+    assert_eq!(found.read().unwrap(), twice, "{shape:?}, added");
+
+    let mut rounded = room::<bf16>(on, expected.len());
+    multiply(&**on, shape, left, right, rounded.all_mut(), Sink::Write).unwrap();
+    let expected: Vec<bf16> = expected.into_iter().map(bf16::from_f32).collect();
+    assert_eq!(rounded.read().unwrap(), expected, "{shape:?}, rounded");
 }

@@ -1,11 +1,12 @@
 //! Steps of the optimizer.
 
+use half::bf16;
 use llamake::train::kernels::adamw::launch::Moved;
 use llamake::train::kernels::adamw::{self, AdamW, Moments};
 use llamake::train::kernels::adamw8::{self, Blocks};
 use llamake::train::kernels::launch::Array;
 
-use super::{assert_same_bits, cpu, numbers, on_shims, to};
+use super::{assert_same_bits, cpu, numbers, on_shims, room, to};
 
 /// A step's constants.
 fn of(beta1_power: f64, beta2_power: f64) -> AdamW {
@@ -75,14 +76,17 @@ fn steps_over_many_tensors_have_the_bits_of_the_cpu() {
     on_shims(|on| {
         let gradients: Vec<Array<f32>> = gradients.iter().map(|x| to(on, x)).collect();
         let mut found: Vec<Array<f32>> = weights.iter().map(|x| to(on, x)).collect();
+        let mut copies = sizes.map(|len| room::<bf16>(on, len));
         let [mut found_m, mut found_v] =
             [(); 2].map(|()| sizes.map(|len| Array::<f32>::zeros(on, len).unwrap()));
         for step in steps {
             let moments = found_m.iter_mut().zip(&mut found_v);
-            let all = found.iter_mut().zip(&gradients).zip(moments).enumerate();
+            let weights = found.iter_mut().zip(&mut copies);
+            let all = weights.zip(&gradients).zip(moments).enumerate();
             let moved: Vec<Moved> = all
-                .map(|(at, ((weight, gradient), (first, second)))| Moved {
+                .map(|(at, (((weight, copy), gradient), (first, second)))| Moved {
                     weight: weight.all_mut(),
+                    copy: (at != 2).then(|| copy.all_mut()),
                     gradient: gradient.all(),
                     first: first.all_mut(),
                     second: second.all_mut(),
@@ -93,6 +97,9 @@ fn steps_over_many_tensors_have_the_bits_of_the_cpu() {
         }
         for at in 0..sizes.len() {
             assert_same_bits(&format!("weights of tensor {at}"), &params[at], &found[at]);
+            let rounded: Vec<bf16> = params[at].iter().map(|x| bf16::from_f32(*x)).collect();
+            let is_there = copies[at].read().unwrap() == rounded;
+            assert_eq!(is_there, at != 2, "the copy of tensor {at} is its weights, rounded");
             assert_same_bits(&format!("first moment of {at}"), &m[at], &found_m[at]);
             assert_same_bits(&format!("second moment of {at}"), &v[at], &found_v[at]);
         }

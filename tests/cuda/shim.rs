@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock};
 
+use half::bf16;
+use llamake::train::kernels::gemm::halves::{Output, Product, Shape, Stored};
 use llamake::train::kernels::launch::{Accelerator, Address, Argument, Fault};
 
 /// Where the kernels lie.
@@ -234,6 +236,14 @@ impl Accelerator for Shim {
         assert!(holds || std::thread::panicking(), "a kernel wrote beside an array of {bytes}");
     }
 
+    fn allocate_pages(&self, bytes: usize) -> Result<Address, Fault> {
+        self.allocate(bytes)
+    }
+
+    fn release_pages(&self, at: Address, bytes: usize) {
+        self.release(at, bytes);
+    }
+
     fn clear(&self, at: Address, bytes: usize) -> Result<(), Fault> {
         // SAFETY: allocated, and no kernel runs.
         unsafe { self.place(at, bytes).write_bytes(0, bytes) };
@@ -294,6 +304,48 @@ impl Accelerator for Shim {
         // SAFETY: a string of the library.
         let message = unsafe { CStr::from_ptr(message()) }.to_string_lossy();
         Err(Fault { message: format!("kernel `{kernel}`: {message}"), remedy: None })
+    }
+
+    /// Each sum in ascending order.
+    fn multiply(&self, product: &Product) -> Result<(), Fault> {
+        let Product { shape, left, right, into, output, adds } = *product;
+        let Shape { rows, inner, columns, .. } = shape;
+        let factor = |at: Address, len: usize| {
+            // SAFETY: allocated, and no kernel runs.
+            unsafe { std::slice::from_raw_parts(self.place(at, 2 * len).cast::<bf16>(), len) }
+        };
+        let (left, right) = (factor(left, rows * inner), factor(right, inner * columns));
+        let width = if output == Output::F32 { 4 } else { 2 };
+        let into = self.place(into, width * rows * columns);
+        for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |at| (row, at))) {
+            let product = |sum: f32, k: usize| {
+                let a = match shape.left {
+                    Stored::AsUsed => left[row * inner + k],
+                    Stored::Transposed => left[k * rows + row],
+                };
+                let b = match shape.right {
+                    Stored::AsUsed => right[k * columns + column],
+                    Stored::Transposed => right[column * inner + k],
+                };
+                sum + a.to_f32() * b.to_f32()
+            };
+            let (sum, at) = ((0..inner).fold(0.0, product), row * columns + column);
+            // SAFETY: the same; a product does not overlap its factors.
+            unsafe {
+                match output {
+                    Output::F32 => {
+                        let to = into.cast::<f32>().add(at);
+                        *to = if adds { *to + sum } else { sum };
+                    }
+                    Output::Bf16 => {
+                        let to = into.cast::<bf16>().add(at);
+                        let before = if adds { (*to).to_f32() } else { 0.0 };
+                        *to = bf16::from_f32(before + sum);
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -6,17 +6,20 @@ use std::time::Duration;
 
 use llamake::train::kernels::Threads;
 use llamake::train::model::activations::Keep;
+use llamake::train::model::encoding::Encoding;
 use llamake::train::model::lora::{Adapter, LoraSettings};
 use llamake::train::model::projection::Which;
+use llamake::train::model::quantized::{Form, quantised};
+use llamake::train::model::tensor::Tensor;
 use llamake::train::model::{ModelConfig, Transformer};
 use llamake::train::objective::ranking::{PairFacts, Ranking};
 use llamake::train::optim::Bits;
 use llamake::train::progress::{Attempt, Context, Failure};
-use llamake::train::stage::{Training, train_loop};
+use llamake::train::stage::{Numerics, Training, train_loop};
 
 use super::shim::Shim;
 use crate::train::fixtures::{
-    End, Heard, batches, config, digest, message, model, row, rows, train_in, training,
+    End, Heard, batches, config, message, model, row, rows, train_in, training,
 };
 
 /// Heads as wide as an accelerator has kernels for.
@@ -26,9 +29,13 @@ fn wide() -> ModelConfig {
 
 /// All weights, those of an adapter too.
 fn bits(model: &Transformer) -> String {
-    let adapter = model.adapter.iter().flat_map(Adapter::tensors);
-    let bytes: Vec<u8> = adapter.flatten().flat_map(|x| x.to_le_bytes()).collect();
-    format!("{} {}", digest(&model.weights), blake3::hash(&bytes))
+    let mut hasher = blake3::Hasher::new();
+    let base = model.weights.in_order().into_iter().map(|tensor| tensor.elements().to_floats());
+    let beside = model.adapter.iter().flat_map(Adapter::tensors).map(<[f32]>::to_vec);
+    for x in base.chain(beside).flatten() {
+        hasher.update(&x.to_le_bytes());
+    }
+    hasher.finalize().to_hex().to_string()
 }
 
 /// What of a run must not depend on where it is made.
@@ -67,6 +74,81 @@ fn moments_of_8_bits_have_the_bits_of_the_cpu() {
     let here = ran(model(&wide(), 4), &settings, None);
     assert_ne!(here.0, ran(model(&wide(), 4), &training(3, 8), None).0);
     assert_eq!(ran(model(&wide(), 4), &settings, Some(7)), here);
+}
+
+/// Some moments, all or none lie in pages.
+#[test]
+fn paged_moments_have_the_bits_of_the_cpu() {
+    let here = ran(model(&wide(), 4), &training(3, 8), None);
+    for budget in [0, 100_000] {
+        let mut settings = training(3, 8);
+        settings.optimizer.page_budget = Some(budget);
+        assert_eq!(ran(model(&wide(), 4), &settings, Some(6)), here, "{budget}");
+    }
+}
+
+/// How far a loss may be from that of the CPU, as a share of it: weights drift apart.
+const NEAR: f64 = 0.04;
+
+/// As [`ran`] in the class `bf16`.
+fn ran_in_halves(model: Transformer, settings: &Training, shim: u64) -> (String, Vec<f64>) {
+    let settings = Training { numerics: Numerics::Bf16, ..settings.clone() };
+    let (bits, _, losses) = ran(model, &settings, Some(shim));
+    (bits, losses)
+}
+
+/// The same bits again, in another order of threads and blocks; losses near those of the CPU.
+#[test]
+fn a_run_of_the_class_bf16_learns_what_one_on_the_cpu_does() {
+    let steps = 12;
+    let tied = ModelConfig { tied: true, ..wide() };
+    for (config, bits) in [(wide(), Bits::Full), (tied, Bits::Eight)] {
+        let mut settings = Training { keep: Keep::Residuals, ..training(steps, 3) };
+        settings.optimizer.bits = bits;
+        let (here, found) = (ran(model(&config, 4), &settings, None).2, |shim| {
+            ran_in_halves(model(&config, 4), &settings, shim)
+        });
+        let (first, again) = (found(1), found(2));
+        assert_eq!(first, again);
+        assert_ne!(first.1, here, "it computes in 16 bits");
+        for (at, (here, found)) in here.iter().zip(&first.1).enumerate() {
+            assert!((here - found).abs() < NEAR * here, "step {at}: {here} and {found}");
+        }
+        assert!(first.1[steps as usize - 1] < 0.9 * first.1[0], "it learns: {:?}", first.1);
+    }
+}
+
+/// The weights that are kept are f32: what a step adds is smaller than half a unit of bf16.
+#[test]
+fn small_steps_of_the_class_bf16_are_not_lost() {
+    let begun = model(&wide(), 4);
+    let settings = Training { lr: 1e-6, ..training(3, 8) };
+    let (moved, _) = ran_in_halves(model(&wide(), 4), &settings, 1);
+    assert_ne!(moved, bits(&begun));
+}
+
+#[test]
+fn an_adapter_of_the_class_bf16_learns_what_one_on_the_cpu_does() {
+    for (dropout, of_4_bits) in [(0.0, false), (0.2, true)] {
+        let begun = || {
+            let mut model = adapted(|settings| LoraSettings { dropout, ..settings });
+            if of_4_bits {
+                let form = Form { encoding: Encoding::F32, double: true };
+                let weights = quantised(&Threads::new(1), &wide(), &model.weights, form);
+                model.weights = weights.unwrap();
+            }
+            model
+        };
+        let settings = Training { lr: 1e-2, ..training(8, 3) };
+        let here = ran(begun(), &settings, None).2;
+        let (first, again) =
+            (ran_in_halves(begun(), &settings, 1), ran_in_halves(begun(), &settings, 2));
+        assert_eq!(first, again);
+        for (here, found) in here.iter().zip(&first.1) {
+            assert!((here - found).abs() < NEAR * here, "{here} and {found}");
+        }
+        assert!(first.1[7] < first.1[0], "it learns: {:?}", first.1);
+    }
 }
 
 /// A decoder under an adapter that has learnt nothing.
@@ -147,8 +229,12 @@ fn what_no_gpu_does_is_refused_with_its_name() {
     };
     let narrow = refused(model(&config(), 4), &training(1, 8));
     assert_eq!(narrow, "heads are 16, 32, 64 or 128 wide on a GPU, not 4");
-    let mut paged = training(1, 8);
-    paged.optimizer.page_budget = Some(0);
-    let paged = refused(model(&wide(), 4), &paged);
-    assert_eq!(paged, "paged moments are moved on the processor alone");
+    let dora = adapted(|settings| LoraSettings { dora: true, ..settings });
+    let in_halves = Training { numerics: Numerics::Bf16, ..training(1, 8) };
+    let dora = refused(dora, &in_halves);
+    assert_eq!(dora, "DoRA is learnt in the class `exact-f32`, not in `bf16`");
+    let mut heard = Heard::default();
+    let mut context = Context::new(1, std::env::temp_dir(), &mut heard);
+    let here = train_in(&mut model(&wide(), 4), rows(6, 50), 8, &in_halves, &mut context);
+    assert_eq!(message(here), "`numerics: \"bf16\"` is learnt on a GPU, and there is none");
 }

@@ -72,6 +72,7 @@ pub fn training_of(fields: &Fields<'_>) -> Result<Training> {
         clip: fields.optional("clip", Fields::number)?,
         numerics: match fields.text("numerics")?.as_str() {
             "exact-f32" => Numerics::ExactF32,
+            "bf16" => Numerics::Bf16,
             other => bail!("`{other}` is no class of arithmetic"),
         },
         micro_batch: fields.size("micro_batch")?,

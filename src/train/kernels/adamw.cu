@@ -4,15 +4,17 @@
 // Shapes: tensors of any length, each with its gradient and two moments of the same length.
 // Deterministic: a step is element by element; a piece of the norm is summed by the tree of 16
 // lanes in f64, and the pieces are added on the host, ascending.
-// Bytes: a step 28 a number (four read, three written), the norm 4; some 20 operations a number.
+// Bytes: a step 28 a number (four read, three written), and 2 for its copy in the class bf16; the
+// norm 4; some 20 operations a number.
 #include "adamw.cuh"
 #include "elements.cuh"
 #include "reduce.cuh"
 
-// One tensor of a step, as words of 8 bytes: four addresses, a length, and the bits of the factor
-// that weight decay keeps of a weight.
+// One tensor of a step, as words of 8 bytes: five addresses, a length, and the bits of the factor
+// that weight decay keeps of a weight. The copy in 16 bits is null where there is none.
 struct Moved {
     float* weight;
+    Bf16* copy;
     const float* gradient;
     float* first;
     float* second;
@@ -38,6 +40,7 @@ extern "C" __global__ void adamw_step(const Moved* tensors, float rate, float ro
 #pragma unroll
         for (int i = 0; i < 4; i++) move_one(by, p[i], m[i], v[i], g[i]);
         write_some(p, count, of.weight + at);
+        if (of.copy) write_some(p, count, of.copy + at);
         write_some(m, count, of.first + at);
         write_some(v, count, of.second + at);
     }
@@ -64,13 +67,21 @@ extern "C" __global__ void squared_norm_pieces(const Piece* pieces, double* sums
     if (mine < count && lane == 0) sums[mine] = sum;
 }
 
-extern "C" __global__ void scale_by(float* x, size_t len, float factor) {
+template <class T> __device__ void scale_all(T* x, size_t len, float factor) {
     Four mine = my_four(len);
     float value[4];
     read_some(x + mine.first, mine.count, value);
 #pragma unroll
     for (int at = 0; at < 4; at++) value[at] *= factor;
     write_some(value, mine.count, x + mine.first);
+}
+
+extern "C" __global__ void scale_by(float* x, size_t len, float factor) {
+    scale_all(x, len, factor);
+}
+
+extern "C" __global__ void scale_by_bf16(Bf16* x, size_t len, float factor) {
+    scale_all(x, len, factor);
 }
 
 // Launch: a step by blocks of 256 threads, a row of at most 1024 of them for each tensor, which

@@ -1,10 +1,12 @@
-// The cross-entropy of rows of logits, and their gradient in their place; formulas and orders are
-// those of cross_entropy.rs.
+// The cross-entropy of rows of logits, and their gradient in their place, or, in the class bf16,
+// beside them; formulas and orders are those of cross_entropy.rs.
 //
-// Shapes: logits [m, v]; ids, nll and entropy [m]; the products before and after are gemm.cu's.
+// Shapes: logits [m, v] of f32; ids, nll and entropy [m]; gradient [m, v], of f32 or of bf16. The
+// products before and after are gemm.cu's, or a library's.
 // Deterministic: a block of threads has one row; a maximum is exact in any order, exponentials are
 // element by element, and sums over the row are those of the tree of 16 lanes.
 // Bytes: 24 a logit, most of them from the cache; some 30 operations.
+#include "elements.cuh"
 #include "math.cuh"
 #include "reduce.cuh"
 
@@ -23,15 +25,17 @@ __device__ __forceinline__ float sum_of_exp_times(const float* row, unsigned v, 
     });
 }
 
-extern "C" __global__ void cross_entropy_score(float* logits, const unsigned* ids, float* nll,
-                                               float* entropy, unsigned v, float temperature,
-                                               float weight, unsigned wants_gradient) {
+// `gradient` is null where none is wanted.
+template <class T>
+__device__ void score_row(float* logits, const unsigned* ids, float* nll, float* entropy,
+                          unsigned v, float temperature, float weight, T* gradient) {
     __shared__ float room[32];
     __shared__ float sums[2];
     unsigned token = blockIdx.x, me = threadIdx.x, target = ids[token];
     float* row = logits + (size_t)token * v;
+    T* to = gradient + (size_t)token * v;
     if (target == IGNORE) {
-        for (unsigned at = me; at < v; at += blockDim.x) row[at] = 0.0f;
+        for (unsigned at = me; gradient && at < v; at += blockDim.x) narrow(0.0f, &to[at]);
         if (me == 0) nll[token] = 0.0f;
         if (me == 0 && entropy) entropy[token] = 0.0f;
         return;
@@ -64,12 +68,25 @@ extern "C" __global__ void cross_entropy_score(float* logits, const unsigned* id
         nll[token] = (m + ln_z) - logit;
         if (entropy) entropy[token] = ln_z - __fdiv_rn(sums[1], z);
     }
-    if (!wants_gradient) return;
+    if (!gradient) return;
     float inverse = __fdiv_rn(1.0f, z), scale = __fdiv_rn(weight, temperature);
     for (unsigned at = me; at < v; at += blockDim.x) {
         float probability = row[at] * inverse;
-        row[at] = at == target ? (probability - 1.0f) * scale : probability * scale;
+        narrow(at == target ? (probability - 1.0f) * scale : probability * scale, &to[at]);
     }
+}
+
+extern "C" __global__ void cross_entropy_score(float* logits, const unsigned* ids, float* nll,
+                                               float* entropy, unsigned v, float temperature,
+                                               float weight, float* gradient) {
+    score_row(logits, ids, nll, entropy, v, temperature, weight, gradient);
+}
+
+extern "C" __global__ void cross_entropy_score_bf16(float* logits, const unsigned* ids, float* nll,
+                                                    float* entropy, unsigned v,
+                                                    float temperature, float weight,
+                                                    Bf16* gradient) {
+    score_row(logits, ids, nll, entropy, v, temperature, weight, gradient);
 }
 
 // Launch: a block of 256 threads for each row.

@@ -11,6 +11,8 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::gemm::halves::Product;
+
 /// A place in an accelerator's memory, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Address(pub u64);
@@ -73,6 +75,13 @@ pub trait Accelerator: fmt::Debug + Send + Sync {
     /// Gives back what `allocate` gave, once all that was launched before is done with it.
     fn release(&self, at: Address, bytes: usize);
 
+    /// New memory of the host that kernels read and write, slowly, and that is never moved: what
+    /// does not fit in the accelerator's.
+    fn allocate_pages(&self, bytes: usize) -> Result<Address, Fault>;
+
+    /// Gives back what `allocate_pages` gave, once all that was launched before is done with it.
+    fn release_pages(&self, at: Address, bytes: usize);
+
     /// Sets bytes to zero.
     fn clear(&self, at: Address, bytes: usize) -> Result<(), Fault>;
 
@@ -95,6 +104,9 @@ pub trait Accelerator: fmt::Debug + Send + Sync {
         shared: u32,
         arguments: &[Argument],
     ) -> Result<(), Fault>;
+
+    /// Makes a product of matrices in 16 bits.
+    fn multiply(&self, product: &Product) -> Result<(), Fault>;
 }
 
 /// Numbers that are the same bytes on the host and on an accelerator.
@@ -123,16 +135,27 @@ unsafe impl Plain for half::bf16 {}
 pub trait Float: Plain {
     /// What belongs to these numbers, of what belongs to f32 and to bf16: a kernel, a size.
     fn choose<X>(of_f32: X, of_bf16: X) -> X;
+
+    /// Of numbers of both, its own.
+    fn own<'a>(of_f32: Slice<'a, f32>, of_bf16: Slice<'a, half::bf16>) -> Slice<'a, Self>;
 }
 
 impl Float for f32 {
     fn choose<X>(of_f32: X, _: X) -> X {
         of_f32
     }
+
+    fn own<'a>(of_f32: Slice<'a, f32>, _: Slice<'a, half::bf16>) -> Slice<'a, f32> {
+        of_f32
+    }
 }
 
 impl Float for half::bf16 {
     fn choose<X>(_: X, of_bf16: X) -> X {
+        of_bf16
+    }
+
+    fn own<'a>(_: Slice<'a, f32>, of_bf16: Slice<'a, half::bf16>) -> Slice<'a, half::bf16> {
         of_bf16
     }
 }
@@ -148,12 +171,13 @@ fn bytes_of_mut<T: Plain>(numbers: &mut [T]) -> &mut [u8] {
     unsafe { std::slice::from_raw_parts_mut(numbers.as_mut_ptr().cast(), bytes) }
 }
 
-/// Numbers in an accelerator's memory, given back when dropped.
+/// Numbers in an accelerator's memory, or in pages of the host's, given back when dropped.
 #[derive(Debug)]
 pub struct Array<T: Plain> {
     on: Arc<dyn Accelerator>,
     at: Address,
     len: usize,
+    is_paged: bool,
     numbers: PhantomData<T>,
 }
 
@@ -161,7 +185,17 @@ impl<T: Plain> Array<T> {
     /// Room for `len` numbers, of any value.
     pub fn new(on: &Arc<dyn Accelerator>, len: usize) -> Result<Array<T>, Fault> {
         let at = on.allocate(len * size_of::<T>())?;
-        Ok(Array { on: Arc::clone(on), at, len, numbers: PhantomData })
+        Ok(Array { on: Arc::clone(on), at, len, is_paged: false, numbers: PhantomData })
+    }
+
+    /// A copy of numbers in pages of the host's memory.
+    pub fn paged(on: &Arc<dyn Accelerator>, numbers: &[T]) -> Result<Array<T>, Fault> {
+        let len = numbers.len();
+        let at = on.allocate_pages(len * size_of::<T>())?;
+        let on = Arc::clone(on);
+        let mut array = Array { on, at, len, is_paged: true, numbers: PhantomData };
+        array.write(numbers)?;
+        Ok(array)
     }
 
     /// Zeros.
@@ -251,7 +285,11 @@ impl<T: Plain> Array<T> {
 
 impl<T: Plain> Drop for Array<T> {
     fn drop(&mut self) {
-        self.on.release(self.at, self.len * size_of::<T>());
+        let bytes = self.len * size_of::<T>();
+        match self.is_paged {
+            true => self.on.release_pages(self.at, bytes),
+            false => self.on.release(self.at, bytes),
+        }
     }
 }
 

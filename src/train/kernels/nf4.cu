@@ -5,21 +5,32 @@
 // Shapes: `packed` has two numbers a byte; `scales` one a block of 64, or, where there are `codes`,
 // one for 256 of these. x, dx [m, k]; y, dy [m, n]; the weight [n, k].
 // Deterministic: a number is one thread's; products as gemm.cu.
-// Bytes: 1/2 a number of the weight and 1/16 for scales of 32 bits; 4 a number widened.
+// Bytes: 1/2 a number of the weight and 1/16 for scales of 32 bits; 4 a number widened, of bf16 2.
 #include "few.cuh"
 #include "nf4.cuh"
 #include "product.cuh"
+
+template <class T> __device__ __forceinline__ void widen_all(Nf4 from, T* out, size_t len) {
+    Four mine = my_four(len);
+    float four[4];
+    from.quad(0, mine.first, mine.count, four);
+    write_some(four, mine.count, out + mine.first);
+}
 
 extern "C" __global__ void nf4_widen(const unsigned char* packed, const unsigned char* codes,
                                      const float* scales, const float* map, float offset,
                                      float* out, size_t len) {
     __shared__ float values[16];
     set_values(values);
-    Four mine = my_four(len);
-    float four[4];
-    Nf4 from = {packed, codes, scales, map, offset, values, 0};
-    from.quad(0, mine.first, mine.count, four);
-    write_some(four, mine.count, out + mine.first);
+    widen_all({packed, codes, scales, map, offset, values, 0}, out, len);
+}
+
+extern "C" __global__ void nf4_widen_bf16(const unsigned char* packed, const unsigned char* codes,
+                                          const float* scales, const float* map, float offset,
+                                          Bf16* out, size_t len) {
+    __shared__ float values[16];
+    set_values(values);
+    widen_all({packed, codes, scales, map, offset, values, 0}, out, len);
 }
 
 extern "C" __global__ void __launch_bounds__(256)

@@ -1,25 +1,31 @@
 //! An accelerator as what a decoder computes on: every operation is a launch of its kernels, and
-//! the bits are those of the processor. The first fault is kept, and nothing is done after it,
-//! until somebody asks. Knows no order of operations, and not which accelerator it is.
+//! in the class `exact-f32` the bits are those of the processor. In `bf16` activations, and weights
+//! as they are used, are bf16; sums, norms, statistics and gradients of what is learnt are f32, and
+//! so is what is learnt itself. The first fault is kept, and nothing is done after it, until
+//! somebody asks. Knows no order of operations, and not which accelerator it is.
 //!
-//! Left out: heads and optimizers. Weights of 16 bits, or in ggml's blocks, are widened.
+//! Left out: heads and optimizers. Weights of other encodings are turned into the class's numbers.
 
 // What is learnt beside a projection.
 mod adapter;
 // What finished decoders are asked.
 mod inference;
+// Where numbers lie.
+mod room;
 
+use std::marker::PhantomData;
 use std::sync::{Arc, Mutex};
 
 pub use adapter::LowRanks;
 use adapter::{Adapted, Beside};
+use room::Numbers;
+pub use room::{Class, Learning, Parameter, Room};
 
-use super::activations::BlockActivations;
 use super::batch::Batch;
 use super::config::{Head, ModelConfig};
 use super::lora::Adapter;
-use super::machine::{Machine, Normed, Place};
-use super::parameters::count;
+use super::machine::{Block, Gradients, Machine, Normed, Place};
+use super::parameters::{Parameters, Role, TensorSpec, count, table};
 use super::projection::Which;
 use super::tensor::{Stored, Tensor};
 use super::trainable::Trainable;
@@ -28,34 +34,19 @@ use crate::train::kernels::attention::launch::{Saved, Segments, WIDTHS};
 use crate::train::kernels::attention::{self, Heads, Segment};
 use crate::train::kernels::dropout::launch::Places;
 use crate::train::kernels::embedding::launch::Tokens;
-use crate::train::kernels::gemm::launch::{
-    TokenBlocks, Weights, linear, linear_grad_input, linear_grad_weight,
-};
-use crate::train::kernels::launch::{Accelerator, Array, Fault, Slice, SliceMut};
+use crate::train::kernels::gemm::launch::{TokenBlocks, Weights};
+use crate::train::kernels::launch::{Accelerator, Array, Fault, Slice};
 use crate::train::kernels::rms_norm::launch::Read;
 use crate::train::kernels::rope::launch::DeviceTable;
 use crate::train::kernels::{Sink, embedding, nf4, rms_norm, swiglu};
 use crate::train::progress::Failure;
 
-/// An accelerator, and what went wrong on it.
+/// An accelerator that computes in a class of numerics, and what went wrong on it.
 #[derive(Debug)]
-pub struct Accelerated {
+pub struct Accelerated<T = f32> {
     on: Arc<dyn Accelerator>,
     fault: Mutex<Option<Fault>>,
-}
-
-/// Numbers in its memory: room that grows, and how much of it is in use.
-#[derive(Debug, Default)]
-pub struct Room {
-    array: Option<Array<f32>>,
-    len: usize,
-}
-
-/// A parameter in its memory.
-#[derive(Debug)]
-pub enum Parameter {
-    Floats(Room),
-    Nf4(nf4::launch::Matrix),
+    class: PhantomData<T>,
 }
 
 /// A batch as kernels read it.
@@ -75,17 +66,23 @@ impl Ready {
 }
 
 /// Buffers that operations use anew.
-#[derive(Debug, Default)]
-pub struct Scratch {
+#[derive(Debug)]
+pub struct Scratch<T: Class = f32> {
     /// Of the adapters.
-    pub beside: Beside,
+    pub beside: Beside<T>,
     dots_th: Room,
 }
 
-impl Accelerated {
+impl<T: Class> Default for Scratch<T> {
+    fn default() -> Scratch<T> {
+        Scratch { beside: Beside::default(), dots_th: Room::default() }
+    }
+}
+
+impl<T: Class> Accelerated<T> {
     /// One that is in order.
-    pub fn new(on: Arc<dyn Accelerator>) -> Accelerated {
-        Accelerated { on, fault: Mutex::new(None) }
+    pub fn new(on: Arc<dyn Accelerator>) -> Accelerated<T> {
+        Accelerated { on, fault: Mutex::new(None), class: PhantomData }
     }
 
     /// What went wrong first since it was last asked.
@@ -100,16 +97,8 @@ impl Accelerated {
     }
 
     /// Makes a buffer so long.
-    fn resize(&self, buffer: &mut Room, length: usize) {
-        self.run(|on| {
-            if buffer.array.as_ref().is_none_or(|array| array.len() < length) {
-                // What is too short is given back first.
-                *buffer = Room::default();
-                buffer.array = Some(Array::new(on, length)?);
-            }
-            buffer.len = length;
-            Ok(())
-        });
+    fn resize(&self, buffer: &mut Room<T>, length: usize) {
+        self.run(|on| buffer.resize(on, length));
     }
 
     /// Does something unless something went wrong before.
@@ -124,107 +113,54 @@ impl Accelerated {
     fn run_on(
         &self,
         batch: &Option<Ready>,
-        body: impl FnOnce(&dyn Accelerator, &Ready) -> Result<(), Fault>,
+        body: impl FnOnce(&Arc<dyn Accelerator>, &Ready) -> Result<(), Fault>,
     ) {
-        self.run(|on| batch.as_ref().map_or(Ok(()), |batch| body(&**on, batch)));
+        self.run(|on| batch.as_ref().map_or(Ok(()), |batch| body(on, batch)));
     }
 
     /// A copy of numbers of the host.
-    pub fn send(&self, numbers: &[f32]) -> Room {
+    pub fn send<N: Class>(&self, numbers: &[f32]) -> Room<N> {
         let mut room = Room::default();
         self.run(|on| {
-            let array = (!numbers.is_empty()).then(|| Array::of(on, numbers)).transpose()?;
-            room = Room { array, len: numbers.len() };
+            room = Room::of(on, numbers)?;
             Ok(())
         });
         room
     }
 
     /// A copy of its numbers on the host; of any content where something went wrong.
-    pub fn fetch(&self, room: &Room) -> Vec<f32> {
-        let mut numbers = Vec::new();
-        self.run(|_| {
-            numbers = room.array.as_ref().map(Array::read).transpose()?.unwrap_or_default();
-            Ok(())
-        });
-        numbers.truncate(room.len);
+    pub fn fetch<N: Class>(&self, room: &Room<N>) -> Vec<f32> {
+        let mut numbers = vec![0.0; room.len()];
+        self.run(|_| room.read(&mut numbers));
         numbers
     }
 
-    fn send_stored(&self, stored: &Stored) -> Parameter {
-        let Stored::Nf4(blocks) = stored else {
-            let room = match stored {
-                Stored::Memory(floats) => self.send(floats),
-                stored => self.send(&stored.elements().to_floats()),
-            };
-            stored.release();
-            return Parameter::Floats(room);
-        };
-        let mut sent = Parameter::Floats(Room::default());
+    fn send_stored(&self, stored: &Stored, spec: &TensorSpec, is_learnt: bool) -> Parameter<T> {
+        let mut sent = Parameter::default();
         self.run(|on| {
             let len = stored.elements().len();
-            let matrix = nf4::launch::Matrix::new(on, blocks.packed(), blocks.scales(), len)?;
-            sent = Parameter::Nf4(matrix);
+            if let Stored::Nf4(blocks) = stored {
+                let matrix = nf4::launch::Matrix::new(on, blocks.packed(), blocks.scales(), len)?;
+                sent = Parameter::Nf4(matrix);
+                return Ok(());
+            }
+            let widened;
+            let floats = match stored {
+                Stored::Memory(floats) => floats,
+                stored => {
+                    widened = stored.elements().to_floats();
+                    &widened
+                }
+            };
+            let is_wide = spec.role == Role::Norm || spec.shape[0] == 1;
+            sent = match is_wide {
+                true => Parameter::Floats(Room::of(on, floats)?),
+                false => Parameter::Numbers(Numbers::of(on, floats, is_learnt)?),
+            };
+            stored.release();
             Ok(())
         });
         sent
-    }
-}
-
-impl Room {
-    /// Whether it holds nothing.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// How many numbers it holds.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Sets every number to zero.
-    pub fn clear(&mut self) -> Result<(), Fault> {
-        self.array.as_mut().map_or(Ok(()), Array::clear)
-    }
-
-    /// Replaces the numbers by as many.
-    pub fn write(&mut self, numbers: &[f32]) -> Result<(), Fault> {
-        assert_eq!(numbers.len(), self.len, "as many numbers as there are");
-        self.array.as_mut().map_or(Ok(()), |array| array.write_first(numbers))
-    }
-
-    /// Copies the numbers to the host.
-    pub fn read(&self, numbers: &mut [f32]) -> Result<(), Fault> {
-        assert_eq!(numbers.len(), self.len, "as many numbers as there are");
-        self.array.as_ref().map_or(Ok(()), |array| array.read_first(numbers))
-    }
-
-    /// All of its numbers, of which there must be some.
-    pub fn all(&self) -> Slice<'_, f32> {
-        self.array.as_ref().expect("numbers that are read are there").all().part(0..self.len)
-    }
-
-    /// The same, to be written.
-    pub fn all_mut(&mut self) -> SliceMut<'_, f32> {
-        let array = self.array.as_mut().expect("numbers that are written have room");
-        array.first_mut(self.len)
-    }
-}
-
-impl Parameter {
-    /// The numbers of what is never in 4 bits: norms, tables of words, and all that is learnt.
-    pub fn floats(&self) -> Slice<'_, f32> {
-        match self {
-            Parameter::Floats(room) => room.all(),
-            Parameter::Nf4(_) => panic!("only the matrices of blocks are in 4 bits"),
-        }
-    }
-
-    fn weights(&self) -> Weights<'_> {
-        match self {
-            Parameter::Floats(room) => room.all().into(),
-            Parameter::Nf4(matrix) => matrix.into(),
-        }
     }
 }
 
@@ -239,14 +175,17 @@ pub fn told(Fault { message, remedy }: Fault) -> Failure {
 
 impl Transformer {
     /// A copy of the decoder in an accelerator's memory.
-    pub fn onto(&self, m: &Accelerated) -> Result<Transformer<Accelerated>, Fault> {
+    pub fn onto<T: Class>(&self, m: &Accelerated<T>) -> Result<Transformer<Accelerated<T>>, Fault> {
         let width = self.config.head_dim();
         if !WIDTHS.contains(&width) {
             let message = format!("heads are 16, 32, 64 or 128 wide on a GPU, not {width}");
             return Err(Fault { message, remedy: Some("build with `--device cpu`".into()) });
         }
         let rope = DeviceTable::new(&m.on, &self.rope)?;
-        let weights = self.weights.each(|stored| m.send_stored(stored));
+        let is_learnt = self.adapter.is_none();
+        let each = self.weights.in_order().into_iter().zip(table(&self.config));
+        let sent = each.map(|(stored, spec)| m.send_stored(stored, &spec, is_learnt));
+        let weights = Parameters::arranged(&self.config, sent.collect());
         let config = self.config.clone();
         let mut copy = Transformer { config, weights, adapter: None, rope };
         copy.wear(m, self.adapter.as_ref())?;
@@ -254,49 +193,50 @@ impl Transformer {
     }
 }
 
-impl Transformer<Accelerated> {
-    /// What turns the last hidden state into logits, or into a score.
-    pub fn head(&self) -> Slice<'_, f32> {
+impl<T: Class> Transformer<Accelerated<T>> {
+    /// What turns the last hidden state into logits.
+    pub fn head(&self) -> Slice<'_, T> {
         let own = self.config.has_own_head();
         let head = if own { &self.weights.head_vd } else { &self.weights.embedding_vd };
-        head.floats()
+        head.numbers()
     }
 
     /// From here on it computes under a copy of this adapter, or as it is.
-    pub fn wear(&mut self, m: &Accelerated, adapter: Option<&Adapter>) -> Result<(), Fault> {
+    pub fn wear(&mut self, m: &Accelerated<T>, adapter: Option<&Adapter>) -> Result<(), Fault> {
         self.adapter = adapter.map(|adapter| LowRanks::of(m, adapter, self.config.layers));
         self.settle(m);
         m.check()
     }
 
     /// After a change of the adapter: what follows from it is found anew.
-    pub fn settle(&mut self, m: &Accelerated) {
+    pub fn settle(&mut self, m: &Accelerated<T>) {
         if let Some(adapter) = &mut self.adapter {
             adapter.settle(m, &self.weights);
         }
     }
 
     /// Everything that is learnt in the order of the table; nothing where something is frozen.
-    pub fn learnt_mut(&mut self) -> Vec<Option<&mut Room>> {
+    pub fn learning(&mut self) -> Vec<Option<Learning<'_>>> {
         let (frozen, scores) = (self.adapter.is_some(), self.config.head == Head::Score);
         let last = count(&self.config) - 1;
         let weights = self.weights.in_order_mut().into_iter().enumerate();
-        let learnt = weights.map(|(at, parameter)| match parameter {
-            Parameter::Floats(room) if !frozen || (scores && at == last) => Some(room),
-            _ => None,
+        let learnt = weights.map(|(at, parameter)| {
+            let is_learnt = !frozen || (scores && at == last);
+            if is_learnt { parameter.learning() } else { None }
         });
-        let beside = self.adapter.iter_mut().flat_map(LowRanks::rooms_mut).map(Some);
+        let beside = self.adapter.iter_mut().flat_map(LowRanks::learning).map(Some);
         learnt.chain(beside).collect()
     }
 }
 
 impl Trainable {
-    /// A copy in an accelerator's memory.
-    pub fn onto(&self, m: &Accelerated) -> Result<Trainable<Room, LowRanks>, Fault> {
+    /// A copy in an accelerator's memory, f32 in every class.
+    pub fn onto<T: Class>(&self, m: &Accelerated<T>) -> Result<Trainable<Room, LowRanks>, Fault> {
         let weights = self.weights.each(|floats| m.send(floats));
         let layers = weights.blocks.len();
         let adapter = self.adapter.as_ref().map(|adapter| LowRanks::of(m, adapter, layers));
-        m.check().map(|()| Trainable { weights, adapter })
+        m.check()?;
+        Ok(Trainable { weights, adapter })
     }
 }
 
@@ -304,7 +244,8 @@ impl Trainable<Room, LowRanks> {
     /// The buffers in the order of the table, empty where something is frozen.
     pub fn rooms_mut(&mut self) -> Vec<&mut Room> {
         let mut rooms = self.weights.in_order_mut();
-        rooms.extend(self.adapter.iter_mut().flat_map(LowRanks::rooms_mut));
+        let beside = self.adapter.iter_mut().flat_map(LowRanks::learning);
+        rooms.extend(beside.map(|of| of.weight));
         rooms
     }
 
@@ -315,7 +256,7 @@ impl Trainable<Room, LowRanks> {
     }
 }
 
-impl Place<'_, Accelerated> {
+impl<T: Class> Place<'_, Accelerated<T>> {
     /// Tokens of so many outputs, inputs and outputs.
     fn shape(&self, outputs: usize) -> [usize; 3] {
         let config: &ModelConfig = &self.model.config;
@@ -323,32 +264,38 @@ impl Place<'_, Accelerated> {
         [outputs / o, i, o]
     }
 
-    fn weights(&self) -> Weights<'_> {
+    fn weights(&self) -> Weights<'_, T> {
         self.model.weights.blocks[self.layer].of(self.which).weights()
     }
 
-    fn adapted(&self) -> Option<Adapted<'_>> {
+    fn adapted(&self) -> Option<Adapted<'_, T>> {
         self.model.adapter.as_ref()?.at(self.layer, self.which)
     }
 }
 
-impl<'a> From<Normed<'a, Accelerated>> for Read<'a, f32> {
-    fn from(of: Normed<'a, Accelerated>) -> Read<'a, f32> {
+impl<'a, T: Class> From<Normed<'a, Accelerated<T>>> for Read<'a, T> {
+    fn from(of: Normed<'a, Accelerated<T>>) -> Read<'a, T> {
         Read { dy: of.dy_td.all(), x: of.x_td.all(), inv_rms: of.inv_rms_t.all() }
     }
 }
 
-impl Machine for Accelerated {
-    type Floats = Room;
-    type Tensor = Parameter;
-    type Adapter = LowRanks;
+impl<T: Class> Machine for Accelerated<T> {
+    type Floats = Room<T>;
+    type Sums = Room;
+    type Tensor = Parameter<T>;
+    type Adapter = LowRanks<T>;
+    type Towards = LowRanks;
     type Rope = DeviceTable;
-    type Beside = Scratch;
+    type Beside = Scratch<T>;
     /// None where it could not be sent.
     type Batch<'b> = Option<Ready>;
 
-    fn fit(&self, buffer: &mut Room, length: usize) {
+    fn fit(&self, buffer: &mut Room<T>, length: usize) {
         self.resize(buffer, length);
+    }
+
+    fn fit_sums(&self, buffer: &mut Room, length: usize) {
+        self.run(|on| buffer.resize(on, length));
     }
 
     fn batch(&self, batch: &Batch) -> Option<Ready> {
@@ -368,26 +315,26 @@ impl Machine for Accelerated {
         ready
     }
 
-    fn gather(&self, table_vd: &Parameter, batch: &Option<Ready>, x_td: &mut Room) {
+    fn gather(&self, table_vd: &Parameter<T>, batch: &Option<Ready>, x_td: &mut Room<T>) {
         self.run_on(batch, |on, batch| {
-            embedding::launch::gather(on, table_vd.floats(), &batch.tokens, x_td.all_mut())
+            embedding::launch::gather(&**on, table_vd.numbers(), &batch.tokens, x_td.all_mut())
         });
     }
 
-    fn scatter(&self, batch: &Option<Ready>, dx_td: &Room, dtable_vd: &mut Room) {
+    fn scatter(&self, batch: &Option<Ready>, dx_td: &Room<T>, dtable_vd: &mut Room) {
         if !dtable_vd.is_empty() {
             self.run_on(batch, |on, batch| {
-                embedding::launch::backward(on, &batch.tokens, dx_td.all(), dtable_vd.all_mut())
+                embedding::launch::backward(&**on, &batch.tokens, dx_td.all(), dtable_vd.all_mut())
             });
         }
     }
 
     fn norm(
         &self,
-        x_td: &Room,
-        weight_d: &Parameter,
+        x_td: &Room<T>,
+        weight_d: &Parameter<T>,
         eps: f32,
-        y_td: &mut Room,
+        y_td: &mut Room<T>,
         inv_rms_t: &mut Room,
     ) {
         self.run(|on| {
@@ -399,9 +346,9 @@ impl Machine for Accelerated {
 
     fn norm_grad_input(
         &self,
-        of: Normed<'_, Accelerated>,
-        weight_d: &Parameter,
-        dx_td: &mut Room,
+        of: Normed<'_, Accelerated<T>>,
+        weight_d: &Parameter<T>,
+        dx_td: &mut Room<T>,
         sink: Sink,
     ) {
         self.run(|on| {
@@ -412,35 +359,37 @@ impl Machine for Accelerated {
 
     fn norm_grad_weight(
         &self,
-        of: Normed<'_, Accelerated>,
+        of: Normed<'_, Accelerated<T>>,
         batch: &Option<Ready>,
         dweight_d: &mut Room,
     ) {
         if !dweight_d.is_empty() {
             self.run_on(batch, |on, batch| {
-                rms_norm::launch::grad_weight(on, of.into(), &batch.blocks, dweight_d.all_mut())
+                rms_norm::launch::grad_weight(&**on, of.into(), &batch.blocks, dweight_d.all_mut())
             });
         }
     }
 
-    fn add(&self, x: &Room, y: &mut Room) {
+    fn add(&self, x: &Room<T>, y: &mut Room<T>) {
         self.run(|on| rms_norm::launch::add(&**on, x.all(), y.all_mut()));
     }
 
-    fn turn(&self, rope: &DeviceTable, batch: &Option<Ready>, x: &mut Room) {
-        self.run_on(batch, |on, batch| rope.apply(on, x.all_mut(), batch.positions.all()));
+    fn turn(&self, rope: &DeviceTable, batch: &Option<Ready>, x: &mut Room<T>) {
+        self.run_on(batch, |on, batch| rope.apply(&**on, x.all_mut(), batch.positions.all()));
     }
 
-    fn turn_back(&self, rope: &DeviceTable, batch: &Option<Ready>, x: &mut Room) {
-        self.run_on(batch, |on, batch| rope.apply_inverse(on, x.all_mut(), batch.positions.all()));
+    fn turn_back(&self, rope: &DeviceTable, batch: &Option<Ready>, x: &mut Room<T>) {
+        self.run_on(batch, |on, batch| {
+            rope.apply_inverse(&**on, x.all_mut(), batch.positions.all())
+        });
     }
 
-    fn attend(&self, heads: Heads, batch: &Option<Ready>, block: &mut BlockActivations<Room>) {
+    fn attend(&self, heads: Heads, batch: &Option<Ready>, block: &mut Block<Self>) {
         self.run_on(batch, |on, batch| {
             let read = [block.query_td.all(), block.key_tk.all(), block.value_tk.all()];
             let softmax = [block.softmax_max_th.all_mut(), block.softmax_sum_th.all_mut()];
             let out = block.attended_td.all_mut();
-            attention::launch::forward(on, heads, read, &batch.segments, out, softmax)
+            attention::launch::forward(&**on, heads, read, &batch.segments, out, softmax)
         });
     }
 
@@ -448,12 +397,12 @@ impl Machine for Accelerated {
         &self,
         heads: Heads,
         batch: &Option<Ready>,
-        block: &BlockActivations<Room>,
-        dattended_td: &Room,
-        dinputs: [&mut Room; 3],
-        beside: &mut Scratch,
+        block: &Block<Self>,
+        dattended_td: &Room<T>,
+        dinputs: [&mut Room<T>; 3],
+        beside: &mut Scratch<T>,
     ) {
-        self.fit(&mut beside.dots_th, block.softmax_sum_th.len);
+        self.fit_sums(&mut beside.dots_th, block.softmax_sum_th.len());
         self.run_on(batch, |on, batch| {
             let saved = Saved {
                 q: block.query_td.all(),
@@ -465,17 +414,25 @@ impl Machine for Accelerated {
             };
             let (segments, dots) = (&batch.segments, beside.dots_th.all_mut());
             let into = dinputs.map(Room::all_mut);
-            attention::launch::backward(on, heads, saved, segments, dattended_td.all(), dots, into)
+            attention::launch::backward(
+                &**on,
+                heads,
+                saved,
+                segments,
+                dattended_td.all(),
+                dots,
+                into,
+            )
         });
     }
 
-    fn gate(&self, gate_tf: &Room, up_tf: &Room, hidden_tf: &mut Room) {
+    fn gate(&self, gate_tf: &Room<T>, up_tf: &Room<T>, hidden_tf: &mut Room<T>) {
         self.run(|on| {
             swiglu::launch::forward(&**on, gate_tf.all(), up_tf.all(), hidden_tf.all_mut())
         });
     }
 
-    fn gate_back(&self, of: [&Room; 3], dgate_up_tf: [&mut Room; 2]) {
+    fn gate_back(&self, of: [&Room<T>; 3], dgate_up_tf: [&mut Room<T>; 2]) {
         self.run(|on| {
             let written = dgate_up_tf.map(Room::all_mut);
             swiglu::launch::backward(&**on, of.map(Room::all), written)
@@ -484,52 +441,50 @@ impl Machine for Accelerated {
 
     fn project(
         &self,
-        at: Place<'_, Accelerated>,
+        at: Place<'_, Accelerated<T>>,
         batch: &Option<Ready>,
-        x: &Room,
-        y: &mut Room,
-        beside: &mut Scratch,
+        x: &Room<T>,
+        y: &mut Room<T>,
+        beside: &mut Scratch<T>,
     ) {
         if let (Some(adapted), Some(batch)) = (at.adapted(), batch) {
             adapted.forward(self, (batch, at.weights()), x, y, &mut beside.beside);
             return;
         }
         self.run(|on| {
-            let shape = at.shape(y.len);
-            linear(&**on, x.all(), at.weights(), y.all_mut(), shape, Sink::Write)
+            let shape = at.shape(y.len());
+            T::linear(on, x.all(), at.weights(), y.all_mut(), shape, Sink::Write)
         });
     }
 
     fn project_back(
         &self,
-        at: Place<'_, Accelerated>,
+        at: Place<'_, Accelerated<T>>,
         batch: &Option<Ready>,
-        [x, dy]: [&Room; 2],
-        towards: &mut Trainable<Room, LowRanks>,
-        into: Option<(&mut Room, Sink)>,
-        beside: &mut Scratch,
+        [x, dy]: [&Room<T>; 2],
+        towards: &mut Gradients<Self>,
+        into: Option<(&mut Room<T>, Sink)>,
+        beside: &mut Scratch<T>,
     ) {
-        let shape = at.shape(dy.len);
+        let shape = at.shape(dy.len());
         self.run_on(batch, |on, batch| {
             let dweight_oi = towards.weights.blocks[at.layer].of_mut(at.which);
             if dweight_oi.is_empty() {
                 return Ok(());
             }
             let dweight_oi = dweight_oi.all_mut();
-            linear_grad_weight(on, dy.all(), x.all(), &batch.blocks, dweight_oi, shape)
+            T::grad_weight(on, dy.all(), x.all(), &batch.blocks, dweight_oi, shape)
         });
         let towards = towards.adapter.as_mut().and_then(|of| of.of_mut(at.layer, at.which));
         if let (Some(adapted), Some(towards), Some(batch)) = (at.adapted(), towards, batch) {
             let (through, beside) = ((batch, at.weights()), &mut beside.beside);
             adapted.backward(self, through, [x, dy], towards, into, beside);
         } else if let Some((dx, sink)) = into {
-            self.run(|on| {
-                linear_grad_input(&**on, dy.all(), at.weights(), dx.all_mut(), shape, sink)
-            });
+            self.run(|on| T::grad_input(on, dy.all(), at.weights(), dx.all_mut(), shape, sink));
         }
     }
 
-    fn targets(adapter: &LowRanks) -> &[Which] {
+    fn targets(adapter: &LowRanks<T>) -> &[Which] {
         &adapter.settings.targets
     }
 }

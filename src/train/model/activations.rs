@@ -5,7 +5,7 @@
 //! makes them again, with the same bits.
 
 use super::config::ModelConfig;
-use super::machine::Machine;
+use super::machine::{Block, Machine};
 use super::projection::{Beside, fit};
 use crate::train::kernels::Threads;
 
@@ -21,16 +21,16 @@ pub enum Keep {
 
 /// What one block keeps for its backward pass.
 #[derive(Debug, Default)]
-pub struct BlockActivations<F = Vec<f32>> {
-    pub attention_inv_rms_t: F,
+pub struct BlockActivations<F = Vec<f32>, S = Vec<f32>> {
+    pub attention_inv_rms_t: S,
     pub query_td: F,
     pub key_tk: F,
     pub value_tk: F,
-    pub softmax_max_th: F,
-    pub softmax_sum_th: F,
+    pub softmax_max_th: S,
+    pub softmax_sum_th: S,
     pub attended_td: F,
     pub middle_td: F,
-    pub mlp_inv_rms_t: F,
+    pub mlp_inv_rms_t: S,
     pub gate_tf: F,
     pub up_tf: F,
 }
@@ -64,13 +64,13 @@ pub struct Activations<M: Machine = Threads> {
     trains: bool,
     /// The residual stream before each block, and after the last.
     pub residual_td: Vec<M::Floats>,
-    pub blocks: Vec<BlockActivations<M::Floats>>,
+    pub blocks: Vec<Block<M>>,
     pub workspace: Workspace<M::Floats, M::Beside>,
-    pub inv_rms_t: M::Floats,
+    pub inv_rms_t: M::Sums,
     /// What the head reads: the residual stream after the last norm.
     pub hidden_td: M::Floats,
     /// The loss of each position.
-    pub nll_t: M::Floats,
+    pub nll_t: M::Sums,
     /// The gradient that an objective hands in.
     pub dhidden_td: M::Floats,
     pub gradients: ActivationGradients<M::Floats>,
@@ -88,7 +88,9 @@ impl Activations {
     }
 
     fn fitted(mut self, tokens: usize) -> Activations {
-        self.buffers().into_iter().for_each(|(buffer, width)| fit(buffer, tokens * width));
+        let Buffers { floats, sums } = self.buffers();
+        let all = floats.into_iter().chain(sums);
+        all.for_each(|(buffer, width)| fit(buffer, tokens * width));
         self
     }
 
@@ -103,22 +105,37 @@ impl Activations {
     /// The bytes that all buffers hold, those of an adapter included.
     pub fn bytes(&mut self) -> u64 {
         let beside = self.workspace.beside.bytes();
-        let buffers = self.buffers();
-        buffers.iter().map(|(buffer, _)| 4 * buffer.capacity() as u64).sum::<u64>() + beside
+        let Buffers { floats, sums } = self.buffers();
+        let all = floats.iter().chain(&sums);
+        all.map(|(buffer, _)| 4 * buffer.capacity() as u64).sum::<u64>() + beside
     }
 
-    /// The bytes that all buffers hold for so many tokens, while training.
-    pub fn training_bytes(config: &ModelConfig, tokens: u64, keep: Keep) -> u64 {
+    /// The bytes that all buffers hold for so many tokens, while training, with activations of so
+    /// many bytes each.
+    pub fn training_bytes(config: &ModelConfig, tokens: u64, keep: Keep, each: u64) -> u64 {
         let mut empty = Activations::for_training(config, 0, keep);
-        let widths: u64 = empty.buffers().iter().map(|(_, width)| *width as u64).sum();
-        tokens.saturating_mul(4 * widths)
+        tokens.saturating_mul(empty.buffers().bytes(each))
     }
 
-    /// The same for a forward pass alone.
+    /// The same for a forward pass alone, of the class `exact-f32`.
     pub fn inference_bytes(config: &ModelConfig, tokens: u64) -> u64 {
         let mut empty = Activations::for_inference(config, 0);
-        let widths: u64 = empty.buffers().iter().map(|(_, width)| *width as u64).sum();
-        tokens.saturating_mul(4 * widths)
+        tokens.saturating_mul(empty.buffers().bytes(4))
+    }
+}
+
+/// Every buffer with its numbers a token.
+struct Buffers<'a, F, S> {
+    floats: Vec<(&'a mut F, usize)>,
+    sums: Vec<(&'a mut S, usize)>,
+}
+
+impl<F, S> Buffers<'_, F, S> {
+    /// Bytes a token, where a float has so many.
+    fn bytes(&self, each: u64) -> u64 {
+        let floats: usize = self.floats.iter().map(|(_, width)| width).sum();
+        let sums: usize = self.sums.iter().map(|(_, width)| width).sum();
+        each * floats as u64 + 4 * sums as u64
     }
 }
 
@@ -141,9 +158,9 @@ impl<M: Machine> Activations<M> {
             residual_td: std::iter::repeat_with(M::Floats::default).take(streams).collect(),
             blocks: std::iter::repeat_with(BlockActivations::default).take(blocks).collect(),
             workspace: Workspace::default(),
-            inv_rms_t: M::Floats::default(),
+            inv_rms_t: M::Sums::default(),
             hidden_td: M::Floats::default(),
-            nll_t: M::Floats::default(),
+            nll_t: M::Sums::default(),
             dhidden_td: M::Floats::default(),
             gradients: ActivationGradients::default(),
         }
@@ -152,48 +169,52 @@ impl<M: Machine> Activations<M> {
     /// Makes every buffer as long as `tokens` ask for. Only a number of tokens never seen before
     /// can allocate.
     pub fn fit(&mut self, on: &M, tokens: usize) {
-        for (buffer, width) in self.buffers() {
-            on.fit(buffer, tokens * width);
-        }
+        let Buffers { floats, sums } = self.buffers();
+        floats.into_iter().for_each(|(buffer, width)| on.fit(buffer, tokens * width));
+        sums.into_iter().for_each(|(buffer, width)| on.fit_sums(buffer, tokens * width));
     }
 
-    /// Every buffer with its numbers a token.
-    fn buffers(&mut self) -> Vec<(&mut M::Floats, usize)> {
+    fn buffers(&mut self) -> Buffers<'_, M::Floats, M::Sums> {
         let ModelConfig { dim: d, heads: h, ffn: f, .. } = self.config;
         let k = self.config.kv_dim();
-        let mut buffers: Vec<(&mut M::Floats, usize)> = Vec::new();
-        buffers.extend(self.residual_td.iter_mut().map(|buffer| (buffer, d)));
+        let (mut floats, mut sums) = (Vec::new(), Vec::new());
+        floats.extend(self.residual_td.iter_mut().map(|buffer| (buffer, d)));
         for block in &mut self.blocks {
-            buffers.extend(block.buffers([d, h, k, f]));
+            let of_block = block.buffers([d, h, k, f]);
+            floats.extend(of_block.floats);
+            sums.extend(of_block.sums);
         }
-        buffers.push((&mut self.workspace.normed_td, d));
-        buffers.push((&mut self.workspace.hidden_tf, f));
-        buffers.push((&mut self.inv_rms_t, 1));
-        buffers.push((&mut self.hidden_td, d));
-        buffers.push((&mut self.nll_t, 1));
+        floats.push((&mut self.workspace.normed_td, d));
+        floats.push((&mut self.workspace.hidden_tf, f));
+        floats.push((&mut self.hidden_td, d));
+        sums.extend([(&mut self.inv_rms_t, 1), (&mut self.nll_t, 1)]);
         if self.trains {
-            buffers.push((&mut self.dhidden_td, d));
-            buffers.extend(self.gradients.buffers([d, k, f]));
+            floats.push((&mut self.dhidden_td, d));
+            floats.extend(self.gradients.buffers([d, k, f]));
         }
-        buffers
+        Buffers { floats, sums }
     }
 }
 
-impl<F> BlockActivations<F> {
-    fn buffers(&mut self, [d, h, k, f]: [usize; 4]) -> [(&mut F, usize); 11] {
-        [
-            (&mut self.attention_inv_rms_t, 1),
-            (&mut self.query_td, d),
-            (&mut self.key_tk, k),
-            (&mut self.value_tk, k),
-            (&mut self.softmax_max_th, h),
-            (&mut self.softmax_sum_th, h),
-            (&mut self.attended_td, d),
-            (&mut self.middle_td, d),
-            (&mut self.mlp_inv_rms_t, 1),
-            (&mut self.gate_tf, f),
-            (&mut self.up_tf, f),
-        ]
+impl<F, S> BlockActivations<F, S> {
+    fn buffers(&mut self, [d, h, k, f]: [usize; 4]) -> Buffers<'_, F, S> {
+        Buffers {
+            floats: vec![
+                (&mut self.query_td, d),
+                (&mut self.key_tk, k),
+                (&mut self.value_tk, k),
+                (&mut self.attended_td, d),
+                (&mut self.middle_td, d),
+                (&mut self.gate_tf, f),
+                (&mut self.up_tf, f),
+            ],
+            sums: vec![
+                (&mut self.attention_inv_rms_t, 1),
+                (&mut self.softmax_max_th, h),
+                (&mut self.softmax_sum_th, h),
+                (&mut self.mlp_inv_rms_t, 1),
+            ],
+        }
     }
 }
 

@@ -21,13 +21,19 @@ pub struct HostBatch<'b> {
 
 impl Machine for Threads {
     type Floats = Vec<f32>;
+    type Sums = Vec<f32>;
     type Tensor = Stored;
     type Adapter = Adapter;
+    type Towards = Adapter;
     type Rope = RopeTable;
     type Beside = Beside;
     type Batch<'b> = HostBatch<'b>;
 
     fn fit(&self, buffer: &mut Vec<f32>, length: usize) {
+        fit(buffer, length);
+    }
+
+    fn fit_sums(&self, buffer: &mut Vec<f32>, length: usize) {
         fit(buffer, length);
     }
 

@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::activations::{Activations, BlockActivations};
 use super::batch::Batch;
 use super::config::ModelConfig;
-use super::machine::Machine;
+use super::machine::{Block, Machine};
 use super::projection::fit;
 use super::tensor::{Stored, Tensor};
 use super::transformer::Transformer;
@@ -46,7 +46,7 @@ pub trait Inference: Machine {
         heads: Heads,
         seen: &mut Self::Seen,
         layer: &mut Self::Layer,
-        block: &mut BlockActivations<Self::Floats>,
+        block: &mut Block<Self>,
     );
 
     /// How many positions there are rotations of.

@@ -1,9 +1,9 @@
 //! Keys and values of texts that are being continued, so that a new token costs one token's work.
 //! Knows places for texts, called slots; does not know how tokens are chosen.
 
-use super::activations::BlockActivations;
 use super::config::ModelConfig;
 use super::inference::Inference;
+use super::machine::Block;
 use crate::train::kernels::Threads;
 use crate::train::kernels::attention::{Heads, Segment};
 
@@ -74,13 +74,7 @@ impl<M: Inference> KvCache<M> {
     }
 
     /// Stores the new keys and values of a layer and attends to all that are visible.
-    pub fn attend(
-        &mut self,
-        m: &M,
-        heads: Heads,
-        layer: usize,
-        a: &mut BlockActivations<M::Floats>,
-    ) {
+    pub fn attend(&mut self, m: &M, heads: Heads, layer: usize, a: &mut Block<M>) {
         let seen = self.seen.as_mut().expect("the batch was announced");
         m.attend_cached(heads, seen, &mut self.layers[layer], a);
     }

@@ -18,14 +18,20 @@ use crate::train::kernels::attention::Heads;
 /// A place for a decoder's numbers, and its operations on them. A name with d before it is the
 /// gradient of what has it without.
 pub trait Machine: Debug + Sized {
-    /// Numbers that change: activations, gradients. Empty at first.
+    /// Activations, and gradients on their way down. Empty at first.
     type Floats: Debug + Default;
+
+    /// What is f32 in every class of numerics: statistics, and gradients of what is learnt.
+    type Sums: Debug + Default;
 
     /// A parameter, which may be stored in fewer bits.
     type Tensor: Debug;
 
     /// What is learnt beside frozen parameters.
     type Adapter: Debug;
+
+    /// Where its gradients go.
+    type Towards: Debug;
 
     /// The rotations of all positions.
     type Rope: Debug;
@@ -39,6 +45,9 @@ pub trait Machine: Debug + Sized {
     /// Makes a buffer so long.
     fn fit(&self, buffer: &mut Self::Floats, length: usize);
 
+    /// The same.
+    fn fit_sums(&self, buffer: &mut Self::Sums, length: usize);
+
     /// Readies a batch.
     fn batch<'b>(&self, batch: &'b Batch) -> Self::Batch<'b>;
 
@@ -46,7 +55,7 @@ pub trait Machine: Debug + Sized {
     fn gather(&self, table_vd: &Self::Tensor, batch: &Self::Batch<'_>, x_td: &mut Self::Floats);
 
     /// Adds each token's gradient to its row of the table's.
-    fn scatter(&self, batch: &Self::Batch<'_>, dx_td: &Self::Floats, dtable_vd: &mut Self::Floats);
+    fn scatter(&self, batch: &Self::Batch<'_>, dx_td: &Self::Floats, dtable_vd: &mut Self::Sums);
 
     /// Writes y = x w / √(mean x² + ε) and the factor of each token.
     fn norm(
@@ -55,7 +64,7 @@ pub trait Machine: Debug + Sized {
         weight_d: &Self::Tensor,
         eps: f32,
         y_td: &mut Self::Floats,
-        inv_rms_t: &mut Self::Floats,
+        inv_rms_t: &mut Self::Sums,
     );
 
     /// Writes the gradient of a norm's input, or adds it.
@@ -72,7 +81,7 @@ pub trait Machine: Debug + Sized {
         &self,
         of: Normed<'_, Self>,
         batch: &Self::Batch<'_>,
-        dweight_d: &mut Self::Floats,
+        dweight_d: &mut Self::Sums,
     );
 
     /// y += x.
@@ -85,19 +94,14 @@ pub trait Machine: Debug + Sized {
     fn turn_back(&self, rope: &Self::Rope, batch: &Self::Batch<'_>, x: &mut Self::Floats);
 
     /// From a block's queries, keys and values what is attended to, with maxima and sums.
-    fn attend(
-        &self,
-        heads: Heads,
-        batch: &Self::Batch<'_>,
-        block: &mut BlockActivations<Self::Floats>,
-    );
+    fn attend(&self, heads: Heads, batch: &Self::Batch<'_>, block: &mut Block<Self>);
 
     /// Writes the gradients of queries, keys and values.
     fn attend_back(
         &self,
         heads: Heads,
         batch: &Self::Batch<'_>,
-        block: &BlockActivations<Self::Floats>,
+        block: &Block<Self>,
         dattended_td: &Self::Floats,
         dinputs: [&mut Self::Floats; 3],
         beside: &mut Self::Beside,
@@ -126,7 +130,7 @@ pub trait Machine: Debug + Sized {
         at: Place<'_, Self>,
         batch: &Self::Batch<'_>,
         of: [&Self::Floats; 2],
-        towards: &mut Trainable<Self::Floats, Self::Adapter>,
+        towards: &mut Gradients<Self>,
         into: Option<(&mut Self::Floats, Sink)>,
         beside: &mut Self::Beside,
     );
@@ -135,12 +139,18 @@ pub trait Machine: Debug + Sized {
     fn targets(adapter: &Self::Adapter) -> &[Which];
 }
 
+/// What a block keeps on a machine.
+pub type Block<M> = BlockActivations<<M as Machine>::Floats, <M as Machine>::Sums>;
+
+/// The gradients of everything that is learnt, on a machine.
+pub type Gradients<M> = Trainable<<M as Machine>::Sums, <M as Machine>::Towards>;
+
 /// What the gradients of a norm are made of.
 #[derive(Debug)]
 pub struct Normed<'a, M: Machine> {
     pub dy_td: &'a M::Floats,
     pub x_td: &'a M::Floats,
-    pub inv_rms_t: &'a M::Floats,
+    pub inv_rms_t: &'a M::Sums,
 }
 
 /// A projection: of which decoder, in which layer, which one.

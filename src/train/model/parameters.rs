@@ -135,7 +135,26 @@ impl<T: Tensor + Default> Parameters<T> {
         Parameters::arranged(config, tensors)
     }
 
-    fn arranged(config: &ModelConfig, tensors: Vec<T>) -> Parameters<T> {
+    /// What turns the last hidden state into logits, or into a score.
+    pub fn head(&self) -> Elements<'_> {
+        let head = if self.own_head { &self.head_vd } else { &self.embedding_vd };
+        head.elements()
+    }
+
+    /// The buffers in the order of the table; all must be in memory.
+    pub fn tensors(&self) -> Vec<&[f32]> {
+        self.in_order().into_iter().map(T::floats).collect()
+    }
+
+    /// The same, to be changed.
+    pub fn tensors_mut(&mut self) -> Vec<&mut [f32]> {
+        self.in_order_mut().into_iter().map(T::floats_mut).collect()
+    }
+}
+
+impl<T: Default> Parameters<T> {
+    /// From what stands for each row of the table, in its order.
+    pub(super) fn arranged(config: &ModelConfig, tensors: Vec<T>) -> Parameters<T> {
         let mut tensors = tensors.into_iter();
         let mut next = || tensors.next().unwrap_or_default();
         let embedding_vd = next();
@@ -157,22 +176,6 @@ impl<T: Tensor + Default> Parameters<T> {
         let head_vd = if own_head { next() } else { T::default() };
         let valued = config.head == Head::LanguageAndValue;
         Parameters { embedding_vd, blocks, norm_d, head_vd, value_d: next(), own_head, valued }
-    }
-
-    /// What turns the last hidden state into logits, or into a score.
-    pub fn head(&self) -> Elements<'_> {
-        let head = if self.own_head { &self.head_vd } else { &self.embedding_vd };
-        head.elements()
-    }
-
-    /// The buffers in the order of the table; all must be in memory.
-    pub fn tensors(&self) -> Vec<&[f32]> {
-        self.in_order().into_iter().map(T::floats).collect()
-    }
-
-    /// The same, to be changed.
-    pub fn tensors_mut(&mut self) -> Vec<&mut [f32]> {
-        self.in_order_mut().into_iter().map(T::floats_mut).collect()
     }
 }
 

@@ -12,16 +12,15 @@
 //! Knows neither losses nor optimizers: an objective reads `hidden_td` and hands in `dhidden_td`;
 //! nor on which machine it computes.
 
-use super::activations::{Activations, BlockActivations, Workspace};
+use super::activations::{Activations, Workspace};
 use super::batch::Batch;
 use super::config::ModelConfig;
 use super::inference::Inference;
 use super::kv_cache::KvCache;
-use super::machine::{Machine, Normed, Place};
+use super::machine::{Block, Gradients, Machine, Normed, Place};
 use super::parameters::Parameters;
 use super::projection::{Adapted, Projection, Which};
 use super::tensor::{Stored, Tensor};
-use super::trainable::Trainable;
 use crate::train::kernels::Threads;
 use crate::train::kernels::attention::Heads;
 use crate::train::kernels::cross_entropy::{Losses, cross_entropy};
@@ -153,7 +152,7 @@ impl<M: Machine> Transformer<M> {
         m: &M,
         batch: &M::Batch<'_>,
         a: &mut Activations<M>,
-        mut attend: impl FnMut(usize, &mut BlockActivations<M::Floats>),
+        mut attend: impl FnMut(usize, &mut Block<M>),
     ) {
         let (streams, kept) = (a.residual_td.len(), a.blocks.len());
         m.gather(&self.weights.embedding_vd, batch, &mut a.residual_td[0]);
@@ -177,7 +176,7 @@ impl<M: Machine> Transformer<M> {
         batch: &M::Batch<'_>,
         layer: usize,
         below_td: &M::Floats,
-        a: &mut BlockActivations<M::Floats>,
+        a: &mut Block<M>,
         w: &mut Workspace<M::Floats, M::Beside>,
     ) {
         let norm_d = &self.weights.blocks[layer].attention_norm_d;
@@ -197,7 +196,7 @@ impl<M: Machine> Transformer<M> {
         batch: &M::Batch<'_>,
         layer: usize,
         below_td: &M::Floats,
-        a: &mut BlockActivations<M::Floats>,
+        a: &mut Block<M>,
         w: &mut Workspace<M::Floats, M::Beside>,
     ) {
         let (output, beside) = (self.place(layer, Which::Output), &mut w.beside);
@@ -215,7 +214,7 @@ impl<M: Machine> Transformer<M> {
         m: &M,
         batch: &M::Batch<'_>,
         layer: usize,
-        a: &BlockActivations<M::Floats>,
+        a: &Block<M>,
         w: &mut Workspace<M::Floats, M::Beside>,
         above_td: &mut M::Floats,
     ) {
@@ -231,7 +230,7 @@ impl<M: Machine> Transformer<M> {
         m: &M,
         batch: &Batch,
         a: &mut Activations<M>,
-        gradients: &mut Trainable<M::Floats, M::Adapter>,
+        gradients: &mut Gradients<M>,
     ) {
         assert_eq!(a.residual_td.len(), self.config.layers + 1, "the arena is for training");
         let batch = &m.batch(batch);
@@ -266,7 +265,7 @@ impl<M: Machine> Transformer<M> {
         batch: &M::Batch<'_>,
         layer: usize,
         a: &mut Activations<M>,
-        gradients: &mut Trainable<M::Floats, M::Adapter>,
+        gradients: &mut Gradients<M>,
     ) {
         let kept = layer % a.blocks.len();
         let (kept, w, g) = (&mut a.blocks[kept], &mut a.workspace, &mut a.gradients);
@@ -311,7 +310,7 @@ impl<M: Machine> Transformer<M> {
         batch: &M::Batch<'_>,
         layer: usize,
         a: &mut Activations<M>,
-        gradients: &mut Trainable<M::Floats, M::Adapter>,
+        gradients: &mut Gradients<M>,
     ) {
         if !self.learns_below(layer, Which::Gate) {
             return;

@@ -1,5 +1,6 @@
-//! AdamW and the norm of gradients on an accelerator: the moments lie there, and the host has a
-//! copy of them once they are fetched. Knows no schedule. Left out: paging.
+//! AdamW and the norm of gradients on an accelerator: the moments lie there, those beyond a budget
+//! in pages of the host's memory that its kernels reach, and the host has a copy of them once they
+//! are fetched. Knows no schedule.
 
 use std::sync::Arc;
 
@@ -8,8 +9,9 @@ use super::clip::by_name;
 use super::moments::{Bits, Moment};
 use crate::train::kernels::adamw::launch::{self, Moved};
 use crate::train::kernels::adamw8::launch::{self as adamw8, Maps};
+use crate::train::kernels::elements::launch::narrow;
 use crate::train::kernels::launch::{Accelerator, Array, Fault};
-use crate::train::model::accelerated::{Accelerated, LowRanks, Room};
+use crate::train::model::accelerated::{Accelerated, Class, Learning, LowRanks, Room};
 use crate::train::model::{Trainable, Transformer};
 
 /// The moments of every parameter, in the order of the table.
@@ -29,7 +31,10 @@ impl DeviceMoments {
         optimizer: &mut AdamWState,
     ) -> Result<DeviceMoments, Fault> {
         let copy = |moments: &mut Vec<Moment>| {
-            let copies = moments.iter_mut().map(|moment| Array::of(on, moment.words_mut()));
+            let copies = moments.iter_mut().map(|moment| match moment.is_paged() {
+                true => Array::paged(on, moment.words_mut()),
+                false => Array::of(on, moment.words_mut()),
+            });
             copies.collect::<Result<Vec<_>, _>>()
         };
         let (first, second) = (copy(&mut optimizer.first)?, copy(&mut optimizer.second)?);
@@ -49,26 +54,31 @@ impl DeviceMoments {
 
     /// Moves every weight that is learnt by one step at rate `lr`; gradients count `gradient_scale`
     /// times.
-    pub fn step(
+    pub fn step<T: Class>(
         &mut self,
         on: &Arc<dyn Accelerator>,
         optimizer: &mut AdamWState,
-        (model, gradients): (&mut Transformer<Accelerated>, &mut Trainable<Room, LowRanks>),
+        (model, gradients): (&mut Transformer<Accelerated<T>>, &mut Trainable<Room, LowRanks>),
         lr: f64,
         gradient_scale: f32,
     ) -> Result<(), Fault> {
         let steps = optimizer.begin(lr, gradient_scale);
         let moments = self.first.iter_mut().zip(&mut self.second).zip(&self.bits);
-        let pairs = model.learnt_mut().into_iter().zip(gradients.rooms_mut());
+        let pairs = model.learning().into_iter().zip(gradients.rooms_mut());
         let mut moved = Vec::new();
         for ((pair, ((first, second), bits)), by) in pairs.zip(moments).zip(steps) {
-            let (Some(weight), gradient) = pair else { continue };
-            let (weight, gradient) = (weight.all_mut(), gradient.all());
+            let (Some(Learning { weight, copy }), gradient) = pair else { continue };
+            let (copy, gradient) = (copy.map(Room::all_mut), gradient.all());
             let (first, second) = (first.all_mut(), second.all_mut());
             match bits {
-                Bits::Full => moved.push(Moved { weight, gradient, first, second, by }),
+                Bits::Full => {
+                    let weight = weight.all_mut();
+                    moved.push(Moved { weight, copy, gradient, first, second, by });
+                }
                 Bits::Eight => {
-                    adamw8::step(&by, &**on, &self.maps, weight, gradient, [first, second])?;
+                    let (moments, numbers) = ([first, second], weight.all_mut());
+                    adamw8::step(&by, &**on, &self.maps, numbers, gradient, moments)?;
+                    copy.map_or(Ok(()), |copy| narrow(&**on, weight.all(), copy))?;
                 }
             }
         }

@@ -76,6 +76,11 @@ impl Moment {
         self.bits
     }
 
+    /// Whether it lies in a file.
+    pub fn is_paged(&self) -> bool {
+        matches!(self.place, Place::File(_))
+    }
+
     /// The same to be moved.
     pub fn moved(&mut self) -> Moved<'_> {
         let numbers = self.numbers;

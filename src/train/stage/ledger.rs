@@ -3,6 +3,7 @@
 
 use crate::train::kernels::attention::launch::WIDTHS;
 use crate::train::kernels::cross_entropy;
+use crate::train::kernels::gemm::halves::WORKSPACE as HALVES_WORKSPACE;
 use crate::train::model::activations::{Activations, Keep};
 use crate::train::model::encoding::Encoding;
 use crate::train::model::loaded::TOKENS_AT_ONCE;
@@ -193,7 +194,7 @@ pub fn memory(
         adapter: adapter_bytes(config, learnt),
         gradients: 4 * (numbers + shared_head(config, learnt)),
         optimizer: moments_in(true),
-        activations: Activations::training_bytes(config, tokens, keep)
+        activations: Activations::training_bytes(config, tokens, keep, 4)
             .saturating_add(beside(config, learnt, tokens)),
         workspace: logits(config, tokens) + 4 * context * config.head_dim() as u64,
         beside: 0,
@@ -212,9 +213,6 @@ pub fn device_memory(
     kept: Kept,
 ) -> Result<u64, &'static str> {
     device_weights(config, Width::F32)?;
-    if kept.budget.is_some() {
-        return Err("moments in pages");
-    }
     let learnt = match learnt {
         Learnt::All => Learnt::All,
         Learnt::Adapter { settings, base } => {
@@ -228,6 +226,52 @@ pub fn device_memory(
     let logits = cross_entropy::launch::room(tokens, config.outputs() as u64);
     let gains = gains_bytes(config, &learnt);
     Ok(here.total().saturating_add(dots).saturating_add(logits).saturating_add(gains))
+}
+
+/// The memory of a run of the class `bf16`, all of it on an accelerator: weights that multiply are
+/// in 16 bits, those that are learnt in f32 too, and the activations are in 16 bits.
+pub fn halves_memory(
+    config: &ModelConfig,
+    learnt: &Learnt,
+    [micro_batch, context]: [u64; 2],
+    keep: Keep,
+    kept: Kept,
+) -> MemoryLedger {
+    let halved = match learnt {
+        Learnt::All => Learnt::All,
+        Learnt::Adapter { settings, base } => {
+            let base = Width { encoding: Encoding::Bf16, ..*base };
+            Learnt::Adapter { settings: settings.clone(), base }
+        }
+    };
+    let wide = memory(config, &halved, [micro_batch, context], keep, kept);
+    let tokens = micro_batch.saturating_mul(context);
+    let used = Width { encoding: Encoding::Bf16, nf4: None };
+    let copies = match learnt {
+        Learnt::All => weight_bytes(config, used).iter().sum(),
+        Learnt::Adapter { .. } => 0,
+    };
+    let dots = 4 * tokens.saturating_mul(config.heads as u64);
+    let logits = cross_entropy::launch::room_of_halves(tokens, config.outputs() as u64);
+    let rotations = 4 * context * config.head_dim() as u64;
+    MemoryLedger {
+        weights: wide.weights + copies,
+        adapter: wide.adapter / 2 * 3,
+        activations: Activations::training_bytes(config, tokens, keep, 2)
+            .saturating_add(beside(config, learnt, tokens) / 2),
+        workspace: rotations
+            + logits.saturating_add(dots)
+            + widened(config, &halved)
+            + HALVES_WORKSPACE as u64,
+        ..wide
+    }
+}
+
+/// The largest matrix in 4 bits, widened to 16 where it multiplies.
+fn widened(config: &ModelConfig, learnt: &Learnt) -> u64 {
+    let in_blocks = matches!(learnt, Learnt::Adapter { base, .. } if base.nf4.is_some());
+    let of = |spec: &TensorSpec| if is_quantised(spec) { 2 * spec.len() as u64 } else { 0 };
+    if in_blocks { table(config).iter().map(of).max().unwrap_or(0) } else { 0 }
 }
 
 /// The widest that a decoder's weights are on an accelerator, where all but NF4 are f32, or what

@@ -1,17 +1,21 @@
 //! The steps of a run on an accelerator: passes, norm and optimizer there, rows and bookkeeping
 //! here. An objective that the accelerator does not know reads the last hidden state here and hands
-//! its gradient back, which costs copies and changes no bit. Knows no schedule.
+//! its gradient back, which costs copies. In the class `exact-f32` no bit differs from a run on the
+//! host. Knows no schedule.
 
+use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::train_loop::Training;
+use half::bf16;
+
+use super::train_loop::{Numerics, Training};
 use crate::train::kernels::Threads;
 use crate::train::kernels::cross_entropy::launch::{Gradients, Losses, Targets, cross_entropy};
 use crate::train::kernels::launch::{Accelerator, Fault};
 use crate::train::kernels::rms_norm::launch::add;
-use crate::train::model::accelerated::{Accelerated, LowRanks, Room, told};
-use crate::train::model::activations::Activations;
+use crate::train::model::accelerated::{Accelerated, Class, LowRanks, Room, told};
+use crate::train::model::activations::{Activations, Keep};
 use crate::train::model::machine::Machine;
 use crate::train::model::projection::Dropping;
 use crate::train::model::{Batch, Trainable, Transformer};
@@ -20,52 +24,118 @@ use crate::train::objective::next_token::NextToken;
 use crate::train::optim::{AdamWState, DeviceMoments, device};
 use crate::train::progress::Failure;
 
+/// What makes the steps of a run in place of the host.
+pub trait Steps: Debug {
+    /// Sets every gradient to zero.
+    fn clear(&mut self) -> Result<(), Fault>;
+
+    /// Says what adapters leave out of the next part.
+    fn drop_by(&mut self, dropping: Option<Dropping>);
+
+    /// Adds to the gradients what a part of a step's rows asks for.
+    fn learn(
+        &mut self,
+        t: &Threads,
+        part: Range<usize>,
+        batch: &Batch,
+        model: &Transformer,
+        objective: &mut dyn Objective,
+        here: (&mut Activations, &mut Trainable),
+    ) -> Result<(), Fault>;
+
+    /// The norm of all gradients of a step; those of heads that were found here join the others.
+    fn norm(&mut self, model: &Transformer, here: &Trainable) -> Result<f64, Fault>;
+
+    /// Moves every weight by one step.
+    fn step(&mut self, optimizer: &mut AdamWState, rate: f64, scale: f32) -> Result<(), Fault>;
+
+    /// Writes the gradients of the last step into the host's.
+    fn fetch_gradients(&mut self, here: &mut Trainable) -> Result<(), Fault>;
+
+    /// Writes the weights that are learnt into the host's.
+    fn fetch_weights(&mut self, model: &mut Transformer) -> Result<(), Fault>;
+
+    /// Writes the moments into the host's.
+    fn fetch_moments(&self, optimizer: &mut AdamWState) -> Result<(), Fault>;
+}
+
+/// Copies of a decoder and its moments, which learn there in the class that is asked for.
+pub fn steps(
+    on: &Arc<dyn Accelerator>,
+    model: &Transformer,
+    optimizer: &mut AdamWState,
+    training: &Training,
+) -> Result<Box<dyn Steps>, Failure> {
+    let made: Result<Box<dyn Steps>, Fault> = match training.numerics {
+        Numerics::ExactF32 => OnDevice::<f32>::new(on, model, optimizer, training.keep)
+            .map(|steps| Box::new(steps) as Box<dyn Steps>),
+        Numerics::Bf16 => OnDevice::<bf16>::new(on, model, optimizer, training.keep)
+            .map(|steps| Box::new(steps) as Box<dyn Steps>),
+    };
+    made.map_err(told)
+}
+
 /// A decoder that learns on an accelerator, with all that its steps need there.
 #[derive(Debug)]
-pub struct OnDevice {
-    machine: Accelerated,
-    model: Transformer<Accelerated>,
+struct OnDevice<T: Class> {
+    machine: Accelerated<T>,
+    model: Transformer<Accelerated<T>>,
     gradients: Trainable<Room, LowRanks>,
     moments: DeviceMoments,
-    arena: Activations<Accelerated>,
+    arena: Activations<Accelerated<T>>,
     /// Whether the gradients of the heads of this step were found on the host.
     heads_here: bool,
 }
 
-impl OnDevice {
-    /// Copies of a decoder and its moments.
-    pub fn new(
+impl<T: Class> OnDevice<T> {
+    fn new(
         on: &Arc<dyn Accelerator>,
         model: &Transformer,
         optimizer: &mut AdamWState,
-        training: &Training,
-    ) -> Result<OnDevice, Failure> {
-        check(training)?;
-        let mut made = |machine: Accelerated| -> Result<OnDevice, Fault> {
-            Ok(OnDevice {
-                model: model.onto(&machine)?,
-                gradients: Trainable::gradients(model).onto(&machine)?,
-                moments: DeviceMoments::of(on, optimizer)?,
-                arena: Activations::training(&model.config, training.keep),
-                heads_here: false,
-                machine,
-            })
-        };
-        made(Accelerated::new(Arc::clone(on))).map_err(told)
+        keep: Keep,
+    ) -> Result<OnDevice<T>, Fault> {
+        let machine = Accelerated::new(Arc::clone(on));
+        Ok(OnDevice {
+            model: model.onto(&machine)?,
+            gradients: Trainable::gradients(model).onto(&machine)?,
+            moments: DeviceMoments::of(on, optimizer)?,
+            arena: Activations::training(&model.config, keep),
+            heads_here: false,
+            machine,
+        })
     }
 
-    /// Sets every gradient to zero.
-    pub fn clear(&mut self) -> Result<(), Fault> {
+    /// The loss of the next token and its gradient, all of it there.
+    fn next_token(&mut self, batch: &Batch, objective: &mut NextToken) -> Result<(), Fault> {
+        let OnDevice { machine, model, gradients, arena, .. } = self;
+        let on = machine.on();
+        let head = &mut gradients.weights.head_vd;
+        let towards = Gradients {
+            weight: objective.weight(),
+            dhidden: arena.dhidden_td.all_mut(),
+            dhead: (!head.is_empty()).then(|| head.all_mut()),
+        };
+        let targets = Targets::new(on, batch.targets_at(1.0), model.config.outputs())?;
+        let losses = Losses { nll: arena.nll_t.all_mut(), entropy: None };
+        let hidden_td = arena.hidden_td.all();
+        cross_entropy(on, hidden_td, model.head(), &targets, losses, Some(towards))?;
+        let mut nll_t = vec![0.0; batch.len()];
+        arena.nll_t.read(&mut nll_t)?;
+        objective.hear(&nll_t);
+        Ok(())
+    }
+}
+
+impl<T: Class> Steps for OnDevice<T> {
+    fn clear(&mut self) -> Result<(), Fault> {
         self.gradients.clear()
     }
 
-    /// Says what adapters leave out of the next part.
-    pub fn drop_by(&mut self, dropping: Option<Dropping>) {
+    fn drop_by(&mut self, dropping: Option<Dropping>) {
         self.arena.workspace.beside.beside.dropping = dropping;
     }
 
-    /// Adds to the gradients what a part of a step's rows asks for.
-    pub fn learn(
+    fn learn(
         &mut self,
         t: &Threads,
         part: Range<usize>,
@@ -92,28 +162,7 @@ impl OnDevice {
         self.machine.check()
     }
 
-    /// The loss of the next token and its gradient, all of it there.
-    fn next_token(&mut self, batch: &Batch, objective: &mut NextToken) -> Result<(), Fault> {
-        let OnDevice { machine, model, gradients, arena, .. } = self;
-        let on = machine.on();
-        let head = &mut gradients.weights.head_vd;
-        let towards = Gradients {
-            weight: objective.weight(),
-            dhidden: arena.dhidden_td.all_mut(),
-            dhead: (!head.is_empty()).then(|| head.all_mut()),
-        };
-        let targets = Targets::new(on, batch.targets_at(1.0), model.config.outputs())?;
-        let losses = Losses { nll: arena.nll_t.all_mut(), entropy: None };
-        let hidden_td = arena.hidden_td.all();
-        cross_entropy(on, hidden_td, model.head(), &targets, losses, Some(towards))?;
-        let mut nll_t = vec![0.0; batch.len()];
-        arena.nll_t.read(&mut nll_t)?;
-        objective.hear(&nll_t);
-        Ok(())
-    }
-
-    /// The norm of all gradients of a step; those of heads that were found here join the others.
-    pub fn norm(&mut self, model: &Transformer, here: &Trainable) -> Result<f64, Fault> {
+    fn norm(&mut self, model: &Transformer, here: &Trainable) -> Result<f64, Fault> {
         let on = self.machine.on();
         let weights = &mut self.gradients.weights;
         if self.heads_here {
@@ -126,39 +175,26 @@ impl OnDevice {
         device::norm(on, model, &mut self.gradients)
     }
 
-    /// Moves every weight by one step.
-    pub fn step(&mut self, optimizer: &mut AdamWState, rate: f64, scale: f32) -> Result<(), Fault> {
+    fn step(&mut self, optimizer: &mut AdamWState, rate: f64, scale: f32) -> Result<(), Fault> {
         let learnt = (&mut self.model, &mut self.gradients);
         self.moments.step(self.machine.on(), optimizer, learnt, rate, scale)?;
         self.model.settle(&self.machine);
         self.machine.check()
     }
 
-    /// Writes the gradients of the last step into the host's.
-    pub fn fetch_gradients(&mut self, here: &mut Trainable) -> Result<(), Fault> {
+    fn fetch_gradients(&mut self, here: &mut Trainable) -> Result<(), Fault> {
         let pairs = self.gradients.rooms_mut().into_iter().zip(here.tensors_mut());
         pairs.into_iter().try_for_each(|(there, here)| there.read(here))
     }
 
-    /// Writes the weights that are learnt into the host's.
-    pub fn fetch_weights(&mut self, model: &mut Transformer) -> Result<(), Fault> {
-        let pairs = self.model.learnt_mut().into_iter().zip(model.trainable_mut());
+    fn fetch_weights(&mut self, model: &mut Transformer) -> Result<(), Fault> {
+        let pairs = self.model.learning().into_iter().zip(model.trainable_mut());
         pairs
             .into_iter()
-            .try_for_each(|(there, here)| there.map_or(Ok(()), |there| there.read(here)))
+            .try_for_each(|(there, here)| there.map_or(Ok(()), |there| there.weight.read(here)))
     }
 
-    /// Writes the moments into the host's.
-    pub fn fetch_moments(&self, optimizer: &mut AdamWState) -> Result<(), Fault> {
+    fn fetch_moments(&self, optimizer: &mut AdamWState) -> Result<(), Fault> {
         self.moments.fetch(optimizer)
-    }
-}
-
-/// What an accelerator does not do is refused, not done elsewhere.
-fn check(training: &Training) -> Result<(), Failure> {
-    match training.optimizer.page_budget {
-        None => Ok(()),
-        Some(_) => Err(Failure::input("paged moments are moved on the processor alone")
-            .remedy("build with `--device cpu`")),
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::checkpoint::{Checkpoint, Found, Trained};
 use super::length::Length;
-use super::on_device::OnDevice;
+use super::on_device::{self, Steps};
 use crate::train::data::pack::Row;
 use crate::train::kernels::Threads;
 use crate::train::model::accelerated::told;
@@ -21,8 +21,11 @@ use crate::train::progress::{Attempt, Context, Failure, Metrics};
 /// The class of arithmetic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Numerics {
-    /// The same bits on every CPU, with any number of threads and any `micro_batch`.
+    /// The same bits on every CPU and GPU, with any number of threads and any `micro_batch`.
     ExactF32,
+    /// Activations and products in 16 bits, sums and what is learnt in f32, on a GPU alone: the
+    /// same bits run to run on the same GPU with the same `micro_batch`.
+    Bf16,
 }
 
 /// What all training stages share, named as `training` in `std/train` names it.
@@ -65,7 +68,7 @@ pub struct TrainState {
     pub activations: Activations,
     /// Where an accelerator makes the steps: all of it as it is there. Then what is here is older,
     /// until it is fetched.
-    pub device: Option<OnDevice>,
+    pub device: Option<Box<dyn Steps>>,
 }
 
 /// Where random numbers of a step come from.
@@ -94,7 +97,10 @@ pub fn train(
     training: &Training,
     context: &mut Context<'_>,
 ) -> Result<Metrics, Failure> {
-    let Numerics::ExactF32 = training.numerics;
+    if training.numerics == Numerics::Bf16 && context.accelerator.is_none() {
+        return Err(Failure::input("`numerics: \"bf16\"` is learnt on a GPU, and there is none")
+            .remedy("build where there is one, or leave out `numerics`"));
+    }
     let t = context.kernels();
     let at_once = training.micro_batch.min(objective.sequences());
     let tokens = at_once * objective.longest();
@@ -109,7 +115,7 @@ pub fn train(
         model.settle(&t);
     }
     if let Some(on) = &context.accelerator {
-        state.device = Some(OnDevice::new(on, model, &mut state.optimizer, training)?);
+        state.device = Some(on_device::steps(on, model, &mut state.optimizer, training)?);
     }
     let (unit, unit_steps) = objective.unit();
     let mut alive = at.step > 0;

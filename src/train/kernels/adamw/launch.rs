@@ -3,15 +3,20 @@
 
 use std::sync::Arc;
 
+use half::bf16;
+
 use super::{AdamW, PIECE};
 use crate::train::kernels::launch::{
-    Accelerator, Argument, Array, Fault, Slice, SliceMut, THREADS, count, launch_fours,
+    Accelerator, Address, Argument, Array, Fault, Float, Slice, SliceMut, THREADS, count,
+    launch_fours,
 };
 
 /// One tensor of a step.
 #[derive(Debug)]
 pub struct Moved<'a> {
     pub weight: SliceMut<'a, f32>,
+    /// What the class bf16 computes with, rounded from the weight.
+    pub copy: Option<SliceMut<'a, bf16>>,
     pub gradient: Slice<'a, f32>,
     pub first: SliceMut<'a, f32>,
     pub second: SliceMut<'a, f32>,
@@ -32,9 +37,11 @@ pub fn step(on: &Arc<dyn Accelerator>, tensors: &[Moved<'_>]) -> Result<(), Faul
         let len = of.weight.len();
         assert_eq!([of.gradient.len(), of.first.len(), of.second.len()], [len; 3]);
         let keep = u64::from(of.by.constants().keep.to_bits());
-        let moments = [of.first.address().0, of.second.address().0];
-        let [first, second] = moments;
-        [of.weight.address().0, of.gradient.address().0, first, second, len as u64, keep]
+        assert!(of.copy.as_ref().is_none_or(|copy| copy.len() == len));
+        let copy = of.copy.as_ref().map_or(Address(0), SliceMut::address);
+        let [first, second] = [of.first.address(), of.second.address()];
+        let [weight, gradient] = [of.weight.address(), of.gradient.address()];
+        [weight.0, copy.0, gradient.0, first.0, second.0, len as u64, keep]
     };
     let table: Vec<u64> = tensors.iter().flat_map(words).collect();
     let table = Array::of(on, &table)?;
@@ -73,7 +80,7 @@ pub fn squared_norm<'a>(
 }
 
 /// x *= factor.
-pub fn scale(on: &dyn Accelerator, x: SliceMut<f32>, factor: f32) -> Result<(), Fault> {
+pub fn scale<T: Float>(on: &dyn Accelerator, x: SliceMut<T>, factor: f32) -> Result<(), Fault> {
     let arguments = [(&x).into(), (x.len() as u64).into(), factor.into()];
-    launch_fours(on, "scale_by", x.len(), &arguments)
+    launch_fours(on, T::choose("scale_by", "scale_by_bf16"), x.len(), &arguments)
 }

@@ -1,15 +1,17 @@
 //! The head and the cross-entropy of the next token on an accelerator, by chunks of tokens, so that
-//! logits never exist whole; see cross_entropy.cu and gemm.cu. Same bits as on the CPU.
+//! logits never exist whole; see cross_entropy.cu and gemm.cu. Same bits as on the CPU in the class
+//! `exact-f32`; in `bf16` logits are f32 too, and their gradient is rounded.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::train::kernels::gemm::launch::{
-    TokenBlocks, linear, linear_grad_input, linear_grad_weight,
-};
+use half::bf16;
+
+use crate::train::kernels::gemm::class::Class;
+use crate::train::kernels::gemm::launch::{TokenBlocks, linear};
 use crate::train::kernels::gemm::{BLOCK, Sink, token_blocks};
 use crate::train::kernels::launch::{
-    Accelerator, Address, Argument, Array, Fault, Slice, SliceMut, count,
+    Accelerator, Address, Argument, Array, Fault, Float, Slice, SliceMut, count,
 };
 use crate::train::kernels::sample::Sampling;
 use crate::train::kernels::sample::launch::draw;
@@ -21,6 +23,11 @@ const MOST_BYTES: usize = 1 << 28;
 pub fn room(tokens: u64, outputs: u64) -> u64 {
     let bytes = |tokens: u64| 4 * tokens.saturating_mul(outputs);
     bytes(tokens).min(bytes(BLOCK as u64).max(MOST_BYTES as u64))
+}
+
+/// The same with what their gradient takes in the class `bf16`.
+pub fn room_of_halves(tokens: u64, outputs: u64) -> u64 {
+    room(tokens, outputs) / 2 * 3
 }
 
 /// What is asked about.
@@ -68,10 +75,10 @@ impl Targets {
 
 /// Where the gradients of weight · Σ loss go.
 #[derive(Debug)]
-pub struct Gradients<'a> {
+pub struct Gradients<'a, T = f32> {
     pub weight: f32,
     /// Written: [m, d].
-    pub dhidden: SliceMut<'a, f32>,
+    pub dhidden: SliceMut<'a, T>,
     /// Added to: [v, d]; None while the head is frozen.
     pub dhead: Option<SliceMut<'a, f32>>,
 }
@@ -86,13 +93,13 @@ pub struct Losses<'a> {
 }
 
 /// The losses of m targets after hidden[m, d] · head[v, d]ᵀ.
-pub fn cross_entropy(
+pub fn cross_entropy<T: Class>(
     on: &Arc<dyn Accelerator>,
-    hidden: Slice<f32>,
-    head: Slice<f32>,
+    hidden: Slice<T>,
+    head: Slice<T>,
     targets: &Targets,
     mut losses: Losses<'_>,
-    mut gradients: Option<Gradients<'_>>,
+    mut gradients: Option<Gradients<'_, T>>,
 ) -> Result<(), Fault> {
     let m = targets.ids.len();
     assert_eq!(losses.nll.len(), m);
@@ -102,18 +109,25 @@ pub fn cross_entropy(
     let d = hidden.len() / m;
     let v = head.len() / d;
     let mut logits = Array::new(on, targets.most() * v)?;
+    // A gradient of f32 stands where the logits were.
+    let halves = T::choose(0, if gradients.is_some() { logits.len() } else { 0 });
+    let halves = Array::<bf16>::new(on, halves)?;
     for (tokens, blocks) in &targets.chunks {
         let (n, numbers) = (tokens.len(), tokens.start * d..tokens.end * d);
         let hidden = hidden.part(numbers.clone());
-        linear(&**on, hidden, head, logits.first_mut(n * v), [n, d, v], Sink::Write)?;
-        let scores = logits.first_mut(n * v);
-        score(&**on, scores, targets, tokens, &mut losses, gradients.as_ref())?;
-        let Some(gradients) = &mut gradients else { continue };
-        let (dlogits, dhidden) = (logits.first(n * v), gradients.dhidden.part(numbers));
-        linear_grad_input(&**on, dlogits, head, dhidden, [n, d, v], Sink::Write)?;
-        if let Some(dhead) = &mut gradients.dhead {
-            let dhead = dhead.part(0..v * d);
-            linear_grad_weight(&**on, dlogits, hidden, blocks, dhead, [n, d, v])?;
+        T::logits(on, hidden, head, logits.first_mut(n * v), [n, d, v])?;
+        let Some(Gradients { weight, dhidden, dhead }) = &mut gradients else {
+            score::<f32>(&**on, logits.first_mut(n * v), targets, tokens, &mut losses, None)?;
+            continue;
+        };
+        let part = T::choose(0, n * v);
+        let place = T::own(logits.first(n * v), halves.first(part)).address();
+        let (scores, into) = (logits.first_mut(n * v), Some((*weight, place)));
+        score::<T>(&**on, scores, targets, tokens, &mut losses, into)?;
+        let dlogits = T::own(logits.first(n * v), halves.first(part));
+        T::grad_input(on, dlogits, head.into(), dhidden.part(numbers), [n, d, v], Sink::Write)?;
+        if let Some(dhead) = dhead {
+            T::grad_weight(on, dlogits, hidden, blocks, dhead.part(0..v * d), [n, d, v])?;
         }
     }
     Ok(())
@@ -144,27 +158,28 @@ pub fn likelihoods(
         let rows = std::slice::from_ref(&whole);
         let targets = Targets::new(on, super::Targets { ids, rows, temperature: 1.0 }, v)?;
         let mut losses = Losses { nll: nll.all_mut(), entropy: None };
-        score(&**on, logits.first_mut(n * v), &targets, &whole, &mut losses, None)?;
+        score::<f32>(&**on, logits.first_mut(n * v), &targets, &whole, &mut losses, None)?;
         let likely = drawn.iter().zip(ids).map(|(drawn, id)| drawn.token == *id);
         found.extend(nll.read()?.into_iter().zip(likely));
     }
     Ok(found)
 }
 
-/// The losses of a chunk; given a weight, turns the logits into their gradient.
-fn score(
+/// The losses of a chunk; their gradient, given what they weigh and where it goes, which may be the
+/// place of the logits.
+fn score<T: Float>(
     on: &dyn Accelerator,
     logits: SliceMut<f32>,
     targets: &Targets,
     tokens: &Range<usize>,
     losses: &mut Losses<'_>,
-    gradients: Option<&Gradients<'_>>,
+    gradient: Option<(f32, Address)>,
 ) -> Result<(), Fault> {
     let v = logits.len() / tokens.len();
     let ids = targets.ids.all().part(tokens.clone());
     let nll = losses.nll.part(tokens.clone());
     let entropy = losses.entropy.as_mut().map(|all| (&all.part(tokens.clone())).into());
-    let weight = gradients.map(|gradients| gradients.weight);
+    let (weight, gradient) = gradient.unwrap_or((0.0, Address(0)));
     let arguments = [
         (&logits).into(),
         ids.into(),
@@ -172,8 +187,9 @@ fn score(
         entropy.unwrap_or(Argument::Address(Address(0))),
         count(v).into(),
         targets.temperature.into(),
-        weight.unwrap_or(0.0).into(),
-        u32::from(weight.is_some()).into(),
+        weight.into(),
+        Argument::Address(gradient),
     ];
-    on.launch("cross_entropy_score", [count(tokens.len()), 1, 1], [256, 1, 1], 0, &arguments)
+    let kernel = T::choose("cross_entropy_score", "cross_entropy_score_bf16");
+    on.launch(kernel, [count(tokens.len()), 1, 1], [256, 1, 1], 0, &arguments)
 }

@@ -8,17 +8,19 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use cudarc::driver::result::stream::{self, StreamKind};
 use cudarc::driver::result::{self, DriverError, ctx, device, function, module, primary_ctx};
+use cudarc::driver::sys::{CU_MEMHOSTALLOC_DEVICEMAP, CUresult, CUstream};
 use cudarc::driver::sys::{CUcontext, CUdevice, CUfunction, CUfunction_attribute, CUmodule};
-use cudarc::driver::sys::{CUresult, CUstream};
 
 use super::super::conformance;
 use super::super::device::Threads;
+use super::super::gemm::halves::Product;
 use super::super::launch::{Accelerator, Address, Argument, Fault};
 use super::binaries::{BINARIES, CARDS};
 use super::driver;
 use super::faults;
 use super::gpu::{Form, Gpu};
 use super::kept::{self, Kept};
+use super::products::Products;
 use super::staging::Staging;
 
 /// Dynamic shared memory that a block has without being asked for.
@@ -33,6 +35,8 @@ pub struct Card {
     /// Gone only when the card is dropped.
     staging: Mutex<Option<Staging>>,
     kept: Mutex<Kept>,
+    /// Opened when the first is asked for.
+    products: Mutex<Option<Products>>,
 }
 
 /// Where calls go: a context of the driver's, and a stream in it.
@@ -91,9 +95,15 @@ impl Card {
         let place = Place::open(gpu.index).map_err(of_gpu)?;
         let staging = Staging::new().map_err(of_gpu)?;
         // From here on whatever was made is given back on drop.
-        let (functions, kept) = (Mutex::default(), Mutex::default());
-        let (gpu, modules, staging) = (gpu.clone(), Vec::new(), Mutex::new(Some(staging)));
-        let mut card = Card { gpu, place, modules, functions, staging, kept };
+        let mut card = Card {
+            gpu: gpu.clone(),
+            place,
+            modules: Vec::new(),
+            functions: Mutex::default(),
+            staging: Mutex::new(Some(staging)),
+            kept: Mutex::default(),
+            products: Mutex::default(),
+        };
         for (_, binary) in BINARIES {
             card.modules.push(load(binary).map_err(of_gpu)?);
         }
@@ -216,6 +226,8 @@ impl Drop for Place {
 
 impl Drop for Card {
     fn drop(&mut self) {
+        let products = self.products.get_mut().ok().and_then(Option::take);
+        products.into_iter().for_each(|products| products.close(self));
         self.give_back();
         let staging = self.staging.get_mut().ok().and_then(Option::take);
         let modules = std::mem::take(&mut self.modules);
@@ -284,6 +296,32 @@ impl Accelerator for Card {
         }
     }
 
+    fn allocate_pages(&self, bytes: usize) -> Result<Address, Fault> {
+        if bytes == 0 {
+            return Ok(Address(0));
+        }
+        // With one space of addresses for both, as on every 64-bit machine, the GPU finds it at
+        // the host's.
+        // SAFETY: nobody reads it before it was written.
+        let pages =
+            self.within(|| unsafe { result::malloc_host(bytes, CU_MEMHOSTALLOC_DEVICEMAP) });
+        let pages = pages.map_err(|fault| faults::no_pages(bytes, fault))?;
+        Ok(Address(pages as u64))
+    }
+
+    fn release_pages(&self, at: Address, bytes: usize) {
+        if bytes > 0 {
+            // A fault of what was launched before is told by the next call that can tell one.
+            let _ = self.within(|| {
+                // SAFETY: `allocate_pages` gave it, and nothing uses it once the stream is done.
+                unsafe {
+                    let done = stream::synchronize(self.place.stream);
+                    done.and(result::free_host(at.0 as *mut c_void))
+                }
+            });
+        }
+    }
+
     fn clear(&self, at: Address, bytes: usize) -> Result<(), Fault> {
         if bytes == 0 {
             return Ok(());
@@ -336,5 +374,13 @@ impl Accelerator for Card {
             let (grid, block) = ((x, y, z), (width, height, depth));
             result::launch_kernel(function, grid, block, shared, stream, &mut pointers)
         })
+    }
+
+    fn multiply(&self, product: &Product) -> Result<(), Fault> {
+        let mut products = self.products.lock().expect("no thread panics while it multiplies");
+        if products.is_none() {
+            *products = Some(Products::open(self)?);
+        }
+        products.as_mut().map_or(Ok(()), |products| products.multiply(self, product))
     }
 }

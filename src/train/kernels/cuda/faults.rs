@@ -74,6 +74,13 @@ pub fn out_of_memory(index: usize, asked: usize, free: usize, total: usize) -> F
     fault(message, "see with `nvidia-smi` what else is on it, or give the stage less to keep")
 }
 
+/// The host has no memory that can stay where it is.
+pub fn no_pages(bytes: usize, Fault { message, .. }: Fault) -> Fault {
+    let mib = bytes as f64 / f64::from(1 << 20);
+    let message = format!("{mib:.1} MiB of pinned memory of the host cannot be had: {message}");
+    fault(message, "raise `page_budget`, so that more stays on the GPU, or free memory")
+}
+
 /// No file of kernels has this one.
 pub fn no_kernel(name: &str) -> Fault {
     let message = format!("this llamake has no kernel `{name}`");

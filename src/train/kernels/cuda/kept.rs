@@ -4,10 +4,13 @@
 
 use std::collections::BTreeMap;
 
-/// Larger places are the driver's business.
-const LARGEST: usize = 64 << 20;
+/// Larger places are as large as they are asked for.
+const ROUNDED: usize = 64 << 20;
+/// Still larger ones are the driver's business: a matrix of a model of 70 billion numbers, widened
+/// from 4 bits, is none.
+const LARGEST: usize = 512 << 20;
 /// No more bytes are kept than this.
-const MOST: usize = 512 << 20;
+const MOST: usize = 1 << 30;
 
 /// Places that nobody uses, by their size.
 #[derive(Debug, Default)]
@@ -19,7 +22,7 @@ pub struct Kept {
 /// The size of the place for so many bytes, so that sizes recur: whole steps of 512 bytes and,
 /// where they are many, an eighth more at most.
 pub fn size_of(bytes: usize) -> usize {
-    if bytes > LARGEST {
+    if bytes > ROUNDED {
         return bytes;
     }
     let step = (bytes.next_power_of_two() / 16).max(512);

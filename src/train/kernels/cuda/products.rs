@@ -10,7 +10,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::c_void;
-use std::sync::{Arc, Mutex};
 
 use cudarc::cublaslt::result::{self, CublasError};
 use cudarc::cublaslt::sys::cudaDataType;
@@ -20,138 +19,76 @@ use cudarc::cublaslt::sys::{
 };
 use cudarc::cublaslt::sys::{cublasLtMatmulPreference_t, cublasLtMatmulPreferenceAttributes_t};
 use cudarc::cublaslt::sys::{cublasLtMatrixLayout_t, cublasLtReductionScheme_t};
-use half::bf16;
 
-use super::super::launch::{Accelerator, Address, Argument, Array, Fault, Plain, Slice, SliceMut};
+use super::super::gemm::halves::{Output, Product, Shape, Stored, WORKSPACE};
+use super::super::launch::{Accelerator, Address, Fault};
 use super::card::Card;
 use super::faults;
-
-/// Bytes that an algorithm may use, as the library's documentation advises for its newest cards.
-const WORKSPACE: usize = 32 << 20;
-
-/// The shape of a product: `rows` × `inner` times `inner` × `columns`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Shape {
-    pub rows: usize,
-    pub inner: usize,
-    pub columns: usize,
-    pub left: Stored,
-    pub right: Stored,
-}
-
-/// How a factor lies in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stored {
-    AsUsed,
-    Transposed,
-}
-
-impl Shape {
-    /// y = x wᵀ, with w of `outputs` × `inputs`.
-    pub fn forward(tokens: usize, inputs: usize, outputs: usize) -> Shape {
-        let (left, right) = (Stored::AsUsed, Stored::Transposed);
-        Shape { rows: tokens, inner: inputs, columns: outputs, left, right }
-    }
-
-    /// dx = dy w.
-    pub fn grad_input(tokens: usize, inputs: usize, outputs: usize) -> Shape {
-        let (left, right) = (Stored::AsUsed, Stored::AsUsed);
-        Shape { rows: tokens, inner: outputs, columns: inputs, left, right }
-    }
-
-    /// dw = dyᵀ x.
-    pub fn grad_weight(tokens: usize, inputs: usize, outputs: usize) -> Shape {
-        let (left, right) = (Stored::Transposed, Stored::AsUsed);
-        Shape { rows: outputs, inner: tokens, columns: inputs, left, right }
-    }
-}
-
-/// Numbers that a product can be written as.
-pub trait Written: Plain {
-    /// What the library calls them.
-    const TYPE: cudaDataType;
-}
-
-impl Written for f32 {
-    const TYPE: cudaDataType = cudaDataType::CUDA_R_32F;
-}
-
-impl Written for bf16 {
-    const TYPE: cudaDataType = cudaDataType::CUDA_R_16BF;
-}
 
 /// What an algorithm is chosen by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Choice {
     shape: Shape,
-    output: cudaDataType,
+    output: Output,
     /// Bytes that the places of left, right and product are multiples of.
     alignments: [u32; 3],
 }
 
-/// The library on one GPU.
+/// The library on one GPU, whose every call gets the same card.
 #[derive(Debug)]
 pub struct Products {
-    card: Arc<Card>,
     handle: cublasLtHandle_t,
-    workspace: Array<u8>,
-    chosen: Mutex<BTreeMap<Choice, cublasLtMatmulHeuristicResult_t>>,
+    workspace: Address,
+    chosen: BTreeMap<Choice, cublasLtMatmulHeuristicResult_t>,
 }
 
 // SAFETY: a handle may be used from any thread, in the context that every call begins with.
 unsafe impl Send for Products {}
-// SAFETY: the same; what changes lies behind a lock.
-unsafe impl Sync for Products {}
 
 impl Products {
     /// Loads the library for a GPU.
-    pub fn open(card: &Arc<Card>) -> Result<Products, Fault> {
+    pub fn open(card: &Card) -> Result<Products, Fault> {
         // SAFETY: nothing but the library has these names, and loading it does nothing by itself.
         if !unsafe { sys::is_culib_present() } {
             return Err(faults::no_products());
         }
-        let on: Arc<dyn Accelerator> = Arc::clone(card) as Arc<dyn Accelerator>;
-        let workspace = Array::new(&on, WORKSPACE)?;
+        let workspace = card.allocate(WORKSPACE)?;
         card.enter()?;
-        let handle = result::create_handle();
-        let handle = handle.map_err(|error| faults::of_products(card.gpu().index, error))?;
-        Ok(Products { card: Arc::clone(card), handle, workspace, chosen: Mutex::default() })
+        match result::create_handle() {
+            Ok(handle) => Ok(Products { handle, workspace, chosen: BTreeMap::new() }),
+            Err(error) => {
+                card.release(workspace, WORKSPACE);
+                Err(faults::of_products(card.gpu().index, error))
+            }
+        }
     }
 
-    /// Writes a product of `left` and `right`, or adds it to what is there.
-    pub fn multiply<T: Written>(
-        &self,
-        shape: Shape,
-        left: Slice<'_, bf16>,
-        right: Slice<'_, bf16>,
-        product: &mut SliceMut<'_, T>,
-        adds: bool,
-    ) -> Result<(), Fault> {
-        let Shape { rows, inner, columns, .. } = shape;
-        assert_eq!(left.len(), rows * inner, "the left factor has its shape");
-        assert_eq!(right.len(), inner * columns, "the right factor has its shape");
-        assert_eq!(product.len(), rows * columns, "the product has its shape");
-        assert!(inner > 0, "a product sums something");
-        if product.is_empty() {
-            return Ok(());
-        }
-        let places = [address(left), address(right), address(&*product)];
-        let alignments = places.map(|place| 1 << place.0.trailing_zeros().min(8));
-        let choice = Choice { shape, output: T::TYPE, alignments };
-        self.card.enter()?;
-        let told = Told::new(&choice).and_then(|told| self.run(&choice, &told, places, adds));
-        told.map_err(|error| faults::of_products(self.card.gpu().index, error))
+    /// Gives back what it took.
+    pub fn close(self, card: &Card) {
+        // SAFETY: the handle is this one's. That the context is lost is told where it is used.
+        let _ = card.enter().map(|()| unsafe { result::destroy_handle(self.handle) });
+        card.release(self.workspace, WORKSPACE);
+    }
+
+    /// Makes a product.
+    pub fn multiply(&mut self, card: &Card, product: &Product) -> Result<(), Fault> {
+        let Product { shape, left, right, into, output, adds: _ } = *product;
+        let alignments = [left, right, into].map(|place| 1 << place.0.trailing_zeros().min(8));
+        let choice = Choice { shape, output, alignments };
+        card.enter()?;
+        let told = Told::new(&choice).and_then(|told| self.run(card, &choice, &told, product));
+        told.map_err(|error| faults::of_products(card.gpu().index, error))
     }
 
     fn run(
-        &self,
+        &mut self,
+        card: &Card,
         choice: &Choice,
         told: &Told,
-        [left, right, product]: [Address; 3],
-        adds: bool,
+        product: &Product,
     ) -> Result<(), CublasError> {
         let algorithm = self.algorithm(choice, told)?;
-        let (one, more) = (1.0_f32, f32::from(u8::from(adds)));
+        let (one, more) = (1.0_f32, f32::from(u8::from(product.adds)));
         let place = |address: Address| address.0 as *mut c_void;
         // SAFETY: all is alive until the call returns; the memory is the callers' while the stream
         // works on it, and the workspace is used by this stream alone.
@@ -161,30 +98,29 @@ impl Products {
                 told.product,
                 (&raw const one).cast(),
                 (&raw const more).cast(),
-                place(right),
+                place(product.right),
                 told.right,
-                place(left),
+                place(product.left),
                 told.left,
-                place(product),
+                place(product.into),
                 told.written,
-                place(product),
+                place(product.into),
                 told.written,
                 &raw const algorithm.algo,
-                place(address(self.workspace.all())),
+                place(self.workspace),
                 WORKSPACE,
-                self.card.stream().cast(),
+                card.stream().cast(),
             )
         }
     }
 
     /// The library's first choice, asked once.
     fn algorithm(
-        &self,
+        &mut self,
         choice: &Choice,
         told: &Told,
     ) -> Result<cublasLtMatmulHeuristicResult_t, CublasError> {
-        let mut chosen = self.chosen.lock().expect("no thread panics while it chooses");
-        if let Some(known) = chosen.get(choice) {
+        if let Some(known) = self.chosen.get(choice) {
             return Ok(*known);
         }
         let wishes = Wishes::new(choice)?;
@@ -200,22 +136,8 @@ impl Products {
                 wishes.0,
             )
         }?;
-        chosen.insert(*choice, found);
+        self.chosen.insert(*choice, found);
         Ok(found)
-    }
-}
-
-impl Drop for Products {
-    fn drop(&mut self) {
-        // SAFETY: the handle is this one's. That the context is lost is told where it is used.
-        let _ = self.card.enter().map(|()| unsafe { result::destroy_handle(self.handle) });
-    }
-}
-
-fn address(argument: impl Into<Argument>) -> Address {
-    match argument.into() {
-        Argument::Address(address) => address,
-        other => unreachable!("an array is passed by its place, not as {other:?}"),
     }
 }
 
@@ -234,7 +156,11 @@ impl Told {
         let mut told = Told { product, left: none, right: none, written: none };
         told.left = layout(cudaDataType::CUDA_R_16BF, left.as_stored([rows, inner]))?;
         told.right = layout(cudaDataType::CUDA_R_16BF, right.as_stored([inner, columns]))?;
-        told.written = layout(choice.output, [rows, columns])?;
+        let written = match choice.output {
+            Output::F32 => cudaDataType::CUDA_R_32F,
+            Output::Bf16 => cudaDataType::CUDA_R_16BF,
+        };
+        told.written = layout(written, [rows, columns])?;
         let (sums, scale) = (cublasComputeType_t::CUBLAS_COMPUTE_32F, cudaDataType::CUDA_R_32F);
         told.product = result::create_matmul_desc(sums, scale)?;
         told.turn(cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_TRANSA, right)?;

@@ -4,7 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Dropout, LANES};
-use crate::train::kernels::launch::{Accelerator, Argument, Array, Fault, Slice, SliceMut, count};
+use crate::train::kernels::launch::{
+    Accelerator, Argument, Array, Fault, Float, Slice, SliceMut, count,
+};
 
 /// Threads of a block.
 const THREADS: usize = 128;
@@ -29,28 +31,28 @@ impl Places {
 
 impl Dropout {
     /// Writes to y[m, d] what is left of x[m, d].
-    pub fn launch(
+    pub fn launch<T: Float>(
         &self,
         on: &dyn Accelerator,
         places: &Places,
-        x: Slice<f32>,
-        y: SliceMut<f32>,
+        x: Slice<T>,
+        y: SliceMut<T>,
     ) -> Result<(), Fault> {
         assert_eq!(x.len(), y.len());
-        self.start(on, places, [x.into(), (&y).into()], x.len())
+        self.start::<T>(on, places, [x.into(), (&y).into()], x.len())
     }
 
     /// Leaves out of x[m, d].
-    pub fn launch_in_place(
+    pub fn launch_in_place<T: Float>(
         &self,
         on: &dyn Accelerator,
         places: &Places,
-        x: SliceMut<f32>,
+        x: SliceMut<T>,
     ) -> Result<(), Fault> {
-        self.start(on, places, [(&x).into(); 2], x.len())
+        self.start::<T>(on, places, [(&x).into(); 2], x.len())
     }
 
-    fn start(
+    fn start<T: Float>(
         &self,
         on: &dyn Accelerator,
         places: &Places,
@@ -71,6 +73,7 @@ impl Dropout {
         let rest = [self.rate.into(), scale.into(), count(width).into()];
         let grid = [count(tokens), count(width.div_ceil(LANES * THREADS)), 1];
         let arguments = [&arrays[..], &place, &rest].concat();
-        on.launch("dropout_apply", grid, [THREADS as u32, 1, 1], 0, &arguments)
+        let kernel = T::choose("dropout_apply", "dropout_apply_bf16");
+        on.launch(kernel, grid, [THREADS as u32, 1, 1], 0, &arguments)
     }
 }

@@ -3,35 +3,16 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+pub use super::class::Weights;
 use super::{BLOCK, Sink, token_blocks};
 use crate::train::kernels::launch::{
     Accelerator, Argument, Array, Fault, Slice, SliceMut, THREADS, blocks, count, launch_fours,
 };
-use crate::train::kernels::nf4;
-
-/// The weights of a linear layer, as they lie.
-#[derive(Clone, Copy, Debug)]
-pub enum Weights<'a> {
-    F32(Slice<'a, f32>),
-    Nf4(&'a nf4::launch::Matrix),
-}
-
-impl<'a> From<Slice<'a, f32>> for Weights<'a> {
-    fn from(floats: Slice<'a, f32>) -> Weights<'a> {
-        Weights::F32(floats)
-    }
-}
-
-impl<'a> From<&'a nf4::launch::Matrix> for Weights<'a> {
-    fn from(blocks: &'a nf4::launch::Matrix) -> Weights<'a> {
-        Weights::Nf4(blocks)
-    }
-}
 
 impl Weights<'_> {
     fn len(self) -> usize {
         match self {
-            Weights::F32(floats) => floats.len(),
+            Weights::Plain(floats) => floats.len(),
             Weights::Nf4(blocks) => blocks.len(),
         }
     }
@@ -39,7 +20,7 @@ impl Weights<'_> {
     /// The parameters that say where they lie.
     pub(in crate::train::kernels) fn arguments(self) -> Vec<Argument> {
         match self {
-            Weights::F32(floats) => vec![floats.into()],
+            Weights::Plain(floats) => vec![floats.into()],
             Weights::Nf4(blocks) => blocks.arguments().to_vec(),
         }
     }
@@ -51,7 +32,7 @@ impl Weights<'_> {
         nf4: [&'static str; N],
     ) -> [&'static str; N] {
         match self {
-            Weights::F32(_) => f32,
+            Weights::Plain(_) => f32,
             Weights::Nf4(_) => nf4,
         }
     }
@@ -135,9 +116,9 @@ pub fn linear_grad_input<'w>(
 /// What an adapter adds to a product: low[m, rank] times a matrix whose longer side is the
 /// product's, b[n, rank] on the way up and a[rank, k] on the way back.
 #[derive(Clone, Copy, Debug)]
-pub struct Added<'a> {
-    pub low: Slice<'a, f32>,
-    pub matrix: Slice<'a, f32>,
+pub struct Added<'a, T = f32> {
+    pub low: Slice<'a, T>,
+    pub matrix: Slice<'a, T>,
     pub rank: usize,
 }
 

@@ -9,8 +9,10 @@
 //!
 //! Tiles, edges, threads and a single row (decoding) all follow it: they never split a sum.
 
+pub mod class;
 #[cfg(target_arch = "x86_64")]
 mod codes;
+pub mod halves;
 pub mod launch;
 mod linear;
 mod pack;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{BLOCK, Scales};
 use crate::train::kernels::launch::{
-    Accelerator, Address, Argument, Array, Fault, SliceMut, launch_fours,
+    Accelerator, Address, Argument, Array, Fault, Float, SliceMut, launch_fours,
 };
 
 /// All numbers of a matrix.
@@ -69,10 +69,11 @@ impl Matrix {
         }
     }
 
-    /// Writes all numbers as f32.
-    pub fn widen(&self, on: &dyn Accelerator, out: SliceMut<f32>) -> Result<(), Fault> {
+    /// Writes all numbers as f32, or rounded to bf16.
+    pub fn widen<T: Float>(&self, on: &dyn Accelerator, out: SliceMut<T>) -> Result<(), Fault> {
         assert_eq!(out.len(), self.len);
         let written = [(&out).into(), (self.len as u64).into()];
-        launch_fours(on, "nf4_widen", self.len, &[&self.arguments()[..], &written].concat())
+        let kernel = T::choose("nf4_widen", "nf4_widen_bf16");
+        launch_fours(on, kernel, self.len, &[&self.arguments()[..], &written].concat())
     }
 }

@@ -16,10 +16,10 @@ use crate::train::kernels::launch::Array;
 use crate::train::kernels::rope::launch::DeviceTable;
 use crate::train::kernels::sample::launch::draw;
 use crate::train::kernels::sample::{Draw, Sampling};
-use crate::train::model::activations::{Activations, BlockActivations};
+use crate::train::model::activations::Activations;
 use crate::train::model::inference::Inference;
 use crate::train::model::loaded::TOKENS_AT_ONCE;
-use crate::train::model::machine::Machine;
+use crate::train::model::machine::{Block, Machine};
 use crate::train::model::{Batch, ModelConfig, Transformer};
 use crate::train::progress::Failure;
 
@@ -74,7 +74,7 @@ impl Inference for Accelerated {
         heads: Heads,
         seen: &mut Option<Cached>,
         layer: &mut Option<[Array<f32>; 2]>,
-        block: &mut BlockActivations<Room>,
+        block: &mut Block<Self>,
     ) {
         self.run(|on| {
             let (Some(seen), Some([keys, values])) = (seen, layer) else { return Ok(()) };
