@@ -86,8 +86,13 @@ fn function_lengths(text: &Text) -> Vec<(usize, usize)> {
         if !is_function || body.ends_with(';') {
             continue;
         }
-        let close = format!("{}}}", &line[..line.len() - body.len()]);
-        let rest = &text.lines[at..];
+        let indent = &line[..line.len() - body.len()];
+        let (close, rest) = (format!("{indent}}}"), &text.lines[at..]);
+        // What a trait only declares has no body.
+        let head = rest.iter().find(|line| line.starts_with(&format!("{indent})")));
+        if !body.contains(')') && head.is_some_and(|line| line.ends_with(';')) {
+            continue;
+        }
         if let Some(length) = rest.iter().position(|line| *line == close) {
             found.push((at + 1, length + 1));
         }

@@ -42,7 +42,7 @@ pub fn for_plan(
     }
 }
 
-/// Refuses a plan in which something has to run that runs on a GPU alone, where there is none for it.
+/// Refuses a plan in which something has to run that runs on a GPU alone, and there is none for it.
 pub fn stranded(
     plan: &Plan,
     store: &Store,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::ledger::{self, Bytes};
+use super::ledger::{self, Bytes, bytes_text};
 use super::work::{self, KINDS, Kind, Work};
 use crate::build::action::Action;
 use crate::build::digest::Digest;
@@ -69,6 +69,8 @@ impl Executor for Local {
         })?;
         if let Some(accelerator) = &accelerator {
             sink.log(&format!("it is computed on {accelerator:?}"));
+            // What another stage took is not this one's.
+            accelerator.peak_bytes();
         }
         let out = job.out.to_path_buf();
         let attempt = Attempt { folder: job.attempt.to_path_buf(), every: self.checkpoint_every };
@@ -84,7 +86,15 @@ impl Executor for Local {
             out,
             progress: &mut progress,
         };
-        match work.run(&self.search_path, &mut context) {
+        let on = context.accelerator.clone();
+        let done = work.run(&self.search_path, &mut context);
+        if let Some(on) = on {
+            let took = bytes_text(on.peak_bytes());
+            let foreseen = self.bytes.get(&job.action.name).and_then(|bytes| bytes.gpu.ok());
+            let foreseen = foreseen.map_or("nothing".into(), bytes_text);
+            sink.log(&format!("it took {took} of GPU memory at most; {foreseen} foreseen"));
+        }
+        match done {
             Ok(metrics) => Ok(Outcome { metrics }),
             Err(failure) => Err(translated(failure)),
         }

@@ -60,8 +60,8 @@ const fn trains(name: &'static str, version: u32) -> Kind {
     Kind { name, version, keyed: Keyed { outside: OUTSIDE, input_names: false } }
 }
 
-/// What decides on the bits of an action. In the class `bf16` sums over tokens go over all rows that
-/// are computed at once.
+/// What decides on the bits of an action. In the class `bf16` sums over tokens go over all rows
+/// that are computed at once.
 pub fn keyed(action: &Action) -> Keyed {
     let keyed = find(&action.kind).map(|kind| kind.keyed).unwrap_or_default();
     match is_in_halves(&action.params) {

@@ -88,6 +88,43 @@ fn a_recipe_built_on_a_gpu_has_the_lock_and_the_answers_of_one_built_on_the_cpu(
     assert_eq!(built(true), built(false));
 }
 
+/// The class bf16, with moments in pages and a base in 4 bits: the same bits twice, and a machine
+/// without a GPU goes on from what is built, but builds none of it.
+#[test]
+fn a_recipe_of_the_class_bf16_is_built_on_a_gpu_alone() {
+    if is_made_up() {
+        return;
+    }
+    let built = || {
+        let project = Project::micro();
+        project.edit("a.recipe", "heads:   2", "heads:   1");
+        project.edit("a.recipe", "batch:  4 sequences", "batch: 4 sequences, numerics: \"bf16\"");
+        let low = "stage low = qlora {\n    base:      chat\n    data:      desk\n    \
+                   rank:      2\n    length:    2 steps\n    numerics:  \"bf16\"\n    \
+                   optimizer: paged_adamw { page_budget: 1KiB }\n}\n\noutput low, chat";
+        project.edit("a.recipe", "output chat", low);
+        let told = &["`base` has `numerics: \"bf16\"`, which runs on a GPU alone", "doctor"];
+        project.run("build").ended(2).told(told);
+        let mut command = project.command("build");
+        command.env("MADE_UP_KERNELS", libraries());
+        ran(under_made_up(&mut command, "13000 9.0").output().unwrap()).ended(0);
+        project
+    };
+    let (first, again) = (built(), built());
+    let lock = first.read("a.lock");
+    assert_eq!(lock, again.read("a.lock"));
+    assert!(lock.contains("params.numerics = '\"bf16\"'"), "{lock}");
+    // What was learnt is there, and here it is used.
+    first.edit("a.recipe", "limit: 10 rows", "limit: 9 rows");
+    first.run("build").ended(0);
+    // Sums go over all rows that are computed at once.
+    first.edit("a.recipe", "numerics: \"bf16\"", "micro_batch: 2 sequences, numerics: \"bf16\"");
+    first.run("build").ended(2).told(&["`base` has `numerics: \"bf16\"`"]);
+    first.edit("a.recipe", "batch:    2 sequences", "batch: 2 sequences, micro_batch: 1 sequence");
+    first.edit("a.recipe", "micro_batch: 2 sequences, numerics", "numerics");
+    first.run("build").ended(0);
+}
+
 /// Rejection sampling, PPO, DPO and GRPO, a little of each: policies, judges, and models beside
 /// them.
 #[test]

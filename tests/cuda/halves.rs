@@ -6,14 +6,18 @@ use std::sync::Arc;
 use half::bf16;
 use llamake::train::kernels::attention::launch::Segments;
 use llamake::train::kernels::attention::{self, Heads, Saved, Segment, Softmax};
+use llamake::train::kernels::dropout::Dropout;
+use llamake::train::kernels::dropout::launch::Places;
 use llamake::train::kernels::embedding::launch::Tokens;
 use llamake::train::kernels::gemm::halves::{Shape, Stored, multiply};
 use llamake::train::kernels::gemm::launch::TokenBlocks;
 use llamake::train::kernels::launch::{Accelerator, Array};
+use llamake::train::kernels::nf4::{self, Nf4};
 use llamake::train::kernels::rms_norm::launch::Read;
+use llamake::train::kernels::rng::Stream;
 use llamake::train::kernels::rope::launch::DeviceTable;
 use llamake::train::kernels::rope::{RopeTable, inverse_frequencies};
-use llamake::train::kernels::{Sink, elements, embedding, rms_norm, swiglu};
+use llamake::train::kernels::{Elements, Sink, adamw, elements, embedding, rms_norm, swiglu};
 
 use super::{assert_same_bits, batch_rows, cpu, numbers, on_shims, room, to, wholes};
 
@@ -134,6 +138,35 @@ fn positions_and_embeddings_have_the_rounded_bits() {
         let (x, mut found) = (to(on, &x), to(on, &before));
         embedding::launch::backward(&**on, &tokens, x.all(), found.all_mut()).unwrap();
         assert_same_bits("gradient of the table", &drows, &found);
+    });
+}
+
+/// What an adapter needs besides products, and the codes of a frozen base.
+#[test]
+fn dropout_scaling_and_codes_have_the_rounded_bits() {
+    let (rows, d) = (batch_rows(&[3, 8]), 70);
+    let len = 11 * d;
+    let (x, wide_x) = halves("x", len);
+    let stream = Stream::new(3, "dropout/test");
+    let dropout = Dropout { stream, step: 5, first_row: 1, rate: 0.3 };
+    let mut left = wide_x.clone();
+    dropout.apply(&cpu(), &rows, &mut left);
+    let mut scaled = wide_x.clone();
+    adamw::scale(&cpu(), &mut scaled, 0.7);
+    let (packed, scales) = nf4::quantise(&cpu(), &wide_x, true);
+    let codes = Elements::Nf4(Nf4::new(&packed, &scales, len)).to_floats();
+    on_shims(|on| {
+        let (x, places) = (to(on, &x), Places::new(on, &rows).unwrap());
+        let mut found = room(on, len);
+        dropout.launch(&**on, &places, x.all(), found.all_mut()).unwrap();
+        assert_rounded("what is left", &left, &found);
+        let mut found = to(on, &x.read().unwrap());
+        adamw::launch::scale(&**on, found.all_mut(), 0.7).unwrap();
+        assert_rounded("scaled", &scaled, &found);
+        let matrix = nf4::launch::Matrix::new(on, &packed, &scales, len).unwrap();
+        let mut found = room(on, len);
+        matrix.widen(&**on, found.all_mut()).unwrap();
+        assert_rounded("codes", &codes, &found);
     });
 }
 

@@ -1,7 +1,7 @@
 //! An accelerator made of the host: the kernels' own files compiled by g++ behind `shim.h`. Memory
 //! is the host's, filled with NaN and with guards on both sides. It knows no operation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -170,6 +170,9 @@ pub struct Shim {
     /// What is allocated.
     live: Mutex<BTreeMap<u64, Vec<u8>>>,
     launched: Mutex<BTreeMap<&'static str, u64>>,
+    /// Bytes that are allocated, and the most at once.
+    taken: Mutex<[u64; 2]>,
+    pages: Mutex<BTreeSet<u64>>,
     /// What it says there is room for.
     free: u64,
 }
@@ -198,11 +201,35 @@ impl Shim {
     }
 
     fn empty(seed: u64, planted: BTreeMap<String, Arc<Library>>) -> Shim {
-        Shim { seed, planted, live: Mutex::default(), launched: Mutex::default(), free: 1 << 40 }
+        Shim {
+            seed,
+            planted,
+            live: Mutex::default(),
+            launched: Mutex::default(),
+            taken: Mutex::default(),
+            pages: Mutex::default(),
+            free: 1 << 40,
+        }
     }
 
     fn live(&self) -> MutexGuard<'_, BTreeMap<u64, Vec<u8>>> {
         self.live.lock().unwrap()
+    }
+
+    /// Room with guards on both sides.
+    fn place_for(&self, bytes: usize) -> Address {
+        let memory = vec![0xff; bytes + 3 * GUARD];
+        let at = (memory.as_ptr() as u64 + GUARD as u64).next_multiple_of(GUARD as u64);
+        self.live().insert(at, memory);
+        Address(at)
+    }
+
+    fn give_back(&self, at: Address, bytes: usize) {
+        let memory = self.live().remove(&at.0).expect("allocated");
+        let before = at.0 as usize - memory.as_ptr() as usize;
+        let untouched = |part: &[u8]| part.iter().all(|byte| *byte == 0xff);
+        let holds = untouched(&memory[..before]) && untouched(&memory[before + bytes..]);
+        assert!(holds || std::thread::panicking(), "a kernel wrote beside an array of {bytes}");
     }
 
     /// The bytes at an address, which must be allocated.
@@ -218,10 +245,10 @@ impl Shim {
 
 impl Accelerator for Shim {
     fn allocate(&self, bytes: usize) -> Result<Address, Fault> {
-        let memory = vec![0xff; bytes + 3 * GUARD];
-        let at = (memory.as_ptr() as u64 + GUARD as u64).next_multiple_of(GUARD as u64);
-        self.live().insert(at, memory);
-        Ok(Address(at))
+        let [taken, most] = &mut *self.taken.lock().unwrap();
+        *taken += bytes as u64;
+        *most = *taken.max(most);
+        Ok(self.place_for(bytes))
     }
 
     fn free_bytes(&self) -> Result<u64, Fault> {
@@ -229,19 +256,26 @@ impl Accelerator for Shim {
     }
 
     fn release(&self, at: Address, bytes: usize) {
-        let memory = self.live().remove(&at.0).expect("allocated");
-        let before = at.0 as usize - memory.as_ptr() as usize;
-        let untouched = |part: &[u8]| part.iter().all(|byte| *byte == 0xff);
-        let holds = untouched(&memory[..before]) && untouched(&memory[before + bytes..]);
-        assert!(holds || std::thread::panicking(), "a kernel wrote beside an array of {bytes}");
+        assert!(!self.pages.lock().unwrap().contains(&at.0), "pages are given back as pages");
+        self.taken.lock().unwrap()[0] -= bytes as u64;
+        self.give_back(at, bytes);
     }
 
+    fn peak_bytes(&self) -> u64 {
+        let [taken, most] = &mut *self.taken.lock().unwrap();
+        std::mem::replace(most, *taken)
+    }
+
+    /// Memory of another kind, of which nothing is counted.
     fn allocate_pages(&self, bytes: usize) -> Result<Address, Fault> {
-        self.allocate(bytes)
+        let at = self.place_for(bytes);
+        self.pages.lock().unwrap().insert(at.0);
+        Ok(at)
     }
 
     fn release_pages(&self, at: Address, bytes: usize) {
-        self.release(at, bytes);
+        assert!(self.pages.lock().unwrap().remove(&at.0), "pages are given back as pages");
+        self.give_back(at, bytes);
     }
 
     fn clear(&self, at: Address, bytes: usize) -> Result<(), Fault> {

@@ -2,9 +2,11 @@
 //! with the bits of a run on the CPU, wherever each part of them was made.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use llamake::train::kernels::Threads;
+use llamake::train::kernels::gemm::halves::WORKSPACE;
 use llamake::train::model::activations::Keep;
 use llamake::train::model::encoding::Encoding;
 use llamake::train::model::lora::{Adapter, LoraSettings};
@@ -15,6 +17,7 @@ use llamake::train::model::{ModelConfig, Transformer};
 use llamake::train::objective::ranking::{PairFacts, Ranking};
 use llamake::train::optim::Bits;
 use llamake::train::progress::{Attempt, Context, Failure};
+use llamake::train::stage::ledger::{Kept, Learnt, device_memory, halves_memory};
 use llamake::train::stage::{Numerics, Training, train_loop};
 
 use super::shim::Shim;
@@ -215,6 +218,42 @@ fn a_run_goes_on_where_it_did_not_begin() {
                 assert_eq!(heard.said, ["goes on after step 4 of 6"]);
             }
             (end, done) => panic!("{end:?} gave {done:?}"),
+        }
+    }
+}
+
+/// Bytes of an accelerator at the peak of a run, and what the ledger says of it.
+fn peak(model: Transformer, settings: &Training, learnt: &Learnt) -> [f64; 2] {
+    let (mut model, on) = (model, Shim::new(1));
+    let mut heard = Heard::default();
+    let mut context = Context::new(1, std::env::temp_dir(), &mut heard);
+    context.accelerator = Some(Arc::clone(&on));
+    let rows: Vec<_> = (0..4).map(|at| row(at, 50, &[9, 23])).collect();
+    train_in(&mut model, rows, 4, settings, &mut context).unwrap();
+    let kept = Kept { bits: settings.optimizer.bits, budget: settings.optimizer.page_budget };
+    let (config, shape) = (model.config.clone(), [4, 32]);
+    let foreseen = match settings.numerics {
+        Numerics::ExactF32 => device_memory(&config, learnt, shape, settings.keep, kept).unwrap(),
+        Numerics::Bf16 => {
+            let ledger = halves_memory(&config, learnt, shape, settings.keep, kept);
+            // The shim's products need no library.
+            ledger.total() - WORKSPACE as u64
+        }
+    };
+    [on.peak_bytes() as f64, foreseen as f64]
+}
+
+/// Shapes whose weights, and whose activations, are most of it.
+#[test]
+fn a_run_takes_the_memory_that_the_ledger_says() {
+    let large = ModelConfig { dim: 128, heads: 4, kv_heads: 2, ffn: 256, vocab: 200, ..config() };
+    for numerics in [Numerics::ExactF32, Numerics::Bf16] {
+        for (keep, budget) in [(Keep::Activations, None), (Keep::Residuals, Some(100_000))] {
+            let mut settings = Training { keep, numerics, ..training(2, 4) };
+            settings.optimizer.page_budget = budget;
+            let [took, foreseen] = peak(model(&large, 4), &settings, &Learnt::All);
+            let share = took / foreseen;
+            assert!((0.9..=1.02).contains(&share), "{numerics:?} {keep:?}: {share} of {foreseen}");
         }
     }
 }

@@ -2,6 +2,10 @@
 
 use llamake::exec::ledger::{Bytes, bytes};
 
+use llamake::lang::compile;
+use llamake::lang::diagnostic::Severity;
+use llamake::lang::source::{Source, Sources};
+
 use super::memory::{compiled, recipe};
 
 const STAGES: &str = "
@@ -24,6 +28,14 @@ stage dressed = generate { model: beside, prompts: asked }
 stage narrow = generate { model: magnitudes, prompts: asked }
 stage paged = sft {
     init: base, data: talk, context: 512 tokens, length: 1 steps
+    optimizer: paged_adamw { page_budget: 1GiB }
+}
+stage whole = sft { init: base, data: talk, context: 512 tokens, length: 1 steps }
+stage halves = sft {
+    init: base, data: talk, context: 512 tokens, length: 1 steps, numerics: \"bf16\"
+}
+stage low = lora {
+    base: small, data: talk, rank: 8, context: 512 tokens, length: 1 steps, numerics: \"bf16\"
     optimizer: paged_adamw { page_budget: 1GiB }
 }
 stage best = rejection_sampling { policy: base, judge: gate, prompts: asked, samples: 2 }
@@ -59,10 +71,42 @@ fn a_finished_model_asks_for_its_weights_and_room_for_an_answer() {
 }
 
 #[test]
-fn what_no_gpu_computes_is_told() {
-    assert_eq!(gpu("paged"), Err("moments in pages"));
+fn magnitudes_ask_for_their_gains() {
     assert!(gpu("magnitudes").unwrap() > gpu("beside").unwrap());
     assert!(gpu("narrow").is_ok());
+}
+
+/// Of two moments of f32 all but a GiB are elsewhere.
+#[test]
+fn moments_in_pages_take_nothing_of_a_gpu() {
+    let kept = gib("paged") - (gib("whole") - 2.0 * WHOLE);
+    assert!((0.9..=1.0).contains(&kept), "{kept}");
+}
+
+/// Learnt weights in f32 and in 16 bits, their gradients and moments; of a frozen base what is in
+/// blocks, the rest in 16 bits, and one matrix widened.
+#[test]
+fn the_class_bf16_asks_for_weights_twice_and_half_of_the_rest() {
+    let [exact, halves] = ["whole", "halves"].map(|stage| gib(stage));
+    let rest = exact - 4.0 * WHOLE;
+    let rest_of_halves = halves - 4.5 * WHOLE;
+    assert!(rest_of_halves < 0.6 * rest && rest_of_halves > 0.4 * rest, "{rest} {rest_of_halves}");
+    let frozen = 3.11 + 0.49 + 2.0 * (4096.0 * 11008.0) / f64::from(1 << 30);
+    let rest_of_low = gib("low") - frozen;
+    assert!(rest_of_low > 0.9 * rest_of_halves && rest_of_low < 1.2 * rest_of_halves);
+    assert!(gib("low") < gib("beside"));
+}
+
+#[test]
+fn dora_is_no_part_of_the_class_bf16() {
+    let stage = "stage tuned = lora { base: base, data: talk, dora: true, numerics: \"bf16\", \
+                 length: 1 steps }";
+    let mut sources = Sources::default();
+    let root = sources.add(Source::new("a.recipe", recipe("7b", stage)));
+    let (_, faults) = compile(&mut sources, root, &[]);
+    let fault = faults.iter().find(|one| one.severity == Severity::Error).unwrap();
+    assert_eq!((fault.id, fault.message.as_str()), ("requirement", "`dora` and `false` differ"));
+    assert!(fault.notes.iter().any(|note| note.contains("numerics")), "{fault:?}");
 }
 
 /// Beside what it learns with: a copy that samples, the policy as it began, and its judges.

@@ -1,7 +1,7 @@
 // Leaves numbers out of x, and divides those that stay by 1 − rate, as dropout.rs states it.
 //
-// Shapes: x, y [m, d] of f32 or of bf16, which may be the same; `places` has the row of the step and the place in it
-// of each token, counted from the first row at hand.
+// Shapes: x, y [m, d] of f32 or of bf16, which may be the same; `places` has the row of the step
+// and the place in it of each token, counted from the first row at hand.
 // Deterministic: what stays follows from the stream, the step and the place of a number alone.
 // Bytes: 8 a number of f32; 35 operations for four numbers of one counter.
 #include "elements.cuh"

@@ -72,6 +72,9 @@ pub trait Accelerator: fmt::Debug + Send + Sync {
     /// Bytes that `allocate` can still give, as far as nobody else takes them.
     fn free_bytes(&self) -> Result<u64, Fault>;
 
+    /// The most bytes of its memory that were taken at once since this was last asked.
+    fn peak_bytes(&self) -> u64;
+
     /// Gives back what `allocate` gave, once all that was launched before is done with it.
     fn release(&self, at: Address, bytes: usize);
 
@@ -191,7 +194,7 @@ impl<T: Plain> Array<T> {
     /// A copy of numbers in pages of the host's memory.
     pub fn paged(on: &Arc<dyn Accelerator>, numbers: &[T]) -> Result<Array<T>, Fault> {
         let len = numbers.len();
-        let at = on.allocate_pages(len * size_of::<T>())?;
+        let at = on.allocate_pages(size_of_val(numbers))?;
         let on = Arc::clone(on);
         let mut array = Array { on, at, len, is_paged: true, numbers: PhantomData };
         array.write(numbers)?;

@@ -223,9 +223,10 @@ pub fn device_memory(
     let here = memory(config, &learnt, [micro_batch, context], keep, kept);
     let tokens = micro_batch.saturating_mul(context);
     let dots = 4 * tokens.saturating_mul(config.heads as u64);
-    let logits = cross_entropy::launch::room(tokens, config.outputs() as u64);
-    let gains = gains_bytes(config, &learnt);
-    Ok(here.total().saturating_add(dots).saturating_add(logits).saturating_add(gains))
+    // All of a chunk, where the processor has those of one block.
+    let chunk = cross_entropy::launch::room(tokens, config.outputs() as u64);
+    let beside = [dots, chunk - logits(config, tokens), gains_bytes(config, &learnt)];
+    Ok(beside.into_iter().fold(here.total(), u64::saturating_add))
 }
 
 /// The memory of a run of the class `bf16`, all of it on an accelerator: weights that multiply are

@@ -97,10 +97,7 @@ pub fn train(
     training: &Training,
     context: &mut Context<'_>,
 ) -> Result<Metrics, Failure> {
-    if training.numerics == Numerics::Bf16 && context.accelerator.is_none() {
-        return Err(Failure::input("`numerics: \"bf16\"` is learnt on a GPU, and there is none")
-            .remedy("build where there is one, or leave out `numerics`"));
-    }
+    check_class(training.numerics, context)?;
     let t = context.kernels();
     let at_once = training.micro_batch.min(objective.sequences());
     let tokens = at_once * objective.longest();
@@ -160,6 +157,17 @@ pub fn train(
     state.fetch_weights(model)?;
     check_learnt(model)?;
     Ok(metrics(&at, state.gradients.count(), objective))
+}
+
+/// A class that no processor has.
+fn check_class(numerics: Numerics, context: &Context<'_>) -> Result<(), Failure> {
+    match numerics {
+        Numerics::Bf16 if context.accelerator.is_none() => {
+            Err(Failure::input("`numerics: \"bf16\"` is learnt on a GPU, and there is none")
+                .remedy("build where there is one, or leave out `numerics`"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn metrics(at: &Position, parameters: usize, objective: &dyn Objective) -> Metrics {

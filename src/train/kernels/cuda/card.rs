@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_void};
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use cudarc::driver::result::stream::{self, StreamKind};
@@ -35,6 +36,9 @@ pub struct Card {
     /// Gone only when the card is dropped.
     staging: Mutex<Option<Staging>>,
     kept: Mutex<Kept>,
+    /// Bytes that are taken of the driver, and the most since that was last asked.
+    taken: AtomicU64,
+    peak: AtomicU64,
     /// Opened when the first is asked for.
     products: Mutex<Option<Products>>,
 }
@@ -102,6 +106,8 @@ impl Card {
             functions: Mutex::default(),
             staging: Mutex::new(Some(staging)),
             kept: Mutex::default(),
+            taken: AtomicU64::new(0),
+            peak: AtomicU64::new(0),
             products: Mutex::default(),
         };
         for (_, binary) in BINARIES {
@@ -139,10 +145,15 @@ impl Card {
     /// New memory, if there is so much.
     fn ask(&self, bytes: usize) -> Result<Option<u64>, Fault> {
         // SAFETY: nobody reads it before it was written.
-        self.within(|| match unsafe { result::malloc_sync(bytes) } {
+        let asked = self.within(|| match unsafe { result::malloc_sync(bytes) } {
             Err(DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => Ok(None),
             other => other.map(Some),
-        })
+        })?;
+        if asked.is_some() {
+            let before = self.taken.fetch_add(bytes as u64, Relaxed);
+            self.peak.fetch_max(before + bytes as u64, Relaxed);
+        }
+        Ok(asked)
     }
 
     /// Gives the driver all that is kept; whether that was anything.
@@ -152,13 +163,15 @@ impl Card {
         !places.is_empty()
     }
 
-    fn free(&self, places: &[u64]) {
+    fn free(&self, places: &[(u64, usize)]) {
+        let bytes: usize = places.iter().map(|(_, size)| size).sum();
+        self.taken.fetch_sub(bytes as u64, Relaxed);
         // A fault of what was launched before is told by the next call that can tell one.
         let _ = self.within(|| {
             // SAFETY: `ask` gave them, and nothing uses them any more once the stream is done.
             unsafe {
                 let done = stream::synchronize(self.place.stream);
-                let freed = places.iter().map(|at| result::free_sync(*at));
+                let freed = places.iter().map(|(at, _)| result::free_sync(*at));
                 freed.fold(done, Result::and)
             }
         });
@@ -289,10 +302,14 @@ impl Accelerator for Card {
         Ok((free + self.kept().bytes()) as u64)
     }
 
+    fn peak_bytes(&self) -> u64 {
+        self.peak.swap(self.taken.load(Relaxed), Relaxed)
+    }
+
     fn release(&self, at: Address, bytes: usize) {
         let size = kept::size_of(bytes);
         if bytes > 0 && !self.kept().keep(at.0, size) {
-            self.free(&[at.0]);
+            self.free(&[(at.0, size)]);
         }
     }
 
