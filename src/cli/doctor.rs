@@ -10,7 +10,7 @@ use crate::eval::sandbox::Sandbox;
 use crate::exec::ledger::bytes_text;
 use crate::exec::local::translated;
 use crate::train::kernels::cuda::gpu::Form;
-use crate::train::kernels::cuda::{Gpu, survey};
+use crate::train::kernels::cuda::{Gpu, has_products, survey};
 
 /// Looks, and ends well only if everything is there.
 pub fn run() -> Result<Exit> {
@@ -51,5 +51,9 @@ fn gpus() {
         let card = format!("{name}, {memory}, compute capability {major}.{minor}");
         out(&format!("cuda:{index}    {card}: {kernels}\n"));
     }
-    out("stages    make the steps of training on a GPU; all else runs on the CPU\n");
+    out(match has_products() {
+        true => "bf16      is learnt on a GPU, with cuBLASLt\n",
+        false => "bf16      is not learnt here: there is no cuBLASLt, which its products need\n",
+    });
+    out("stages    compute with models on a GPU; all else runs on the CPU\n");
 }

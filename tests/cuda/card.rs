@@ -81,6 +81,7 @@ fn a_recipe_built_on_a_gpu_has_the_lock_and_the_answers_of_one_built_on_the_cpu(
         for stage in ["base", "chat", "scores"].into_iter().filter(|_| on_gpu) {
             let told = project.run(&format!("log {stage}")).out;
             assert!(told.contains("it is computed on cuda:0 ("), "{told}");
+            assert!(told.contains("it took "), "{told}");
         }
         let answer = run("generate chat --prompt Who? --temperature 1 --device");
         (project.read("a.lock"), answer)
@@ -231,7 +232,8 @@ fn a_doctor_names_every_gpu_and_what_it_can_run() {
         "cuda:1    Made-up 1, 268.4 MB, compute capability 8.6: runs the kernels for 8.0\n",
         "compute capability 12.0: compiles the kernels when it loads them\n",
         "compute capability 7.5: is too old for the kernels\n",
-        "stages    make the steps of training on a GPU; all else runs on the CPU\n",
+        "bf16      is learnt on a GPU, with cuBLASLt\n",
+        "stages    compute with models on a GPU; all else runs on the CPU\n",
     ] {
         assert!(found.contains(line), "{found}");
     }

@@ -87,7 +87,7 @@ fn moments_in_pages_take_nothing_of_a_gpu() {
 /// blocks, the rest in 16 bits, and one matrix widened.
 #[test]
 fn the_class_bf16_asks_for_weights_twice_and_half_of_the_rest() {
-    let [exact, halves] = ["whole", "halves"].map(|stage| gib(stage));
+    let [exact, halves] = ["whole", "halves"].map(gib);
     let rest = exact - 4.0 * WHOLE;
     let rest_of_halves = halves - 4.5 * WHOLE;
     assert!(rest_of_halves < 0.6 * rest && rest_of_halves > 0.4 * rest, "{rest} {rest_of_halves}");

@@ -298,9 +298,16 @@ impl TrainState {
         rows: &[&Row],
         at_once: usize,
     ) -> Result<(StepReport, Figures), Failure> {
-        self.gradients.clear();
-        if let Some(device) = &mut self.device {
-            device.clear().map_err(told)?;
+        match &mut self.device {
+            None => self.gradients.clear(),
+            Some(device) => {
+                device.clear().map_err(told)?;
+                // Those of heads, which other objectives find here.
+                if objective.as_next_token().is_none() {
+                    self.gradients.weights.head_vd.fill(0.0);
+                    self.gradients.weights.value_d.fill(0.0);
+                }
+            }
         }
         objective.begin(rows);
         for (first, part) in (0..).step_by(at_once).zip(rows.chunks(at_once)) {
@@ -344,7 +351,7 @@ impl TrainState {
     }
 
     /// Moves every weight by one step.
-    fn step(
+    pub fn step(
         &mut self,
         t: &Threads,
         model: &mut Transformer,

@@ -10,6 +10,11 @@ pub fn survey() -> Result<Survey, Fault> {
     Err(shut())
 }
 
+/// Whether products in 16 bits can be made.
+pub fn has_products() -> bool {
+    false
+}
+
 /// The GPU of an index.
 pub fn open(_index: usize) -> Result<Arc<dyn Accelerator>, Fault> {
     Err(shut())

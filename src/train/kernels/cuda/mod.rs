@@ -15,7 +15,7 @@ pub mod gpu;
 #[cfg(not(feature = "cuda"))]
 mod disabled;
 #[cfg(not(feature = "cuda"))]
-pub use disabled::{open, survey};
+pub use disabled::{has_products, open, survey};
 
 // What was compiled, and what can go wrong with it.
 #[cfg(feature = "cuda")]
@@ -31,12 +31,14 @@ mod driver;
 #[cfg(feature = "cuda")]
 mod kept;
 #[cfg(feature = "cuda")]
-pub mod products;
+mod products;
 #[cfg(feature = "cuda")]
 mod staging;
 #[cfg(feature = "cuda")]
 pub use card::open;
 #[cfg(feature = "cuda")]
 pub use driver::survey;
+#[cfg(feature = "cuda")]
+pub use products::has_products;
 
 pub use gpu::{Gpu, Survey};

@@ -45,11 +45,16 @@ pub struct Products {
 // SAFETY: a handle may be used from any thread, in the context that every call begins with.
 unsafe impl Send for Products {}
 
+/// Whether the library is found.
+pub fn has_products() -> bool {
+    // SAFETY: nothing but the library has these names, and loading it does nothing by itself.
+    unsafe { sys::is_culib_present() }
+}
+
 impl Products {
     /// Loads the library for a GPU.
     pub fn open(card: &Card) -> Result<Products, Fault> {
-        // SAFETY: nothing but the library has these names, and loading it does nothing by itself.
-        if !unsafe { sys::is_culib_present() } {
+        if !has_products() {
             return Err(faults::no_products());
         }
         let workspace = card.allocate(WORKSPACE)?;
