@@ -11,6 +11,7 @@ use crate::train::model::activations::Keep;
 use crate::train::model::lora::LoraSettings;
 use crate::train::model::projection::Which;
 use crate::train::optim::Bits;
+use crate::train::stage::Numerics;
 use crate::train::stage::ledger::{Learnt, MemoryLedger, Width};
 
 /// One error for each training stage that needs more than `limit` bytes.
@@ -96,7 +97,7 @@ fn parts(ledger: &MemoryLedger) -> String {
     format!("{} {unit}", parts.collect::<Vec<_>>().join(" · "))
 }
 
-/// One thing that can be turned. The first two change no bit of the result.
+/// One thing that can be turned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
     Recompute,
@@ -141,6 +142,15 @@ struct Setting {
     total: u64,
 }
 
+/// Whether a turn changes no bit: in the class `bf16` sums go over all rows of a `micro_batch`.
+fn is_free(turn: Turn, numerics: Numerics) -> bool {
+    match turn {
+        Turn::Recompute => true,
+        Turn::FewerRows => numerics == Numerics::ExactF32,
+        _ => false,
+    }
+}
+
 fn settings(needs: &Needs, limit: u64) -> Vec<Setting> {
     let mut told: Vec<&[Turn]> = Vec::new();
     let mut found = Vec::new();
@@ -148,8 +158,7 @@ fn settings(needs: &Needs, limit: u64) -> Vec<Setting> {
         let is_more = told.iter().any(|told| told.iter().all(|turn| turns.contains(turn)));
         if let (false, Some((text, total))) = (is_more, turned(needs, turns, limit)) {
             told.push(turns);
-            let free = [Turn::Recompute, Turn::FewerRows];
-            let is_free = turns.iter().all(|turn| free.contains(turn));
+            let is_free = turns.iter().all(|turn| is_free(*turn, needs.numerics));
             found.push(Setting { text, is_free, total });
         }
     }
