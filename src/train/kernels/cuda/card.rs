@@ -36,7 +36,7 @@ pub struct Card {
     /// Gone only when the card is dropped.
     staging: Mutex<Option<Staging>>,
     kept: Mutex<Kept>,
-    /// Bytes that are taken of the driver, and the most since that was last asked.
+    /// Bytes that somebody uses, and the most since that was last asked.
     taken: AtomicU64,
     peak: AtomicU64,
     /// Opened when the first is asked for.
@@ -145,15 +145,28 @@ impl Card {
     /// New memory, if there is so much.
     fn ask(&self, bytes: usize) -> Result<Option<u64>, Fault> {
         // SAFETY: nobody reads it before it was written.
-        let asked = self.within(|| match unsafe { result::malloc_sync(bytes) } {
+        self.within(|| match unsafe { result::malloc_sync(bytes) } {
             Err(DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => Ok(None),
             other => other.map(Some),
-        })?;
-        if asked.is_some() {
-            let before = self.taken.fetch_add(bytes as u64, Relaxed);
-            self.peak.fetch_max(before + bytes as u64, Relaxed);
+        })
+    }
+
+    /// A place that is free, of its own or the driver's.
+    fn place_of(&self, bytes: usize) -> Result<u64, Fault> {
+        let size = kept::size_of(bytes);
+        if let Some(at) = self.kept().take(size) {
+            return Ok(at);
         }
-        Ok(asked)
+        // What is kept may be what is missing.
+        let asked = match self.ask(size)? {
+            None if self.give_back() => self.ask(size)?,
+            asked => asked,
+        };
+        if let Some(at) = asked {
+            return Ok(at);
+        }
+        let (free, total) = self.within(result::mem_get_info)?;
+        Err(faults::out_of_memory(self.gpu.index, bytes, free, total))
     }
 
     /// Gives the driver all that is kept; whether that was anything.
@@ -163,15 +176,13 @@ impl Card {
         !places.is_empty()
     }
 
-    fn free(&self, places: &[(u64, usize)]) {
-        let bytes: usize = places.iter().map(|(_, size)| size).sum();
-        self.taken.fetch_sub(bytes as u64, Relaxed);
+    fn free(&self, places: &[u64]) {
         // A fault of what was launched before is told by the next call that can tell one.
         let _ = self.within(|| {
             // SAFETY: `ask` gave them, and nothing uses them any more once the stream is done.
             unsafe {
                 let done = stream::synchronize(self.place.stream);
-                let freed = places.iter().map(|(at, _)| result::free_sync(*at));
+                let freed = places.iter().map(|at| result::free_sync(*at));
                 freed.fold(done, Result::and)
             }
         });
@@ -279,22 +290,10 @@ impl Accelerator for Card {
         if bytes == 0 {
             return Ok(Address(0));
         }
-        let size = kept::size_of(bytes);
-        if let Some(at) = self.kept().take(size) {
-            return Ok(Address(at));
-        }
-        // What is kept may be what is missing.
-        let asked = match self.ask(size)? {
-            None if self.give_back() => self.ask(size)?,
-            asked => asked,
-        };
-        match asked {
-            Some(at) => Ok(Address(at)),
-            None => {
-                let (free, total) = self.within(result::mem_get_info)?;
-                Err(faults::out_of_memory(self.gpu.index, bytes, free, total))
-            }
-        }
+        let (at, size) = (self.place_of(bytes)?, kept::size_of(bytes) as u64);
+        let before = self.taken.fetch_add(size, Relaxed);
+        self.peak.fetch_max(before + size, Relaxed);
+        Ok(Address(at))
     }
 
     fn free_bytes(&self) -> Result<u64, Fault> {
@@ -307,9 +306,13 @@ impl Accelerator for Card {
     }
 
     fn release(&self, at: Address, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
         let size = kept::size_of(bytes);
-        if bytes > 0 && !self.kept().keep(at.0, size) {
-            self.free(&[(at.0, size)]);
+        self.taken.fetch_sub(size as u64, Relaxed);
+        if !self.kept().keep(at.0, size) {
+            self.free(&[at.0]);
         }
     }
 

@@ -52,11 +52,10 @@ impl Kept {
         self.bytes
     }
 
-    /// Everything with its sizes, which is to be given back.
-    pub fn empty(&mut self) -> Vec<(u64, usize)> {
+    /// Everything, which is to be given back.
+    pub fn empty(&mut self) -> Vec<u64> {
         self.bytes = 0;
-        let places = std::mem::take(&mut self.places).into_iter();
-        places.flat_map(|(size, all)| all.into_iter().map(move |at| (at, size))).collect()
+        std::mem::take(&mut self.places).into_values().flatten().collect()
     }
 }
 
@@ -71,7 +70,7 @@ mod tests {
         assert_eq!([size_of(1), size_of(1000), size_of(100_000)], [512, 1024, 106_496]);
         assert_eq!(kept.take(size_of(3000)), None);
         assert_eq!(kept.take(size_of(900)), Some(7));
-        assert_eq!((kept.take(size_of(900)), kept.empty()), (None, vec![(8, 4096)]));
+        assert_eq!((kept.take(size_of(900)), kept.empty()), (None, vec![8]));
         assert_eq!((kept.empty(), kept.take(size_of(4000))), (vec![], None));
     }
 
