@@ -95,7 +95,7 @@ fn pool_of(gpus: &[Gpu]) -> Vec<resources::Gpu> {
     gpus.iter().map(amount).collect()
 }
 
-fn refused(device: Device, Fault { message, remedy }: Fault) -> Failure {
+fn refused(device: Device, Fault { message, remedy, .. }: Fault) -> Failure {
     Failure { remedy, ..Failure::new(format!("`--device {device}`: {message}")) }
 }
 

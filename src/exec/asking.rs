@@ -5,7 +5,7 @@ use super::inputs::adapter_in;
 use super::needs::{Needs, Shapes, width};
 use crate::lang::value::{Artifact, Stage, Value};
 use crate::train::model::ModelConfig;
-use crate::train::stage::ledger::{device_sampling_memory, device_weights};
+use crate::train::stage::ledger::{MemoryLedger, device_sampling_memory, device_weights};
 
 /// Why a stage is asked here, where its models cannot be known.
 pub const UNKNOWN: &str = "a shape that the recipe does not state";
@@ -16,13 +16,14 @@ pub fn asks(kind: &str) -> bool {
 }
 
 /// Bytes at the peak, or what is not done on a GPU.
-pub fn device_memory(shapes: &Shapes<'_>, stage: &Stage) -> Result<u64, &'static str> {
+pub fn device_memory(shapes: &Shapes<'_>, stage: &Stage) -> Result<MemoryLedger, &'static str> {
     let of = |name: &str| stage.params.get(name).ok_or(UNKNOWN);
     match stage.kind.as_str() {
         "eval" => {
-            let (mut most, mut beside) = (0, 0);
+            let (mut most, mut beside) = (MemoryLedger::default(), 0);
             for model in listed(of("models")?) {
-                most = most.max(answering(shapes, model)?);
+                let one = answering(shapes, model)?;
+                most = if one.total() > most.total() { one } else { most };
             }
             for task in listed(of("tasks")?) {
                 let Value::Record { fields, .. } = task else { continue };
@@ -32,10 +33,11 @@ pub fn device_memory(shapes: &Shapes<'_>, stage: &Stage) -> Result<u64, &'static
                     }
                 }
             }
-            Ok(most + beside)
+            Ok(MemoryLedger { beside, ..most })
         }
         "rejection_sampling" => {
-            Ok(answering(shapes, of("policy")?)? + weights(shapes, of("judge")?)?)
+            let beside = weights(shapes, of("judge")?)?;
+            Ok(MemoryLedger { beside, ..answering(shapes, of("policy")?)? })
         }
         _ => answering(shapes, of("model")?),
     }
@@ -49,11 +51,12 @@ fn listed(value: &Value) -> &[Value] {
 }
 
 /// A model that answers prompts.
-fn answering(shapes: &Shapes<'_>, model: &Value) -> Result<u64, &'static str> {
+fn answering(shapes: &Shapes<'_>, model: &Value) -> Result<MemoryLedger, &'static str> {
     let weights = weights(shapes, model)?;
     let [first, ..] = members(shapes, model)?[..] else { return Err(UNKNOWN) };
     let config = config(shapes, first)?;
-    Ok(weights + device_sampling_memory(config, config.context as u64))
+    let sampling = device_sampling_memory(config, config.context as u64);
+    Ok(MemoryLedger { weights, sampling, ..MemoryLedger::default() })
 }
 
 /// Weights of a model, of an adapter with its base, or of both members of a gate.

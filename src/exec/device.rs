@@ -89,7 +89,7 @@ fn cause(stage: &Stage, part: &str) -> &'static str {
 }
 
 /// Every part of a ledger that is not nothing.
-fn parts(ledger: &MemoryLedger) -> String {
+pub fn parts(ledger: &MemoryLedger) -> String {
     let (unit, one) = unit_of(ledger.total());
     let parts = ledger.parts();
     let parts = parts.iter().filter(|(_, bytes)| *bytes > 0);
@@ -245,7 +245,7 @@ fn every_projection() -> LoraSettings {
 }
 
 /// In the largest unit of which there is one, or nearly, with one decimal.
-fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     let (unit, one) = unit_of(bytes);
     format!("{:.1} {unit}", bytes as f64 / one)
 }

@@ -20,7 +20,7 @@ use super::{adapted, asking, blocks, course, device, fits, questions};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bytes {
     pub memory: u64,
-    pub gpu: Result<u64, &'static str>,
+    pub gpu: Result<MemoryLedger, &'static str>,
 }
 
 fn trains(kind: &str) -> bool {
@@ -48,7 +48,10 @@ pub fn demand(action: &Action, bytes: &BTreeMap<String, Bytes>) -> Demand {
         _ => threads,
     };
     let gpu = bytes.and_then(|bytes| bytes.gpu.ok());
-    let gpu = gpu.map(|gpu_bytes| OnGpu { threads: beside, memory_bytes, gpu_bytes });
+    let gpu = gpu.map(|ledger| {
+        let gpu_bytes = ledger.total();
+        OnGpu { threads: beside, memory_bytes, gpu_bytes }
+    });
     Demand { threads, memory_bytes, gpu, gpu_only: is_in_halves(&action.params) }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::device;
 use super::ledger::{self, Bytes, bytes_text};
 use super::work::{self, KINDS, Kind, Work};
 use crate::build::action::Action;
@@ -17,7 +18,9 @@ use crate::build::store;
 use crate::train::data::hub::Hub;
 use crate::train::kernels::Isa;
 use crate::train::kernels::launch::{Accelerator, Fault};
+use crate::train::model::accelerated::told;
 use crate::train::progress::{self, Attempt, Context, Launcher};
+use crate::train::stage::ledger::MemoryLedger;
 
 /// Runs stages here.
 pub struct Local {
@@ -64,9 +67,9 @@ impl Executor for Local {
                 .remedy("this is a fault of llamake itself; please report it with the recipe")
         })?;
         let mut progress = Forward { job, sink };
-        let accelerator = job.gpu.map(self.open).transpose().map_err(|fault| {
-            executor::Failure { remedy: fault.remedy, ..executor::Failure::new(fault.message) }
-        })?;
+        let name = &job.action.name;
+        let accelerator = job.gpu.map(self.open).transpose();
+        let accelerator = accelerator.map_err(|fault| self.told(name, told(fault)))?;
         if let Some(accelerator) = &accelerator {
             sink.log(&format!("it is computed on {accelerator:?}"));
             // What another stage took is not this one's.
@@ -90,13 +93,34 @@ impl Executor for Local {
         let done = work.run(&self.search_path, &mut context);
         if let Some(on) = on {
             let took = bytes_text(on.peak_bytes());
-            let foreseen = self.bytes.get(&job.action.name).and_then(|bytes| bytes.gpu.ok());
-            let foreseen = foreseen.map_or("nothing".into(), bytes_text);
+            let foreseen = self.foreseen(name);
+            let foreseen = foreseen.map_or("nothing".into(), |ledger| bytes_text(ledger.total()));
             sink.log(&format!("it took {took} of GPU memory at most; {foreseen} foreseen"));
         }
-        match done {
-            Ok(metrics) => Ok(Outcome { metrics }),
-            Err(failure) => Err(translated(failure)),
+        done.map(|metrics| Outcome { metrics }).map_err(|failure| self.told(name, failure))
+    }
+}
+
+impl Local {
+    /// The memory that a stage was to take of a GPU.
+    fn foreseen(&self, stage: &str) -> Option<MemoryLedger> {
+        self.bytes.get(stage)?.gpu.ok()
+    }
+
+    /// What the trainer says of a stage; where a GPU lacked memory, with what was foreseen.
+    fn told(&self, stage: &str, failure: progress::Failure) -> executor::Failure {
+        let lacks_memory = matches!(failure, progress::Failure::Memory { .. });
+        let failure = translated(failure);
+        match self.foreseen(stage).filter(|_| lacks_memory) {
+            Some(ledger) => {
+                let (total, parts) = (device::size(ledger.total()), device::parts(&ledger));
+                let kept = "what it saved last is kept, and the next build goes on from there";
+                executor::Failure {
+                    tail: vec![format!("{total} foreseen: {parts}"), kept.into()],
+                    ..failure
+                }
+            }
+            None => failure,
         }
     }
 }
@@ -143,7 +167,8 @@ impl progress::Pieces for Shelf<'_> {
 pub fn translated(failure: progress::Failure) -> executor::Failure {
     match failure {
         progress::Failure::Interrupted => executor::Failure::interrupted(),
-        progress::Failure::Input { message, remedy } => {
+        progress::Failure::Input { message, remedy }
+        | progress::Failure::Memory { message, remedy } => {
             executor::Failure { remedy, ..executor::Failure::new(message) }
         }
         progress::Failure::Io { path, error } => {

@@ -166,12 +166,12 @@ impl Needs {
 
 impl Needs {
     /// What the ledger says of the same on a GPU, or what is not done there.
-    pub fn device_memory(&self) -> Result<u64, &'static str> {
+    pub fn device_memory(&self) -> Result<MemoryLedger, &'static str> {
         let tokens = self.texts.saturating_mul(self.context);
         let rows = [self.micro_batch, tokens];
         if self.numerics == Numerics::Bf16 {
             device_weights(&self.config, Width::F32)?;
-            return Ok(self.memory().total());
+            return Ok(self.memory());
         }
         let learns = device_memory(&self.config, &self.learnt, rows, self.keep, self.kept)?;
         let base = match self.learnt {
@@ -181,11 +181,13 @@ impl Needs {
         // What learns and what is asked are copies of their own.
         let copy = device_weights(&self.config, base)?;
         let asked = device_sampling_memory(&self.config, tokens) + copy;
-        Ok(match self.asks {
-            Asks::Nothing => learns,
-            Asks::Scores => learns.max(asked),
-            Asks::Answers(_) => learns + self.beside_there? + asked,
-        })
+        let [beside, sampling] = match self.asks {
+            Asks::Nothing => [0, 0],
+            // Before the first step nothing is there that learns.
+            Asks::Scores => [0, asked.saturating_sub(learns.total())],
+            Asks::Answers(_) => [self.beside_there?, asked],
+        };
+        Ok(MemoryLedger { beside, sampling, ..learns })
     }
 }
 

@@ -124,6 +124,11 @@ pub enum Failure {
         message: String,
         remedy: Option<String>,
     },
+    /// A device had less memory than was asked of it.
+    Memory {
+        message: String,
+        remedy: Option<String>,
+    },
     /// The machine refused: a full disk, a missing permission.
     Io {
         path: PathBuf,

@@ -89,6 +89,30 @@ fn a_recipe_built_on_a_gpu_has_the_lock_and_the_answers_of_one_built_on_the_cpu(
     assert_eq!(built(true), built(false));
 }
 
+/// Less memory than was foreseen, because somebody else has it: the error says what was foreseen,
+/// and once there is enough the build goes on.
+#[test]
+fn a_gpu_that_is_fuller_than_foreseen_is_told_with_the_ledger() {
+    if is_made_up() {
+        return;
+    }
+    let project = Project::micro();
+    project.edit("a.recipe", "heads:   2", "heads:   1");
+    let run = |taken: &str| {
+        let mut command = project.command("build base --device cuda:0");
+        command.env("MADE_UP_KERNELS", libraries()).env("MADE_UP_TAKEN", taken);
+        ran(under_made_up(&mut command, "13000 9.0").output().unwrap())
+    };
+    let taken = (256 << 20) - 100_000;
+    run(&taken.to_string()).ended(3).told(&[
+        "`cuda:0` has 0.1 MiB of its 256.0 MiB free, and needs ",
+        "MiB foreseen: weights ",
+        "activations",
+        "see with `nvidia-smi` what else is on it",
+    ]);
+    run("0").ended(0);
+}
+
 /// The class bf16, with moments in pages and a base in 4 bits: the same bits twice, and a machine
 /// without a GPU goes on from what is built, but builds none of it.
 #[test]
@@ -195,7 +219,7 @@ fn bytes_arrive_in_the_order_of_the_calls() {
 fn a_full_gpu_and_a_missing_kernel_are_told() {
     let Some(card) = card() else { return };
     let told = Array::<u8>::new(&card, 1 << 45).unwrap_err();
-    assert!(told.message.contains("GiB free, and 32768.0 GiB more are needed"), "{told}");
+    assert!(told.message.contains("free, and needs 32768.0 GiB more"), "{told}");
     let told = card.launch("nosuch", [1; 3], [1; 3], 0, &[]).unwrap_err();
     assert_eq!(told.message, "this llamake has no kernel `nosuch`");
     assert!(Array::<u8>::zeros(&card, 0).unwrap().read().unwrap().is_empty());

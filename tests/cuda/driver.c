@@ -9,6 +9,7 @@
 // MADE_UP_DRIVER   the version, then the compute capability of each GPU: `13000 9.0 7.5`; a version
 //                  below zero is the error that the library answers with instead
 // MADE_UP_KERNELS  libraries of the shim, separated by `:`, one for each module, in their order
+// MADE_UP_TAKEN    bytes of each GPU's memory that somebody else has
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <pthread.h>
@@ -34,6 +35,7 @@ static void* libraries[LIBRARIES];
 static int library_count;
 static unsigned loaded;
 static uint64_t launches;
+static size_t taken;
 static __thread Gpu* current;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 #define LOCKED(body) \
@@ -52,6 +54,7 @@ static void read_environment(void) {
         long major = strtol(rest + 1, &rest, 10), minor = strtol(rest + 1, &rest, 10);
         gpus[gpu_count].capability = (int)(10 * major + minor);
     }
+    taken = getenv("MADE_UP_TAKEN") ? strtoul(getenv("MADE_UP_TAKEN"), NULL, 10) : 0;
     char* names = getenv("MADE_UP_KERNELS") ? strdup(getenv("MADE_UP_KERNELS")) : NULL;
     for (char* name = names ? strtok(names, ":") : NULL; name; name = strtok(NULL, ":")) {
         if (library_count == LIBRARIES) die("too many libraries");
@@ -147,7 +150,7 @@ int cuEventDestroy_v2(Event* event) {
 // Before what is allocated stands how much it is.
 int cuMemAlloc_v2(uint64_t* out, size_t bytes) {
     pthread_mutex_lock(&lock);
-    int result = bytes == 0 ? INVALID : current->used + bytes > MEMORY ? OUT_OF_MEMORY : OK;
+    int result = bytes == 0 ? INVALID : current->used + taken + bytes > MEMORY ? OUT_OF_MEMORY : OK;
     if (result == OK) {
         size_t whole = (bytes + 2 * ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
         char* memory = aligned_alloc(ALIGNMENT, whole);
@@ -167,7 +170,7 @@ int cuMemFree_v2(uint64_t at) {
     LOCKED(memset(memory, 0xff, bytes + ALIGNMENT); current->used -= bytes; take(current, memory));
 }
 int cuMemGetInfo_v2(size_t* unused, size_t* all) {
-    return *unused = MEMORY - current->used, *all = MEMORY, OK;
+    return *unused = MEMORY - taken - current->used, *all = MEMORY, OK;
 }
 int cuMemHostAlloc(void** out, size_t bytes, unsigned flags) {
     (void)flags;

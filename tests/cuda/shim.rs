@@ -337,7 +337,7 @@ impl Accelerator for Shim {
         }
         // SAFETY: a string of the library.
         let message = unsafe { CStr::from_ptr(message()) }.to_string_lossy();
-        Err(Fault { message: format!("kernel `{kernel}`: {message}"), remedy: None })
+        Err(Fault::new(format!("kernel `{kernel}`: {message}")))
     }
 
     /// Each sum in ascending order.

@@ -233,7 +233,9 @@ fn peak(model: Transformer, settings: &Training, learnt: &Learnt) -> [f64; 2] {
     let kept = Kept { bits: settings.optimizer.bits, budget: settings.optimizer.page_budget };
     let (config, shape) = (model.config.clone(), [4, 32]);
     let foreseen = match settings.numerics {
-        Numerics::ExactF32 => device_memory(&config, learnt, shape, settings.keep, kept).unwrap(),
+        Numerics::ExactF32 => {
+            device_memory(&config, learnt, shape, settings.keep, kept).unwrap().total()
+        }
         Numerics::Bf16 => {
             let ledger = halves_memory(&config, learnt, shape, settings.keep, kept);
             // The shim's products need no library.

@@ -53,6 +53,20 @@ impl Argument {
 pub struct Fault {
     pub message: String,
     pub remedy: Option<String>,
+    /// Whether less memory was free than was asked for.
+    pub lacks_memory: bool,
+}
+
+impl Fault {
+    /// One without a remedy.
+    pub fn new(message: impl Into<String>) -> Fault {
+        Fault { message: message.into(), remedy: None, lacks_memory: false }
+    }
+
+    /// The same with what to do about it.
+    pub fn remedy(self, remedy: impl Into<String>) -> Fault {
+        Fault { remedy: Some(remedy.into()), ..self }
+    }
 }
 
 impl fmt::Display for Fault {

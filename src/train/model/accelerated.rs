@@ -165,11 +165,10 @@ impl<T: Class> Accelerated<T> {
 }
 
 /// A fault as those tell it who asked for the work.
-pub fn told(Fault { message, remedy }: Fault) -> Failure {
-    let failure = Failure::input(message);
-    match remedy {
-        Some(remedy) => failure.remedy(remedy),
-        None => failure,
+pub fn told(Fault { message, remedy, lacks_memory }: Fault) -> Failure {
+    match lacks_memory {
+        true => Failure::Memory { message, remedy },
+        false => Failure::Input { message, remedy },
     }
 }
 
@@ -179,7 +178,7 @@ impl Transformer {
         let width = self.config.head_dim();
         if !WIDTHS.contains(&width) {
             let message = format!("heads are 16, 32, 64 or 128 wide on a GPU, not {width}");
-            return Err(Fault { message, remedy: Some("build with `--device cpu`".into()) });
+            return Err(Fault::new(message).remedy("build with `--device cpu`"));
         }
         let rope = DeviceTable::new(&m.on, &self.rope)?;
         let is_learnt = self.adapter.is_none();

@@ -211,7 +211,7 @@ pub fn device_memory(
     [micro_batch, context]: [u64; 2],
     keep: Keep,
     kept: Kept,
-) -> Result<u64, &'static str> {
+) -> Result<MemoryLedger, &'static str> {
     device_weights(config, Width::F32)?;
     let learnt = match learnt {
         Learnt::All => Learnt::All,
@@ -225,8 +225,9 @@ pub fn device_memory(
     let dots = 4 * tokens.saturating_mul(config.heads as u64);
     // All of a chunk, where the processor has those of one block.
     let chunk = cross_entropy::launch::room(tokens, config.outputs() as u64);
-    let beside = [dots, chunk - logits(config, tokens), gains_bytes(config, &learnt)];
-    Ok(beside.into_iter().fold(here.total(), u64::saturating_add))
+    let more = [dots, chunk - logits(config, tokens), gains_bytes(config, &learnt)];
+    let workspace = more.into_iter().fold(here.workspace, u64::saturating_add);
+    Ok(MemoryLedger { workspace, ..here })
 }
 
 /// The memory of a run of the class `bf16`, all of it on an accelerator: weights that multiply are

@@ -21,8 +21,6 @@ pub fn open(_index: usize) -> Result<Arc<dyn Accelerator>, Fault> {
 }
 
 fn shut() -> Fault {
-    Fault {
-        message: "this llamake was built without `cuda`".into(),
-        remedy: Some("build it with `cargo build --release --features cuda`".into()),
-    }
+    Fault::new("this llamake was built without `cuda`")
+        .remedy("build it with `cargo build --release --features cuda`")
 }

@@ -8,7 +8,7 @@ use cudarc::driver::sys::CUresult;
 use super::super::launch::Fault;
 
 fn fault(message: impl Into<String>, remedy: &str) -> Fault {
-    Fault { message: message.into(), remedy: Some(remedy.into()) }
+    Fault::new(message).remedy(remedy)
 }
 
 /// The library of the driver is not found.
@@ -38,7 +38,7 @@ pub fn of_driver(error: DriverError) -> Fault {
             fault(message, "take its folder out of `LD_LIBRARY_PATH`")
         }
         CUresult::CUDA_ERROR_NO_DEVICE => no_gpu(),
-        _ => Fault { message: format!("the driver: {}", said(error)), remedy: None },
+        _ => Fault::new(format!("the driver: {}", said(error))),
     }
 }
 
@@ -54,7 +54,7 @@ pub fn of_gpu(index: usize, error: DriverError) -> Fault {
         }
         _ => None,
     };
-    Fault { message, remedy: remedy.map(str::to_string) }
+    Fault { remedy: remedy.map(str::to_string), ..Fault::new(message) }
 }
 
 /// What a GPU computes differs from what the processor does.
@@ -66,12 +66,14 @@ pub fn other_bits(index: usize, operations: &[&str]) -> Fault {
 
 /// More memory was asked than a GPU has free.
 pub fn out_of_memory(index: usize, asked: usize, free: usize, total: usize) -> Fault {
-    let gib = |bytes: usize| format!("{:.1}", bytes as f64 / f64::from(1 << 30));
-    let (asked, free, total) = (gib(asked), gib(free), gib(total));
-    let message = format!(
-        "`cuda:{index}` has {free} of its {total} GiB free, and {asked} GiB more are needed"
-    );
-    fault(message, "see with `nvidia-smi` what else is on it, or give the stage less to keep")
+    let amount = |bytes: usize| match bytes as f64 / f64::from(1 << 20) {
+        mib if mib < 1024.0 => format!("{mib:.1} MiB"),
+        mib => format!("{:.1} GiB", mib / 1024.0),
+    };
+    let [asked, free, total] = [asked, free, total].map(amount);
+    let message = format!("`cuda:{index}` has {free} of its {total} free, and needs {asked} more");
+    let remedy = "see with `nvidia-smi` what else is on it, or give the stage less to keep";
+    Fault { lacks_memory: true, ..fault(message, remedy) }
 }
 
 /// The host has no memory that can stay where it is.
@@ -97,7 +99,7 @@ pub fn no_products() -> Fault {
 
 /// What the library of products says.
 pub fn of_products(index: usize, error: CublasError) -> Fault {
-    Fault { message: format!("`cuda:{index}`: cuBLASLt says {:?}", error.0), remedy: None }
+    Fault::new(format!("`cuda:{index}`: cuBLASLt says {:?}", error.0))
 }
 
 /// An error in the driver's own words.

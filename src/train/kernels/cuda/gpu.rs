@@ -52,7 +52,7 @@ impl Survey {
     fn no_such_gpu(&self) -> Fault {
         let known = self.gpus.iter().map(|gpu| format!("`cuda:{}`, {}", gpu.index, gpu.name));
         let known = known.collect::<Vec<_>>().join("; ");
-        Fault { message: format!("the GPUs here are {known}"), remedy: None }
+        Fault::new(format!("the GPUs here are {known}"))
     }
 }
 
@@ -78,7 +78,7 @@ impl Gpu {
             "`cuda:{index}`, {name}, has compute capability {major}.{minor}, \
              and the kernels are built for {built} and later"
         );
-        Fault { message, remedy: None }
+        Fault::new(message)
     }
 }
 

@@ -254,8 +254,8 @@ impl Dora<bf16> for Infallible {
         _: class::Weights<'_, bf16>,
         _: [usize; 3],
     ) -> Result<Infallible, Fault> {
-        let message = "DoRA is learnt in the class `exact-f32`, not in `bf16`".to_string();
-        Err(Fault { message, remedy: Some("leave out `numerics`, or `dora`".into()) })
+        let message = "DoRA is learnt in the class `exact-f32`, not in `bf16`";
+        Err(Fault::new(message).remedy("leave out `numerics`, or `dora`"))
     }
 
     fn settle(
