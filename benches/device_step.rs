@@ -1,7 +1,7 @@
-//! A training step on the first GPU, of the shapes and tasks of the usual comparisons:
+//! A training step on the first GPUs, of the shapes and tasks of the usual comparisons:
 //!
 //! `cargo bench --features cuda --bench device_step -- TASK SIZE SEQ BATCH STEPS [exact]
-//! [checkpointing]` prints one line. TASK is `full`, `lora` or `qlora`, rank 16 on all projections;
+//! [checkpointing] [gpus=N]` prints one line; BATCH is of each GPU. TASK is `full`, `lora` or `qlora`, rank 16 on all projections;
 //! SIZE is `tiny`, `1b` or `7b`. Random weights and tokens, rows that are full: what is measured
 //! does not depend on them. Operations a token: 6N + 6LTd, or 4N + 6LTd where the base is frozen,
 //! with N the numbers that multiply, the head among them.
@@ -39,6 +39,7 @@ struct Asked {
     steps: usize,
     numerics: Numerics,
     keep: Keep,
+    gpus: usize,
 }
 
 fn asked() -> Asked {
@@ -47,6 +48,7 @@ fn asked() -> Asked {
     let number =
         |at: usize, default: &str| word(at, default).parse::<usize>().expect("a whole number");
     let has = |name: &str| words.iter().any(|word| word == name);
+    let gpus = words.iter().find_map(|word| word.strip_prefix("gpus=")).unwrap_or("1");
     Asked {
         task: word(0, "full"),
         size: word(1, "tiny"),
@@ -55,6 +57,7 @@ fn asked() -> Asked {
         steps: number(4, "20"),
         numerics: if has("exact") { Numerics::ExactF32 } else { Numerics::Bf16 },
         keep: if has("checkpointing") { Keep::Residuals } else { Keep::Activations },
+        gpus: gpus.parse().expect("a number of GPUs"),
     }
 }
 
@@ -132,7 +135,8 @@ fn row(walk: &mut Walk, seq: usize, vocab: usize) -> Row {
 
 fn main() {
     let asked = asked();
-    let on = open(0).unwrap_or_else(|fault| panic!("no GPU to measure on: {fault}"));
+    let indices: Vec<usize> = (0..asked.gpus).collect();
+    let on = open(&indices).unwrap_or_else(|fault| panic!("no GPU to measure on: {fault}"));
     let t = Threads::new(std::thread::available_parallelism().map_or(1, usize::from));
     let (mut model, training) = (model(&asked, &t), training(&asked));
     let config = model.config.clone();
@@ -140,14 +144,14 @@ fn main() {
     let mut state = TrainState::new(&model, optimizer.expect("it is in memory"), 0, asked.keep);
     let steps = on_device::steps(&on, &model, &mut state.optimizer, &training);
     state.device = Some(steps.unwrap_or_else(|fault| panic!("{fault:?}")));
+    let all = asked.batch * asked.gpus;
     let mut walk = Stream::new(0, "tokens").walk();
     let (mut times, mut loss) = (Vec::new(), 0.0);
     for _ in 0..WARM + asked.steps {
-        let rows: Vec<Row> =
-            (0..asked.batch).map(|_| row(&mut walk, asked.seq, config.vocab)).collect();
+        let rows: Vec<Row> = (0..all).map(|_| row(&mut walk, asked.seq, config.vocab)).collect();
         let source: Vec<Source<Box<dyn Rows>>> =
             vec![Source { percent: 100.0, of: Box::new(rows.clone()) }];
-        let batches = Batches::new(source, asked.batch, 0).expect("there are rows");
+        let batches = Batches::new(source, all, 0).expect("there are rows");
         let (mut objective, rows) = (NextToken::new(batches), rows.iter().collect::<Vec<_>>());
         let began = Instant::now();
         let learnt = state.gradients_of(&t, &model, &mut objective, &rows, asked.batch);
@@ -161,17 +165,18 @@ fn main() {
     }
     let mut times = times.split_off(WARM);
     times.sort_by(f64::total_cmp);
-    let rate = (asked.batch * asked.seq) as f64 / times[times.len() / 2];
+    let rate = (all * asked.seq) as f64 / times[times.len() / 2];
     let multiplied = ledger::parameters(&config) - (config.vocab * config.dim) as u64;
     let per_number = if asked.task == "full" { 6.0 } else { 4.0 };
     let attention = 6.0 * (config.layers * asked.seq * config.dim) as f64;
-    let utilisation = rate * (per_number * multiplied as f64 + attention) / 1e12 / PEAK;
+    let utilisation =
+        rate * (per_number * multiplied as f64 + attention) / 1e12 / PEAK / asked.gpus as f64;
     println!(
         "RESULT llamake {} {} {:?} on={on:?} loss={loss:.4} tokens_per_s={rate:.0} \
          mfu={utilisation:.3} peak_bytes={}",
         asked.task,
         asked.size,
         asked.numerics,
-        on.peak_bytes()
+        on.iter().map(|one| one.peak_bytes()).max().unwrap_or(0)
     );
 }

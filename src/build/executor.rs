@@ -32,6 +32,9 @@ pub struct Keyed {
     pub outside: &'static [&'static str],
     /// Whether the result calls its inputs by their names in the recipe, as a report does.
     pub input_names: bool,
+    /// Whether the bits also depend on the kind of machine, which is in no key: then a result made
+    /// elsewhere may differ and still be the same one, as far as its metrics tell.
+    pub of_machine: bool,
 }
 
 /// Cores and memory that an action asks of the pools. `threads` is the most it can use well.
@@ -51,6 +54,8 @@ pub struct OnGpu {
     pub threads: usize,
     pub memory_bytes: u64,
     pub gpu_bytes: u64,
+    /// How many GPUs could share it, each with so many bytes.
+    pub most: usize,
 }
 
 /// One action with everything found for it.
@@ -71,8 +76,8 @@ pub struct Job<'a> {
     pub attempt: &'a Path,
     /// Threads granted, at least 1.
     pub threads: usize,
-    /// The index of the GPU granted, if one is.
-    pub gpu: Option<usize>,
+    /// The indices of the GPUs granted, if any are.
+    pub gpus: &'a [usize],
     /// Set when the user interrupts: stop soon and return [`Failure::interrupted`].
     pub cancel: &'a AtomicBool,
 }

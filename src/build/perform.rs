@@ -40,7 +40,7 @@ pub struct Work<'a> {
     /// Where its unfinished work is kept, between processes too.
     pub attempt: PathBuf,
     pub threads: usize,
-    pub gpu: Option<usize>,
+    pub gpus: Vec<usize>,
     pub cancel: &'a AtomicBool,
 }
 
@@ -100,7 +100,7 @@ fn attempt(work: &Work<'_>, sink: &dyn JobSink) -> Result<Made, Failure> {
         out: &out,
         attempt: &work.attempt,
         threads: work.threads,
-        gpu: work.gpu,
+        gpus: &work.gpus,
         cancel: work.cancel,
     };
     let outcome = work.executor.run(&job, sink)?;

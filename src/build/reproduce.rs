@@ -1,7 +1,7 @@
 //! A lockfile against the world: its plan rebuilt in an empty store, with a verdict per stage.
 //! Knows locks, plans and reports; does not know what stages do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 
 use super::action::Action;
@@ -22,11 +22,16 @@ use crate::lang::value::Value;
 pub enum StageVerdict {
     /// Every port has the locked digest.
     Identical,
+    /// Other bits, as a machine of another kind makes them, or from an input that has: every metric
+    /// is within the tolerance. The one that differs most, if any does.
+    Within(Option<Deviation>),
     /// The first port that differs.
     Different {
         port: String,
         expected: Digest,
         got: Option<Digest>,
+        /// The metric that is beyond the tolerance, where there is one.
+        beyond: Option<Deviation>,
     },
     /// The block was edited by hand, or does not agree with the others.
     Edited(String),
@@ -35,6 +40,33 @@ pub enum StageVerdict {
     Failed(Failure),
     /// It did not run, because something before it failed or was refused.
     NotReached,
+}
+
+/// What a metric is now, of a result whose bits may differ.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Deviation {
+    pub metric: String,
+    pub locked: f64,
+    pub got: f64,
+}
+
+/// How far a metric may be off, as a share of the larger value.
+pub const TOLERANCE: f64 = 0.05;
+
+impl Deviation {
+    /// As a share of the larger of both.
+    pub fn share(&self) -> f64 {
+        let Deviation { locked, got, .. } = self;
+        match locked == got || (locked.is_nan() && got.is_nan()) {
+            true => 0.0,
+            false => (got - locked).abs() / got.abs().max(locked.abs()),
+        }
+    }
+
+    /// Whether it is no sign of another result.
+    fn is_within(&self) -> bool {
+        self.share() <= TOLERANCE
+    }
 }
 
 /// The verdicts, in the order of the plan.
@@ -50,10 +82,24 @@ impl Reproduction {
         self.stages.iter().all(|(_, verdict)| *verdict == StageVerdict::Identical)
     }
 
-    /// The first stage that is not bit-identical: what differs after it may differ because of it.
+    /// Whether every stage is that, or within the tolerance.
+    pub fn is_reproduced(&self) -> bool {
+        let same = |verdict: &StageVerdict| {
+            matches!(verdict, StageVerdict::Identical | StageVerdict::Within(_))
+        };
+        self.stages.iter().all(|(_, verdict)| same(verdict))
+    }
+
+    /// How many are bit-identical.
+    pub fn identical(&self) -> usize {
+        self.stages.iter().filter(|(_, verdict)| *verdict == StageVerdict::Identical).count()
+    }
+
+    /// The first stage that is not reproduced: what differs after it may differ because of it.
     pub fn first_difference(&self) -> Option<&(String, StageVerdict)> {
         let same = |verdict: &StageVerdict| {
-            matches!(verdict, StageVerdict::Identical | StageVerdict::NotReached)
+            use StageVerdict::{Identical, NotReached, Within};
+            matches!(verdict, Identical | Within(_) | NotReached)
         };
         self.stages.iter().find(|(_, verdict)| !same(verdict))
     }
@@ -87,12 +133,32 @@ pub fn reproduce(
         cancel,
     };
     let report = build(&plan, &options, store, executor, events);
-    let judged = plan.stages.iter().map(|stage| {
-        let locked = &lock.stages[&stage.name];
-        let verdict = report.actions.get(stage.action.0 as usize).map(|one| judge(locked, one));
-        (stage.name.clone(), verdict.unwrap_or(StageVerdict::NotReached))
-    });
-    Ok(Reproduction { stages: judged.collect(), report })
+    let stages = judged(lock, &plan, executor, &report);
+    Ok(Reproduction { stages, report })
+}
+
+/// Every stage's verdict. What is made from an input whose bits may differ may differ as well.
+fn judged(
+    lock: &Lock,
+    plan: &Plan,
+    executor: &dyn Executor,
+    report: &RunReport,
+) -> Vec<(String, StageVerdict)> {
+    let mut differing = BTreeSet::new();
+    let mut judged = Vec::new();
+    for stage in &plan.stages {
+        let (locked, id) = (&lock.stages[&stage.name], stage.action);
+        let mut may_differ = executor.keyed(plan.action(id)).of_machine;
+        may_differ |= plan.needs(id).iter().any(|need| differing.contains(need));
+        let verdict = report.actions.get(id.0 as usize);
+        let verdict = verdict.map(|one| judge(locked, one, may_differ));
+        let verdict = verdict.unwrap_or(StageVerdict::NotReached);
+        if matches!(verdict, StageVerdict::Within(_)) {
+            differing.insert(id);
+        }
+        judged.push((stage.name.clone(), verdict));
+    }
+    judged
 }
 
 /// The plan of a lock; every kind must be known in the very version that made it.
@@ -196,7 +262,7 @@ fn locked_contents(lock: &Lock, action: &Action) -> Option<Contents> {
     complete.then_some(contents)
 }
 
-fn judge(locked: &LockedStage, report: &ActionReport) -> StageVerdict {
+fn judge(locked: &LockedStage, report: &ActionReport, may_differ: bool) -> StageVerdict {
     match (&report.failure, report.state) {
         (Some(failure), _) => return StageVerdict::Failed(failure.clone()),
         (None, BuildState::Built | BuildState::Fresh) => {}
@@ -204,11 +270,33 @@ fn judge(locked: &LockedStage, report: &ActionReport) -> StageVerdict {
     }
     let differs = |(port, expected): (&String, &Digest)| {
         let got = report.outputs.get(port).copied();
-        (got != Some(*expected)).then(|| StageVerdict::Different {
-            port: port.clone(),
-            expected: *expected,
-            got,
-        })
+        (got != Some(*expected)).then(|| (port.clone(), *expected, got))
     };
-    locked.outputs.iter().find_map(differs).unwrap_or(StageVerdict::Identical)
+    let Some((port, expected, got)) = locked.outputs.iter().find_map(differs) else {
+        return StageVerdict::Identical;
+    };
+    let farthest = if may_differ { farthest(locked, report) } else { None };
+    match farthest {
+        Some(farthest) if !farthest.is_within() => {
+            StageVerdict::Different { port, expected, got, beyond: Some(farthest) }
+        }
+        _ if !may_differ => StageVerdict::Different { port, expected, got, beyond: None },
+        farthest => StageVerdict::Within(farthest.filter(|farthest| farthest.share() > 0.0)),
+    }
+}
+
+/// The metric that is farthest off; one that is no longer there is as far as can be.
+fn farthest(locked: &LockedStage, report: &ActionReport) -> Option<Deviation> {
+    let now: BTreeMap<&str, f64> =
+        report.metrics.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    let deviation = |(metric, locked): (&String, &f64)| {
+        let got = now.get(metric.as_str()).copied().unwrap_or(f64::NAN);
+        Deviation { metric: metric.clone(), locked: *locked, got }
+    };
+    let far = |deviation: &Deviation| match deviation.share() {
+        share if share.is_nan() => f64::INFINITY,
+        share => share,
+    };
+    let all = locked.metrics.iter().map(deviation);
+    all.max_by(|a, b| far(a).total_cmp(&far(b)))
 }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::thread::available_parallelism;
 
-use super::executor::Demand;
+use super::executor::{Demand, OnGpu};
 
 /// An amount of each resource: all there is, or what is free.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,21 +13,25 @@ pub struct Pool {
     pub memory_bytes: u64,
     /// Those that actions may run on, by ascending index.
     pub gpus: Vec<Gpu>,
+    /// How many of them one action may have, at least 1.
+    pub gpus_together: usize,
 }
 
 /// A GPU, whole: one action at a time keeps it busy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gpu {
     pub index: usize,
+    /// The same number for all of one kind; only those share an action.
+    pub kind: usize,
     pub memory_bytes: u64,
 }
 
 /// What one action was granted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     pub threads: usize,
     pub memory_bytes: u64,
-    pub gpu: Option<Gpu>,
+    pub gpus: Vec<Gpu>,
 }
 
 impl Pool {
@@ -35,18 +39,18 @@ impl Pool {
     pub fn of_machine() -> Pool {
         let threads = available_parallelism().map_or(1, |threads| threads.get());
         let memory_bytes = machine_memory().unwrap_or(u64::MAX);
-        Pool { threads, memory_bytes, gpus: Vec::new() }
+        Pool { threads, memory_bytes, gpus: Vec::new(), gpus_together: 1 }
     }
 
     /// Takes what an action may have now, leaving a share of the threads for each of `others`
     /// that could run beside it. `None` if it must wait. An action that asks more than `whole`
     /// runs when nothing else does. One that can run on a GPU and fits one of `whole` waits for
-    /// that rather than run without.
+    /// that rather than run without; one that several can share has as many as are free.
     pub fn grant(&mut self, whole: &Pool, demand: Demand, others: usize) -> Option<Grant> {
         let on_gpu = demand.gpu.filter(|gpu| whole.gpus.iter().any(|one| one.fits(gpu.gpu_bytes)));
-        let gpu = match on_gpu {
-            Some(asked) => Some(self.smallest_gpu(asked.gpu_bytes)?),
-            None => None,
+        let gpus = match on_gpu {
+            Some(asked) => self.gpus_for(asked)?,
+            None => Vec::new(),
         };
         let (threads, memory_bytes) = match on_gpu {
             Some(asked) => (asked.threads, asked.memory_bytes),
@@ -60,21 +64,25 @@ impl Pool {
         let threads = threads.clamp(1, share);
         self.threads -= threads;
         self.memory_bytes -= memory_bytes;
-        self.gpus.retain(|free| Some(*free) != gpu);
-        Some(Grant { threads, memory_bytes, gpu })
+        self.gpus.retain(|free| !gpus.contains(free));
+        Some(Grant { threads, memory_bytes, gpus })
     }
 
-    /// The one to take, so that what needs more finds more: of those that fit, the smallest.
-    fn smallest_gpu(&self, bytes: u64) -> Option<Gpu> {
-        let fit = self.gpus.iter().filter(|gpu| gpu.fits(bytes));
-        fit.min_by_key(|gpu| (gpu.memory_bytes, gpu.index)).copied()
+    /// Those to take, so that what needs more finds more: of those that fit, the smallest, and
+    /// others like it.
+    fn gpus_for(&self, asked: OnGpu) -> Option<Vec<Gpu>> {
+        let fit = self.gpus.iter().filter(|gpu| gpu.fits(asked.gpu_bytes));
+        let first = fit.min_by_key(|gpu| (gpu.memory_bytes, gpu.index))?;
+        let alike = self.gpus.iter().filter(|gpu| gpu.kind == first.kind).copied();
+        let alike = alike.filter(|gpu| gpu.fits(asked.gpu_bytes));
+        Some(alike.take(asked.most.min(self.gpus_together).max(1)).collect())
     }
 
     /// Gives back what was granted.
     pub fn release(&mut self, grant: Grant) {
         self.threads += grant.threads;
         self.memory_bytes += grant.memory_bytes;
-        self.gpus.extend(grant.gpu);
+        self.gpus.extend(grant.gpus);
         self.gpus.sort_by_key(|gpu| gpu.index);
     }
 }
@@ -96,12 +104,16 @@ fn machine_memory() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::build::executor::OnGpu;
+
+    /// Of one kind where they are as large.
+    fn gpu(index: usize, memory_bytes: u64) -> Gpu {
+        Gpu { index, kind: memory_bytes as usize, memory_bytes }
+    }
 
     fn machine(gpus: &[u64]) -> Pool {
-        let gpu = |(index, bytes): (usize, &u64)| Gpu { index, memory_bytes: *bytes };
+        let gpu = |(index, bytes): (usize, &u64)| gpu(index, *bytes);
         let gpus = gpus.iter().enumerate().map(gpu).collect();
-        Pool { threads: 4, memory_bytes: 100, gpus }
+        Pool { threads: 4, memory_bytes: 100, gpus, gpus_together: 1 }
     }
 
     #[test]
@@ -110,7 +122,7 @@ mod tests {
         let mut free = whole.clone();
         let demand = Demand { threads: 8, memory_bytes: 60, gpu: None, gpu_only: false };
         let first = free.grant(&whole, demand, 1).unwrap();
-        assert_eq!(first, Grant { threads: 2, memory_bytes: 60, gpu: None });
+        assert_eq!(first, Grant { threads: 2, memory_bytes: 60, gpus: vec![] });
         assert_eq!(free.grant(&whole, demand, 0), None);
         free.release(first);
         assert_eq!(free, whole);
@@ -119,7 +131,7 @@ mod tests {
     }
 
     fn on_gpu(gpu_bytes: u64) -> Demand {
-        let gpu = Some(OnGpu { threads: 1, memory_bytes: 10, gpu_bytes });
+        let gpu = Some(OnGpu { threads: 1, memory_bytes: 10, gpu_bytes, most: 3 });
         Demand { threads: 8, memory_bytes: 60, gpu, gpu_only: false }
     }
 
@@ -128,10 +140,9 @@ mod tests {
         let whole = machine(&[80, 24]);
         let mut free = whole.clone();
         let small = free.grant(&whole, on_gpu(20), 0).unwrap();
-        let expected = Gpu { index: 1, memory_bytes: 24 };
-        assert_eq!(small, Grant { threads: 1, memory_bytes: 10, gpu: Some(expected) });
+        assert_eq!(small, Grant { threads: 1, memory_bytes: 10, gpus: vec![gpu(1, 24)] });
         let large = free.grant(&whole, on_gpu(40), 0).unwrap();
-        assert_eq!(large.gpu.map(|gpu| gpu.index), Some(0));
+        assert_eq!(large.gpus, [gpu(0, 80)]);
         assert_eq!(free.grant(&whole, on_gpu(20), 0), None, "it waits for one that it fits");
         free.release(large);
         free.release(small);
@@ -139,11 +150,29 @@ mod tests {
     }
 
     #[test]
+    fn gpus_of_a_kind_share_an_action() {
+        let whole = Pool { gpus_together: 4, threads: 8, ..machine(&[24, 80, 80, 80, 80]) };
+        let mut free = whole.clone();
+        let first = free.grant(&whole, on_gpu(40), 0).unwrap();
+        assert_eq!(first.gpus, [1, 2, 3].map(|index| gpu(index, 80)), "it can use three");
+        let small = free.grant(&whole, on_gpu(20), 0).unwrap();
+        assert_eq!(small.gpus, [gpu(0, 24)], "there is one of its kind");
+        let rest = free.grant(&whole, on_gpu(40), 0).unwrap();
+        assert_eq!(rest.gpus, [gpu(4, 80)], "what is free is enough");
+        for grant in [first, small, rest] {
+            free.release(grant);
+        }
+        assert_eq!(free, whole);
+        let mut two = Pool { gpus_together: 2, ..whole.clone() };
+        assert_eq!(two.grant(&whole, on_gpu(40), 0).unwrap().gpus.len(), 2);
+    }
+
+    #[test]
     fn what_fits_no_gpu_runs_without() {
         let whole = machine(&[24, 24]);
         let mut free = whole.clone();
         let grant = free.grant(&whole, on_gpu(25), 0).unwrap();
-        assert_eq!(grant, Grant { threads: 4, memory_bytes: 60, gpu: None });
+        assert_eq!(grant, Grant { threads: 4, memory_bytes: 60, gpus: vec![] });
         assert_eq!(free.gpus, whole.gpus);
     }
 }

@@ -321,7 +321,7 @@ impl<'a> Build<'a> {
             let Some(grant) = self.free.grant(&self.whole, demand, count - at - 1) else {
                 continue;
             };
-            if let Err(failure) = self.start(id, grant, scope, sender) {
+            if let Err(failure) = self.start(id, grant.clone(), scope, sender) {
                 self.free.release(grant);
                 self.ready.remove(&id);
                 self.fail(id, failure);
@@ -355,7 +355,7 @@ impl<'a> Build<'a> {
             return Ok(());
         }
         self.begin_run()?;
-        let work = self.work(id, grant)?;
+        let work = self.work(id, &grant)?;
         let bound = self.ready.remove(&id).expect("only ready actions start");
         self.running.insert(id, (bound, Running { grant, _lock: lock, began: Instant::now() }));
         self.set(id, BuildState::Running);
@@ -369,7 +369,7 @@ impl<'a> Build<'a> {
         }
     }
 
-    fn work(&self, id: ActionId, grant: Grant) -> Result<Work<'a>, Failure> {
+    fn work(&self, id: ActionId, grant: &Grant) -> Result<Work<'a>, Failure> {
         let (action, bound) = (self.plan.action(id), &self.ready[&id]);
         let folder = self.store.work_folder()?;
         Ok(Work {
@@ -383,7 +383,7 @@ impl<'a> Build<'a> {
             folder,
             attempt: self.store.attempt(bound.key),
             threads: grant.threads,
-            gpu: grant.gpu.map(|gpu| gpu.index),
+            gpus: grant.gpus.iter().map(|gpu| gpu.index).collect(),
             cancel: self.options.cancel,
         })
     }

@@ -77,6 +77,8 @@ pub struct Build {
     pub locked: bool,
     #[command(flatten)]
     pub on: On,
+    #[command(flatten)]
+    pub sharing: Sharing,
     /// Threads in total; all cores if not given
     #[arg(short = 'j', long = "jobs", value_name = "N")]
     pub jobs: Option<std::num::NonZeroUsize>,
@@ -97,6 +99,14 @@ pub struct On {
     /// Where to compute: `auto`, `cpu`, `cuda` for any GPU, `cuda:1` for one
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: Device,
+}
+
+/// How many GPUs work on one stage: common to the commands that build.
+#[derive(Debug, Args)]
+pub struct Sharing {
+    /// GPUs that share the steps of a training stage, each with some of the rows
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub data_parallel: std::num::NonZeroUsize,
 }
 
 /// What `--device` says.
@@ -196,6 +206,8 @@ pub struct Reproduce {
     pub into: Option<PathBuf>,
     #[command(flatten)]
     pub on: On,
+    #[command(flatten)]
+    pub sharing: Sharing,
     /// Let programs that a model wrote run, in a sandbox, where the recipe allows it too
     #[arg(long)]
     pub allow_code_execution: bool,

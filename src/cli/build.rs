@@ -42,7 +42,8 @@ pub fn run(args: &args::Build) -> Result<Exit> {
     if let Some(refusal) = forbidden(&plan, args.allow_code_execution) {
         return Ok(refusal);
     }
-    let gpus = match device::for_plan(args.on.device, &plan, &executor) {
+    let together = args.sharing.data_parallel.get();
+    let gpus = match device::for_plan(args.on.device, together, &plan, &executor) {
         Ok(gpus) => gpus,
         Err(refusal) => {
             tell(&refusal);
@@ -71,7 +72,7 @@ pub fn run(args: &args::Build) -> Result<Exit> {
     let options = BuildOptions {
         recipe: &recipe,
         outputs: Some(&outputs),
-        pool: Pool { gpus, ..pool(args.jobs) },
+        pool: Pool { gpus, gpus_together: together, ..pool(args.jobs) },
         keep_going: args.keep_going,
         locked: locked.as_ref(),
         cancel: &cancel,

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use super::args::Device;
-use crate::build::executor::Failure;
+use crate::build::action::Action;
+use crate::build::executor::{Executor, Failure};
 use crate::build::placement::{self, Misplaced, misplaced, uses_gpus};
 use crate::build::plan::Plan;
 use crate::build::resources;
@@ -14,13 +15,42 @@ use crate::exec::ledger::bytes_text;
 use crate::train::kernels::cuda::{Gpu, open, survey};
 use crate::train::kernels::launch::{Accelerator, Fault};
 
-/// The GPUs that the actions of a plan may run on. A driver takes a while to start, so it is asked
-/// only where something could run on it.
+/// The GPUs that the actions of a plan may run on, so many of them on one where they can share it.
 pub fn for_plan(
     device: Device,
+    together: usize,
     plan: &Plan,
     executor: &Local,
 ) -> Result<Vec<resources::Gpu>, Failure> {
+    let gpus = usable(device, plan, executor)?;
+    if together == 1 {
+        return Ok(gpus);
+    }
+    let alike = |one: &resources::Gpu| gpus.iter().filter(|gpu| gpu.kind == one.kind).count();
+    let most = gpus.iter().map(alike).max().unwrap_or(0);
+    let message = format!("`--data-parallel {together}`: with `--device {device}` there ");
+    if most < together {
+        let message = message + &counted(most, "GPU of one kind", "GPUs of one kind");
+        return Err(Failure::new(message).remedy("`llamake doctor` lists the GPUs of this machine"));
+    }
+    let shared = |action: &Action| executor.demand(action).gpu.is_some_and(|gpu| gpu.most > 1);
+    if !plan.actions.iter().any(shared) {
+        let message = message + "is no training stage whose steps have several parts";
+        return Err(Failure::new(message).remedy("leave it out, or lower `micro_batch`"));
+    }
+    Ok(gpus)
+}
+
+fn counted(number: usize, one: &str, many: &str) -> String {
+    match number {
+        0 => format!("are no {many}"),
+        1 => format!("is one {one}"),
+        _ => format!("are {number} {many}"),
+    }
+}
+
+/// A driver takes a while to start, so it is asked only where something could run on it.
+fn usable(device: Device, plan: &Plan, executor: &Local) -> Result<Vec<resources::Gpu>, Failure> {
     match device {
         Device::Cpu => Ok(Vec::new()),
         Device::Auto if !uses_gpus(plan, executor) => Ok(Vec::new()),
@@ -71,8 +101,8 @@ pub fn stranded(
 /// most answers do, so it must be asked for.
 pub fn for_answers(device: Device) -> Result<Option<Arc<dyn Accelerator>>, Failure> {
     let Device::Cuda(index) = device else { return Ok(None) };
-    let opened = found(index).and_then(|gpus| open(gpus[0].index));
-    opened.map(Some).map_err(|fault| refused(device, fault))
+    let opened = found(index).and_then(|gpus| open(&[gpus[0].index]));
+    opened.map(|mut opened| opened.pop()).map_err(|fault| refused(device, fault))
 }
 
 /// Refuses a GPU for a plan in which something computes with a model that cannot on one.
@@ -91,7 +121,17 @@ fn found(index: Option<usize>) -> Result<Vec<Gpu>, Fault> {
 }
 
 fn pool_of(gpus: &[Gpu]) -> Vec<resources::Gpu> {
-    let amount = |gpu: &Gpu| resources::Gpu { index: gpu.index, memory_bytes: gpu.memory_bytes };
+    let kind = |gpu: &Gpu| {
+        let is_alike = |one: &Gpu| {
+            (&one.name, one.memory_bytes, one.capability)
+                == (&gpu.name, gpu.memory_bytes, gpu.capability)
+        };
+        gpus.iter().position(is_alike).expect("it is like itself")
+    };
+    let amount = |gpu: &Gpu| {
+        let (index, memory_bytes) = (gpu.index, gpu.memory_bytes);
+        resources::Gpu { index, kind: kind(gpu), memory_bytes }
+    };
     gpus.iter().map(amount).collect()
 }
 

@@ -9,7 +9,9 @@ use super::machine::{cancel_flag, executor_allowing, pool};
 use super::terminal::{note, out};
 use super::{Exit, args, build, device, project};
 use crate::build::lockfile::Lock;
-use crate::build::reproduce::{Reproduction, StageVerdict, plan_of, reproduce};
+use crate::build::reproduce::{
+    Deviation, Reproduction, StageVerdict, TOLERANCE, plan_of, reproduce,
+};
 use crate::build::resources::Pool;
 use crate::build::store::Store;
 use crate::exec::{Local, ledger};
@@ -31,7 +33,8 @@ pub fn run(args: &args::Reproduce) -> Result<Exit> {
     if let Some(refusal) = plan.as_ref().and_then(refusal) {
         return Ok(refusal);
     }
-    let gpus = plan.as_ref().map(|plan| device::for_plan(args.on.device, plan, &executor));
+    let (on, together) = (args.on.device, args.sharing.data_parallel.get());
+    let gpus = plan.as_ref().map(|plan| device::for_plan(on, together, plan, &executor));
     let gpus = gpus.transpose();
     let gpus = match gpus {
         Ok(gpus) => gpus.unwrap_or_default(),
@@ -52,7 +55,7 @@ pub fn run(args: &args::Reproduce) -> Result<Exit> {
     }
     let cancel = cancel_flag()?;
     let events = build::events(args.json, lock.stages.len());
-    let pool = Pool { gpus, ..pool(args.jobs) };
+    let pool = Pool { gpus, gpus_together: together, ..pool(args.jobs) };
     let done = reproduce(&lock, &store, &executor, pool, &cancel, events.as_ref());
     drop(store);
     drop(kept);
@@ -95,6 +98,13 @@ fn verdict(reproduction: &Reproduction) -> Exit {
         note(&format!("bit-identical: all {all} stages"));
         return Exit::Done;
     }
+    if reproduction.is_reproduced() {
+        let identical = reproduction.identical();
+        note(&format!(
+            "reproduced: {identical} of {all} stages bit-identical, the others within tolerance"
+        ));
+        return Exit::Done;
+    }
     if let Some((stage, _)) = reproduction.first_difference() {
         note(&format!("error: not reproduced; the first stage that differs is `{stage}`"));
     }
@@ -104,7 +114,12 @@ fn verdict(reproduction: &Reproduction) -> Exit {
 fn words(verdict: &StageVerdict) -> String {
     match verdict {
         StageVerdict::Identical => "bit-identical".into(),
-        StageVerdict::Different { port, expected, got } => {
+        StageVerdict::Within(None) => "within tolerance: other bits, the same metrics".into(),
+        StageVerdict::Within(Some(farthest)) => format!("within tolerance: {}", off(farthest)),
+        StageVerdict::Different { beyond: Some(beyond), .. } => {
+            format!("different: {}, beyond the {:.0}% tolerated", off(beyond), 100.0 * TOLERANCE)
+        }
+        StageVerdict::Different { port, expected, got, beyond: None } => {
             let got = got.map_or("nothing".to_string(), |got| got.to_string());
             format!("different at `{port}`: locked {expected}, made {got}")
         }
@@ -113,4 +128,10 @@ fn words(verdict: &StageVerdict) -> String {
         StageVerdict::Failed(failure) => format!("failed: {}", failure.message),
         StageVerdict::NotReached => "not reached".into(),
     }
+}
+
+/// How far a metric is off.
+fn off(deviation: &Deviation) -> String {
+    let (share, Deviation { metric, locked, got }) = (100.0 * deviation.share(), deviation);
+    format!("`{metric}` {got:.4} where {locked:.4} is locked ({share:.2}% off)")
 }

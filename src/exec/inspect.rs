@@ -210,7 +210,7 @@ pub(super) fn job<'a>(
         out: nowhere,
         attempt: nowhere,
         threads: 1,
-        gpu: None,
+        gpus: &[],
         cancel: &NEVER,
     }
 }

@@ -21,6 +21,8 @@ use super::{adapted, asking, blocks, course, device, fits, questions};
 pub struct Bytes {
     pub memory: u64,
     pub gpu: Result<MemoryLedger, &'static str>,
+    /// The parts of a step that several GPUs can share.
+    pub parts: usize,
 }
 
 fn trains(kind: &str) -> bool {
@@ -48,9 +50,10 @@ pub fn demand(action: &Action, bytes: &BTreeMap<String, Bytes>) -> Demand {
         _ => threads,
     };
     let gpu = bytes.and_then(|bytes| bytes.gpu.ok());
+    let most = bytes.map_or(1, |bytes| bytes.parts);
     let gpu = gpu.map(|ledger| {
         let gpu_bytes = ledger.total();
-        OnGpu { threads: beside, memory_bytes, gpu_bytes }
+        OnGpu { threads: beside, memory_bytes, gpu_bytes, most }
     });
     Demand { threads, memory_bytes, gpu, gpu_only: is_in_halves(&action.params) }
 }
@@ -62,10 +65,14 @@ pub fn bytes(module: &Module) -> BTreeMap<String, Bytes> {
     let of = |stage: &Stage| {
         let bytes = match Needs::of(&shapes, stage) {
             _ if asking::asks(&stage.kind) => {
-                Bytes { memory: 0, gpu: asking::device_memory(&shapes, stage) }
+                Bytes { memory: 0, gpu: asking::device_memory(&shapes, stage), parts: 1 }
             }
-            Some(needs) => Bytes { memory: needs.memory().total(), gpu: needs.device_memory() },
-            None => Bytes { memory: 0, gpu: Err(asking::UNKNOWN) },
+            Some(needs) => Bytes {
+                memory: needs.memory().total(),
+                gpu: needs.device_memory(),
+                parts: needs.parts(),
+            },
+            None => Bytes { memory: 0, gpu: Err(asking::UNKNOWN), parts: 1 },
         };
         (stage.name.clone(), bytes)
     };

@@ -36,12 +36,12 @@ pub struct Local {
     pub untrusted: Option<Launcher>,
     /// Bytes that stages will need, by their names; of others nothing is known.
     pub bytes: BTreeMap<String, Bytes>,
-    /// What opens a GPU by its index.
+    /// What opens GPUs.
     pub open: Open,
 }
 
-/// Opens a GPU, or has it open already.
-pub type Open = fn(usize) -> Result<Arc<dyn Accelerator>, Fault>;
+/// Opens GPUs by their indices, or has them open already.
+pub type Open = fn(&[usize]) -> Result<Vec<Arc<dyn Accelerator>>, Fault>;
 
 /// A stage kind by its name in the library.
 pub fn find(kind: &str) -> Option<&'static Kind> {
@@ -68,12 +68,14 @@ impl Executor for Local {
         })?;
         let mut progress = Forward { job, sink };
         let name = &job.action.name;
-        let accelerator = job.gpu.map(self.open).transpose();
-        let accelerator = accelerator.map_err(|fault| self.told(name, told(fault)))?;
-        if let Some(accelerator) = &accelerator {
-            sink.log(&format!("it is computed on {accelerator:?}"));
+        let opened = (self.open)(job.gpus).map_err(|fault| self.told(name, told(fault)))?;
+        if !opened.is_empty() {
+            let names: Vec<String> = opened.iter().map(|one| format!("{one:?}")).collect();
+            sink.log(&format!("it is computed on {}", names.join(", ")));
             // What another stage took is not this one's.
-            accelerator.peak_bytes();
+            for one in &opened {
+                one.peak_bytes();
+            }
         }
         let out = job.out.to_path_buf();
         let attempt = Attempt { folder: job.attempt.to_path_buf(), every: self.checkpoint_every };
@@ -81,7 +83,8 @@ impl Executor for Local {
         let mut context = Context {
             threads: job.threads,
             isa: self.isa,
-            accelerator,
+            accelerator: opened.first().cloned(),
+            others: opened.iter().skip(1).cloned().collect(),
             attempt: Some(attempt),
             pieces: pieces.as_ref().map(|shelf| shelf as &dyn progress::Pieces),
             hub: self.hub.clone(),
@@ -89,10 +92,9 @@ impl Executor for Local {
             out,
             progress: &mut progress,
         };
-        let on = context.accelerator.clone();
         let done = work.run(&self.search_path, &mut context);
-        if let Some(on) = on {
-            let took = bytes_text(on.peak_bytes());
+        if let Some(took) = opened.iter().map(|one| one.peak_bytes()).max() {
+            let took = bytes_text(took);
             let foreseen = self.foreseen(name);
             let foreseen = foreseen.map_or("nothing".into(), |ledger| bytes_text(ledger.total()));
             sink.log(&format!("it took {took} of GPU memory at most; {foreseen} foreseen"));

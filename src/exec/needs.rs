@@ -165,6 +165,16 @@ impl Needs {
 }
 
 impl Needs {
+    /// How many parts a step can have: one for each row, but in the class `bf16`, where what is
+    /// computed at once decides on bits.
+    pub fn parts(&self) -> usize {
+        let at_once = match self.numerics {
+            Numerics::ExactF32 => 1,
+            Numerics::Bf16 => self.micro_batch.max(1),
+        };
+        usize::try_from(self.rows.div_ceil(at_once)).unwrap_or(usize::MAX)
+    }
+
     /// What the ledger says of the same on a GPU, or what is not done there.
     pub fn device_memory(&self) -> Result<MemoryLedger, &'static str> {
         let tokens = self.texts.saturating_mul(self.context);

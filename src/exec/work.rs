@@ -50,22 +50,27 @@ pub struct Kind {
 }
 
 const fn kind(name: &'static str, version: u32) -> Kind {
-    Kind { name, version, keyed: Keyed { outside: &[], input_names: false } }
+    const KEYED: Keyed = Keyed { outside: &[], input_names: false, of_machine: false };
+    Kind { name, version, keyed: KEYED }
 }
 
 /// A kind that trains: how many rows are computed at once, what is computed twice, and what was
 /// promised of memory, does not change a bit.
 const fn trains(name: &'static str, version: u32) -> Kind {
     const OUTSIDE: &[&str] = &["fits", "gradient_checkpointing", "micro_batch"];
-    Kind { name, version, keyed: Keyed { outside: OUTSIDE, input_names: false } }
+    const KEYED: Keyed = Keyed { outside: OUTSIDE, input_names: false, of_machine: false };
+    Kind { name, version, keyed: KEYED }
 }
 
 /// What decides on the bits of an action. In the class `bf16` sums over tokens go over all rows
-/// that are computed at once.
+/// that are computed at once, in the order that suits the kind of GPU.
 pub fn keyed(action: &Action) -> Keyed {
     let keyed = find(&action.kind).map(|kind| kind.keyed).unwrap_or_default();
     match is_in_halves(&action.params) {
-        true => Keyed { outside: &["fits", "gradient_checkpointing"], ..keyed },
+        true => {
+            let outside = &["fits", "gradient_checkpointing"];
+            Keyed { outside, of_machine: true, ..keyed }
+        }
         false => keyed,
     }
 }
@@ -77,7 +82,8 @@ pub fn is_in_halves(params: &BTreeMap<String, Value>) -> bool {
 
 /// A kind whose result calls models and reports by their names.
 const fn judges(name: &'static str, version: u32) -> Kind {
-    Kind { name, version, keyed: Keyed { outside: &[], input_names: true } }
+    const KEYED: Keyed = Keyed { outside: &[], input_names: true, of_machine: false };
+    Kind { name, version, keyed: KEYED }
 }
 
 /// Every stage kind that can be run here.

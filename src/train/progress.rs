@@ -62,6 +62,8 @@ pub struct Context<'a> {
     pub isa: Isa,
     /// What computes with models instead of the CPU, with the same bits.
     pub accelerator: Option<Arc<dyn Accelerator>>,
+    /// Others of the same kind that share the steps of what learns, with the same bits.
+    pub others: Vec<Arc<dyn Accelerator>>,
     /// Where unfinished work is kept, if it is to survive its process.
     pub attempt: Option<Attempt>,
     /// Parts of results, if they are shared with others.
@@ -98,7 +100,19 @@ impl<'a> Context<'a> {
     pub fn new(threads: usize, out: PathBuf, progress: &'a mut dyn Progress) -> Context<'a> {
         let (isa, hub) = (Isa::detect(), Hub::none());
         let (accelerator, attempt, pieces, untrusted) = (None, None, None, None);
-        Context { threads, isa, accelerator, attempt, pieces, hub, untrusted, out, progress }
+        let others = Vec::new();
+        Context {
+            threads,
+            isa,
+            accelerator,
+            others,
+            attempt,
+            pieces,
+            hub,
+            untrusted,
+            out,
+            progress,
+        }
     }
 
     /// Threads for the kernels.

@@ -9,7 +9,7 @@ use llamake::build::executor::Failure;
 use llamake::build::lockfile::{Lock, update_lock};
 use llamake::build::plan::plan;
 use llamake::build::report::RunReport;
-use llamake::build::reproduce::{Reproduction, StageVerdict, reproduce};
+use llamake::build::reproduce::{Deviation, Reproduction, StageVerdict, reproduce};
 use llamake::build::schedule::{BuildOptions, build};
 use llamake::build::store::Store;
 use llamake::lang::value::Value;
@@ -171,6 +171,45 @@ fn the_first_stage_that_differs_is_named() {
     assert!(matches!(verdict, StageVerdict::Different { port, got: Some(_), .. } if port == "out"));
     let verdicts: BTreeMap<String, StageVerdict> = found.stages.into_iter().collect();
     assert_eq!(verdicts["r"], StageVerdict::Identical);
+}
+
+/// On another kind of machine: what was made there, and what follows from it, is judged by its
+/// metrics; what follows from nothing of that is not.
+#[test]
+fn bits_of_another_machine_are_judged_by_their_metrics() {
+    let world = World::new();
+    let recipe = |fake: &Fake| {
+        build_and_lock(&world, &recipe(&world, "1"), &[]);
+        reproduced(&world, fake).unwrap()
+    };
+    let of_machine = Some("text");
+    let near = recipe(&Fake { drifts: true, loses: 0.02, of_machine, ..Fake::default() });
+    assert!(near.is_reproduced() && !near.is_identical(), "{near:?}");
+    assert_eq!((near.first_difference(), near.identical()), (None, 1));
+    let expected = Deviation { metric: "loss".into(), locked: 0.5, got: 0.52 };
+    let verdicts: BTreeMap<String, StageVerdict> = near.stages.into_iter().collect();
+    assert_eq!(verdicts["a"], StageVerdict::Within(Some(expected.clone())));
+    assert_eq!(verdicts["b"], StageVerdict::Within(Some(expected)));
+    assert_eq!(verdicts["r"], StageVerdict::Identical);
+
+    let same = recipe(&Fake { drifts: true, of_machine, ..Fake::default() });
+    assert_eq!(same.stages[0].1, StageVerdict::Within(None));
+
+    for loses in [0.03, f64::NAN] {
+        let far = recipe(&Fake { drifts: true, loses, of_machine, ..Fake::default() });
+        let (stage, verdict) = far.first_difference().unwrap();
+        assert_eq!(stage, "a");
+        let StageVerdict::Different { beyond: Some(beyond), .. } = verdict else {
+            panic!("{verdict:?}")
+        };
+        assert_eq!((beyond.metric.as_str(), beyond.locked), ("loss", 0.5));
+        assert!(!far.is_reproduced());
+    }
+    let not_its_kind = Fake { drifts: true, of_machine: Some("join"), ..Fake::default() };
+    assert!(matches!(
+        recipe(&not_its_kind).stages[0].1,
+        StageVerdict::Different { beyond: None, .. }
+    ));
 }
 
 #[test]

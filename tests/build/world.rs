@@ -91,11 +91,14 @@ pub struct Fake {
     pub delay: Duration,
     pub running: AtomicUsize,
     pub most_running: AtomicUsize,
-    /// The GPU that each stage ran on, if any, and those that are in use.
-    pub ran_on: Mutex<BTreeMap<String, Option<usize>>>,
+    /// The GPUs that each stage ran on, if any, and those that are in use.
+    pub ran_on: Mutex<BTreeMap<String, Vec<usize>>>,
     pub busy: Mutex<BTreeSet<usize>>,
-    /// Changes a result that should be reproducible.
+    /// Changes a result that should be reproducible, and the loss by this.
     pub drifts: bool,
+    pub loses: f64,
+    /// The kind whose bits depend on the machine.
+    pub of_machine: Option<&'static str>,
 }
 
 impl Fake {
@@ -112,12 +115,18 @@ impl Executor for Fake {
     }
 
     fn keyed(&self, action: &Action) -> Keyed {
-        Keyed { outside: &["micro_batch"], input_names: action.kind == "report" }
+        Keyed {
+            outside: &["micro_batch"],
+            input_names: action.kind == "report",
+            of_machine: self.of_machine == Some(&action.kind),
+        }
     }
 
     fn demand(&self, action: &Action) -> Demand {
         let on_gpu = |gpu_bytes: &Value| match gpu_bytes {
-            Value::Int(bytes) => OnGpu { threads: 1, memory_bytes: 1, gpu_bytes: *bytes as u64 },
+            Value::Int(bytes) => {
+                OnGpu { threads: 1, memory_bytes: 1, gpu_bytes: *bytes as u64, most: 2 }
+            }
             _ => panic!("bytes are due"),
         };
         let gpu = action.params.get("gpu_bytes").map(on_gpu);
@@ -127,18 +136,19 @@ impl Executor for Fake {
     fn run(&self, job: &Job<'_>, sink: &dyn JobSink) -> Result<Outcome, Failure> {
         self.ran.lock().unwrap().push(job.action.name.clone());
         let mut busy = self.busy.lock().unwrap();
-        assert!(job.gpu.is_none_or(|gpu| busy.insert(gpu)), "a GPU does one thing at a time");
+        assert!(job.gpus.iter().all(|gpu| busy.insert(*gpu)), "a GPU does one thing at a time");
         drop(busy);
-        self.ran_on.lock().unwrap().insert(job.action.name.clone(), job.gpu);
+        self.ran_on.lock().unwrap().insert(job.action.name.clone(), job.gpus.to_vec());
         let now = self.running.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_running.fetch_max(now, Ordering::SeqCst);
         std::thread::sleep(self.delay);
         sink.log(&format!("{} begins", job.action.name));
-        let metrics = [("loss", 0.5), ("right", 79.0 / 84.0), ("perplexity", f64::INFINITY)];
+        let metrics =
+            [("loss", 0.5 + self.loses), ("right", 79.0 / 84.0), ("perplexity", f64::INFINITY)];
         let metrics = metrics.map(|(name, value)| (name.to_string(), value)).to_vec();
         sink.progress(Progress { done: 1, total: 2, unit: "steps", metrics: metrics.clone() });
         let done = self.work(job);
-        self.busy.lock().unwrap().retain(|gpu| Some(*gpu) != job.gpu);
+        self.busy.lock().unwrap().retain(|gpu| !job.gpus.contains(gpu));
         self.running.fetch_sub(1, Ordering::SeqCst);
         done.map(|()| Outcome { metrics })
     }
@@ -294,7 +304,7 @@ pub fn options(cancel: &AtomicBool) -> BuildOptions<'_> {
     BuildOptions {
         recipe: "a",
         outputs: None,
-        pool: Pool { threads: 2, memory_bytes: 1 << 30, gpus: Vec::new() },
+        pool: Pool { threads: 2, memory_bytes: 1 << 30, gpus: Vec::new(), gpus_together: 1 },
         keep_going: false,
         locked: None,
         cancel,

@@ -113,6 +113,38 @@ fn a_gpu_that_is_fuller_than_foreseen_is_told_with_the_ledger() {
     run("0").ended(0);
 }
 
+/// Two GPUs share the steps of what learns, and what cannot be shared is said.
+#[test]
+fn a_recipe_built_on_two_gpus_together_has_the_lock_of_one_built_on_the_cpu() {
+    if is_made_up() {
+        return;
+    }
+    let project = || {
+        let project = Project::micro();
+        project.edit("a.recipe", "heads:   2", "heads:   1");
+        project
+    };
+    let (here, there) = (project(), project());
+    here.run("build --device cpu").ended(0);
+    let run = |line: &str, gpus: &str| {
+        let mut command = there.command(line);
+        command.env("MADE_UP_KERNELS", libraries());
+        ran(under_made_up(&mut command, gpus).output().unwrap())
+    };
+    run("build --data-parallel 3", "13000 9.0 9.0").ended(2).told(&[
+        "`--data-parallel 3`: with `--device auto` there are 2 GPUs of one kind",
+        "llamake doctor",
+    ]);
+    run("build --data-parallel 2 --device cuda:1", "13000 9.0 9.0").ended(2).told(&["is one GPU"]);
+    run("build --data-parallel 2", "13000 9.0 8.0").ended(2).told(&["is one GPU of one kind"]);
+    let cpu = run("build --data-parallel 2 --device cpu", "13000 9.0 9.0").ended(2);
+    cpu.told(&["with `--device cpu` there are no GPUs of one kind"]);
+    run("build --data-parallel 2", "13000 9.0 9.0").ended(0);
+    let told = there.run("log base").out;
+    assert!(told.contains("it is computed on cuda:0 (Made-up 90), cuda:1 (Made-up 90)"), "{told}");
+    assert_eq!(there.read("a.lock"), here.read("a.lock"));
+}
+
 /// The class bf16, with moments in pages and a base in 4 bits: the same bits twice, and a machine
 /// without a GPU goes on from what is built, but builds none of it.
 #[test]
@@ -252,8 +284,8 @@ fn a_doctor_names_every_gpu_and_what_it_can_run() {
     let found = doctor("13010 9.0 8.6 12.0 7.5");
     for line in [
         "driver    CUDA 13.1\n",
-        "cuda:0    Made-up 0, 268.4 MB, compute capability 9.0: runs the kernels for 9.0\n",
-        "cuda:1    Made-up 1, 268.4 MB, compute capability 8.6: runs the kernels for 8.0\n",
+        "cuda:0    Made-up 90, 268.4 MB, compute capability 9.0: runs the kernels for 9.0\n",
+        "cuda:1    Made-up 86, 268.4 MB, compute capability 8.6: runs the kernels for 8.0\n",
         "compute capability 12.0: compiles the kernels when it loads them\n",
         "compute capability 7.5: is too old for the kernels\n",
         "bf16      is learnt on a GPU, with cuBLASLt\n",
@@ -297,7 +329,7 @@ fn a_gpu_that_cannot_be_had_is_refused() {
     let kept = "`--device cuda`: `base` has heads that are not 16, 32, 64 or 128 wide";
     refused("build --device cuda", "13000 9.0").told(&[kept, "with `--device auto`"]);
     refused("build --device cuda:1", "13000 9.0")
-        .told(&["`--device cuda:1`: the GPUs here are `cuda:0`, Made-up 0"]);
+        .told(&["`--device cuda:1`: the GPUs here are `cuda:0`, Made-up 90"]);
     refused("build --device cuda:1", "13000 9.0 7.5")
         .told(&["capability 7.5", "8.0, 9.0 and later"]);
     refused("build --device cuda", "12090 9.0").told(&["CUDA 12.9", "install a newer driver"]);

@@ -24,8 +24,9 @@ static const size_t MEMORY = (size_t)256 << 20;
 
 typedef struct { int capability, held; long left; size_t used; } Gpu;
 typedef struct Stream Stream;
-typedef struct { Stream* on; uint64_t number; Gpu* gpu; } Event;
-typedef struct { char* to; const char* from; size_t bytes; Event* event; } Step;
+// Where it was recorded, until that is reached; and how many still name it.
+typedef struct { Stream* on; int named; Gpu* gpu; } Event;
+typedef struct { char* to; const char* from; size_t bytes; Event* event; int waits; } Step;
 struct Stream { Gpu* gpu; Step* steps; size_t first, count, room; };
 typedef struct { Gpu* gpu; void* library; } Module;
 
@@ -78,7 +79,7 @@ int cuGetErrorString(int error, const char** out) {
 int cuDeviceGetCount(int* out) { return *out = gpu_count, OK; }
 int cuDeviceGet(int* out, int number) { return *out = number, number < gpu_count ? OK : INVALID; }
 int cuDeviceGetName(char* out, int room, int gpu) {
-    return snprintf(out, (size_t)room, "Made-up %d", gpu), OK;
+    return snprintf(out, (size_t)room, "Made-up %d", gpus[gpu].capability), OK;
 }
 int cuDeviceTotalMem_v2(size_t* out, int gpu) { return (void)gpu, *out = MEMORY, OK; }
 int cuDeviceGetAttribute(int* out, int which, int gpu) {
@@ -104,14 +105,24 @@ static void take(Gpu* gpu, void* thing) {
     free(thing);
 }
 
-// Does what waits in a stream, to its end or until an event.
+static void unname(Event* event) {
+    if (--event->named == 0) free(event);
+}
+// Does what waits in a stream, to its end or until an event; what it waits for in others is done.
 static void drain(Stream* stream, const Event* until) {
     while (stream->first < stream->count) {
         Step step = stream->steps[stream->first++];
-        if (step.event) step.event->on = NULL;
-        else if (step.from) memcpy(step.to, step.from, step.bytes);
+        if (step.event && step.waits) {
+            if (step.event->on == stream) die("a stream waits for itself");
+            if (step.event->on) drain(step.event->on, step.event);
+            unname(step.event);
+        } else if (step.event) {
+            int last = step.event == until;
+            step.event->on = NULL;
+            unname(step.event);
+            if (last) return;
+        } else if (step.from) memcpy(step.to, step.from, step.bytes);
         else memset(step.to, 0, step.bytes);
-        if (until && step.event == until) return;
     }
     stream->first = stream->count = 0;
 }
@@ -135,16 +146,21 @@ int cuStreamDestroy_v2(Stream* stream) {
 
 int cuEventCreate(Event** out, unsigned flags) {
     (void)flags;
-    LOCKED(put((void**)out, sizeof **out); (*out)->gpu = current);
+    LOCKED(put((void**)out, sizeof **out); (*out)->gpu = current; (*out)->named = 1);
 }
 int cuEventRecord(Event* event, Stream* stream) {
-    Step step = {NULL, NULL, 0, event};
+    Step step = {NULL, NULL, 0, event, 0};
     LOCKED(if (event->on) die("an event is recorded twice");
-           event->on = stream; push(stream, step));
+           event->on = stream; event->named++; push(stream, step));
+}
+int cuStreamWaitEvent(Stream* stream, Event* event, unsigned flags) {
+    Step step = {NULL, NULL, 0, event, 1};
+    if (flags) return INVALID;
+    LOCKED(if (event->on && event->on != stream) { event->named++; push(stream, step); });
 }
 int cuEventSynchronize(Event* event) { LOCKED(if (event->on) drain(event->on, event)); }
 int cuEventDestroy_v2(Event* event) {
-    LOCKED(if (event->on) die("an event is lost"); take(event->gpu, event));
+    LOCKED(event->gpu->left--; unname(event));
 }
 
 // Before what is allocated stands how much it is.
@@ -179,7 +195,7 @@ int cuMemHostAlloc(void** out, size_t bytes, unsigned flags) {
 int cuMemFreeHost(void* memory) { LOCKED(take(current, memory)); }
 
 static int step(Stream* stream, void* to, const void* from, size_t bytes) {
-    Step step = {to, from, bytes, NULL};
+    Step step = {to, from, bytes, NULL, 0};
     LOCKED(push(stream, step));
 }
 int cuMemsetD8Async(uint64_t to, unsigned char value, size_t bytes, Stream* stream) {
@@ -193,6 +209,14 @@ int cuMemcpyDtoHAsync_v2(void* to, uint64_t from, size_t bytes, Stream* stream) 
 }
 int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, Stream* stream) {
     return step(stream, (void*)to, (const void*)from, bytes);
+}
+
+int cuMemcpyAsync(uint64_t to, uint64_t from, size_t bytes, Stream* stream) {
+    return step(stream, (void*)to, (const void*)from, bytes);
+}
+int cuDeviceCanAccessPeer(int* out, int gpu, int other) { return *out = gpu != other, OK; }
+int cuCtxEnablePeerAccess(void* other, unsigned flags) {
+    return flags || other == current || !current ? INVALID : OK;
 }
 
 int cuModuleLoadData(Module** out, const void* image) {

@@ -15,6 +15,7 @@ mod products;
 mod rows;
 mod sampling;
 mod shim;
+mod together;
 mod training;
 
 use std::sync::Arc;

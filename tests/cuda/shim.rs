@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock};
 
 use half::bf16;
 use llamake::train::kernels::gemm::halves::{Output, Product, Shape, Stored};
-use llamake::train::kernels::launch::{Accelerator, Address, Argument, Fault};
+use llamake::train::kernels::launch::{Accelerator, Address, Argument, Fault, Mark};
 
 /// Where the kernels lie.
 pub fn kernels_folder() -> PathBuf {
@@ -300,6 +300,22 @@ impl Accelerator for Shim {
         // SAFETY: the same.
         unsafe { self.place(from, bytes).copy_to(self.place(to, bytes), bytes) };
         Ok(())
+    }
+
+    /// Everything is done at once.
+    fn mark(&self) -> Result<Mark, Fault> {
+        Ok(Mark::new(0, |_| ()))
+    }
+
+    fn wait(&self, _: &Mark) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn bring(&self, from: Address, to: Address, bytes: usize, _: &[&Mark]) -> Result<Mark, Fault> {
+        let to = self.place(to, bytes);
+        // SAFETY: allocated here and, as addresses are the host's, by another.
+        unsafe { to.copy_from(from.0 as *const u8, bytes) };
+        self.mark()
     }
 
     fn launch(

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use llamake::train::kernels::Threads;
 use llamake::train::kernels::gemm::halves::WORKSPACE;
+use llamake::train::kernels::launch::Accelerator;
 use llamake::train::model::activations::Keep;
 use llamake::train::model::encoding::Encoding;
 use llamake::train::model::lora::{Adapter, LoraSettings};
@@ -26,12 +27,12 @@ use crate::train::fixtures::{
 };
 
 /// Heads as wide as an accelerator has kernels for.
-fn wide() -> ModelConfig {
+pub fn wide() -> ModelConfig {
     ModelConfig { dim: 64, heads: 4, kv_heads: 2, ..config() }
 }
 
 /// All weights, those of an adapter too.
-fn bits(model: &Transformer) -> String {
+pub fn bits(model: &Transformer) -> String {
     let mut hasher = blake3::Hasher::new();
     let base = model.weights.in_order().into_iter().map(|tensor| tensor.elements().to_floats());
     let beside = model.adapter.iter().flat_map(Adapter::tensors).map(<[f32]>::to_vec);
@@ -42,14 +43,20 @@ fn bits(model: &Transformer) -> String {
 }
 
 /// What of a run must not depend on where it is made.
-fn ran(
-    mut model: Transformer,
-    settings: &Training,
-    shim: Option<u64>,
-) -> (String, String, Vec<f64>) {
+fn ran(model: Transformer, settings: &Training, shim: Option<u64>) -> Ran {
+    ran_on(model, settings, shim.map(Shim::new).into_iter().collect())
+}
+
+/// The weights, the metrics, and the loss of each step.
+pub type Ran = (String, String, Vec<f64>);
+
+/// The same on accelerators that share the steps, or on the CPU where there are none.
+pub fn ran_on(mut model: Transformer, settings: &Training, on: Vec<Arc<dyn Accelerator>>) -> Ran {
     let mut heard = Heard::default();
     let mut context = Context::new(1, std::env::temp_dir(), &mut heard);
-    context.accelerator = shim.map(Shim::new);
+    let mut on = on.into_iter();
+    context.accelerator = on.next();
+    context.others = on.collect();
     let metrics = train_in(&mut model, rows(6, 50), 8, settings, &mut context).unwrap();
     (bits(&model), format!("{metrics:?}"), heard.losses)
 }
@@ -155,7 +162,7 @@ fn an_adapter_of_the_class_bf16_learns_what_one_on_the_cpu_does() {
 }
 
 /// A decoder under an adapter that has learnt nothing.
-fn adapted(change: impl Fn(LoraSettings) -> LoraSettings) -> Transformer {
+pub fn adapted(change: impl Fn(LoraSettings) -> LoraSettings) -> Transformer {
     let targets = vec![Which::Query, Which::Value, Which::Down];
     let settings =
         LoraSettings { rank: 3, alpha: 5.0, dropout: 0.0, targets, rslora: false, dora: false };
@@ -177,21 +184,23 @@ fn an_adapter_learns_the_same_on_an_accelerator() {
 }
 
 /// An objective that the accelerator does not know, with a head of its own.
-fn ranked(shim: Option<u64>) -> (String, Vec<f64>) {
+pub fn ranked(on: Vec<Arc<dyn Accelerator>>) -> (String, Vec<f64>) {
     let mut model = model(&wide().scoring(), 4);
     let pairs: Vec<_> = (0..6).map(|at| row(at, 50, &[9 + at as usize, 12])).collect();
     let facts = vec![vec![PairFacts { margin: 0.3, safe: [Some(true), None] }; 6]];
     let mut ranking = Ranking::new(batches(pairs, 3), facts);
     let mut heard = Heard::default();
     let mut context = Context::new(1, std::env::temp_dir(), &mut heard);
-    context.accelerator = shim.map(Shim::new);
+    let mut on = on.into_iter();
+    context.accelerator = on.next();
+    context.others = on.collect();
     train_loop::train(&mut model, &mut ranking, 3, &training(3, 2), &mut context).unwrap();
     (bits(&model), heard.losses)
 }
 
 #[test]
 fn an_objective_that_reads_hidden_states_here_changes_no_bit() {
-    assert_eq!(ranked(Some(4)), ranked(None));
+    assert_eq!(ranked(vec![Shim::new(4)]), ranked(vec![]));
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn decoded(action: &Action) -> anyhow::Result<Work> {
         out: folder,
         attempt: folder,
         threads: 1,
-        gpu: None,
+        gpus: &[],
         cancel: &cancel,
     })
 }

@@ -77,6 +77,27 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
+/// A moment in what an accelerator was told to do: after all that was launched before it.
+#[derive(Debug)]
+pub struct Mark {
+    /// What the accelerator knows it by.
+    pub(super) raw: u64,
+    forget: fn(u64),
+}
+
+impl Mark {
+    /// One that is known by `raw` until it is forgotten.
+    pub fn new(raw: u64, forget: fn(u64)) -> Mark {
+        Mark { raw, forget }
+    }
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        (self.forget)(self.raw);
+    }
+}
+
 /// Memory and kernels of one accelerator. Calls act in their order; those that write to it need not
 /// wait until it is done, and a fault of an earlier call may be told by a later one.
 pub trait Accelerator: fmt::Debug + Send + Sync {
@@ -110,6 +131,23 @@ pub trait Accelerator: fmt::Debug + Send + Sync {
 
     /// Copies inside the accelerator; the two places do not overlap.
     fn copy(&self, from: Address, to: Address, bytes: usize) -> Result<(), Fault>;
+
+    /// The moment at which all that was launched so far is done.
+    fn mark(&self) -> Result<Mark, Fault>;
+
+    /// Lets all that is launched from here on wait for a moment, of this accelerator or another of
+    /// its kind.
+    fn wait(&self, mark: &Mark) -> Result<(), Fault>;
+
+    /// Copies from another accelerator of its kind after these moments, beside all else; gives the
+    /// moment at which the bytes are here.
+    fn bring(
+        &self,
+        from: Address,
+        to: Address,
+        bytes: usize,
+        after: &[&Mark],
+    ) -> Result<Mark, Fault>;
 
     /// Starts a kernel with `shared` bytes of dynamic shared memory to a block; more than 48 KiB
     /// must be asked of the driver for each function first.
@@ -341,6 +379,13 @@ impl<'a, T: Plain> Slice<'a, T> {
     }
 }
 
+/// Where numbers of an accelerator lie that others copy.
+#[derive(Clone, Copy, Debug)]
+pub struct Lent {
+    at: Address,
+    bytes: usize,
+}
+
 /// Numbers that a kernel writes.
 #[derive(Debug)]
 pub struct SliceMut<'a, T> {
@@ -370,6 +415,23 @@ impl<T: Plain> SliceMut<'_, T> {
         assert!(range.start <= range.end && range.end <= self.len);
         let at = self.at.skip(range.start * size_of::<T>());
         SliceMut { at, len: range.len(), numbers: PhantomData }
+    }
+
+    /// The same, to be copied by others.
+    pub fn lent(&self) -> Lent {
+        Lent { at: self.at, bytes: self.len * size_of::<T>() }
+    }
+
+    /// Replaces all numbers by those of another accelerator after these moments; gives the moment
+    /// at which they are here.
+    pub fn bring(
+        &mut self,
+        on: &dyn Accelerator,
+        of: Lent,
+        after: &[&Mark],
+    ) -> Result<Mark, Fault> {
+        assert_eq!(of.bytes, self.len * size_of::<T>(), "as many numbers as there are");
+        on.bring(of.at, self.at, of.bytes, after)
     }
 
     /// The same, to be read for a while.

@@ -28,7 +28,7 @@ use super::machine::{Block, Gradients, Machine, Normed, Place};
 use super::parameters::{Parameters, Role, TensorSpec, count, table};
 use super::projection::Which;
 use super::tensor::{Stored, Tensor};
-use super::trainable::Trainable;
+use super::trainable::{Group, Trainable};
 use super::transformer::Transformer;
 use crate::train::kernels::attention::launch::{Saved, Segments, WIDTHS};
 use crate::train::kernels::attention::{self, Heads, Segment};
@@ -240,6 +240,25 @@ impl Trainable {
 }
 
 impl Trainable<Room, LowRanks> {
+    /// The buffers of a group that are not empty; of the top those of the heads where `heads`.
+    pub fn rooms_of(&mut self, group: Group, heads: bool) -> Vec<&mut Room> {
+        let (weights, adapter) = (&mut self.weights, &mut self.adapter);
+        let mut rooms: Vec<&mut Room> = match group {
+            Group::Top if heads => {
+                vec![&mut weights.head_vd, &mut weights.value_d, &mut weights.norm_d]
+            }
+            Group::Top => vec![&mut weights.norm_d],
+            Group::Block(layer) => {
+                let beside = adapter.iter_mut().flat_map(|of| of.learning_in(layer..layer + 1));
+                let block = weights.blocks[layer].in_order_mut().into_iter();
+                block.chain(beside.map(|of| of.weight)).collect()
+            }
+            Group::Table => vec![&mut weights.embedding_vd],
+        };
+        rooms.retain(|room| !room.is_empty());
+        rooms
+    }
+
     /// The buffers in the order of the table, empty where something is frozen.
     pub fn rooms_mut(&mut self) -> Vec<&mut Room> {
         let mut rooms = self.weights.in_order_mut();

@@ -308,7 +308,7 @@ impl<T> BlockParameters<T> {
         ]
     }
 
-    fn in_order_mut(&mut self) -> [&mut T; 9] {
+    pub fn in_order_mut(&mut self) -> [&mut T; 9] {
         [
             &mut self.attention_norm_d,
             &mut self.query_dd,

@@ -17,6 +17,25 @@ pub struct Trainable<F = Vec<f32>, A = Adapter> {
     pub adapter: Option<A>,
 }
 
+/// Parameters whose gradients a backward pass adds to together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Group {
+    /// The heads, and the norm below them.
+    Top,
+    /// A block, with its part of an adapter.
+    Block(usize),
+    /// The embedding.
+    Table,
+}
+
+impl Group {
+    /// All of a decoder of so many blocks, in the order of a backward pass.
+    pub fn all(layers: usize) -> impl Iterator<Item = Group> {
+        let blocks = (0..layers).rev().map(Group::Block);
+        std::iter::once(Group::Top).chain(blocks).chain([Group::Table])
+    }
+}
+
 impl Trainable {
     /// All zero.
     pub fn zeros(model: &Transformer) -> Trainable {

@@ -21,6 +21,7 @@ use super::machine::{Block, Gradients, Machine, Normed, Place};
 use super::parameters::Parameters;
 use super::projection::{Adapted, Projection, Which};
 use super::tensor::{Stored, Tensor};
+use super::trainable::Group;
 use crate::train::kernels::Threads;
 use crate::train::kernels::attention::Heads;
 use crate::train::kernels::cross_entropy::{Losses, cross_entropy};
@@ -232,6 +233,19 @@ impl<M: Machine> Transformer<M> {
         a: &mut Activations<M>,
         gradients: &mut Gradients<M>,
     ) {
+        self.backward_by(m, batch, a, gradients, |_, _, _| ());
+    }
+
+    /// The same; before and after a group of parameters gets its gradients `along` is told, but
+    /// before the heads, which got theirs.
+    pub fn backward_by(
+        &self,
+        m: &M,
+        batch: &Batch,
+        a: &mut Activations<M>,
+        gradients: &mut Gradients<M>,
+        mut along: impl FnMut(Along, Group, &mut Gradients<M>),
+    ) {
         assert_eq!(a.residual_td.len(), self.config.layers + 1, "the arena is for training");
         let batch = &m.batch(batch);
         let x_td = &a.residual_td[self.config.layers];
@@ -239,14 +253,19 @@ impl<M: Machine> Transformer<M> {
         let dx_td = &mut a.gradients.residual_td;
         m.norm_grad_input(of(), &self.weights.norm_d, dx_td, Sink::Write);
         m.norm_grad_weight(of(), batch, &mut gradients.weights.norm_d);
+        along(Along::After, Group::Top, gradients);
         for layer in (0..self.config.layers).rev() {
+            along(Along::Before, Group::Block(layer), gradients);
             if a.blocks.len() < self.config.layers {
                 self.compute_again(m, batch, layer, a);
             }
             self.backward_mlp(m, batch, layer, a, gradients);
             self.backward_attention(m, batch, layer, a, gradients);
+            along(Along::After, Group::Block(layer), gradients);
         }
+        along(Along::Before, Group::Table, gradients);
         m.scatter(batch, &a.gradients.residual_td, &mut gradients.weights.embedding_vd);
+        along(Along::After, Group::Table, gradients);
     }
 
     /// What a block kept, from the residual stream below it, with the same bits.
@@ -353,6 +372,13 @@ impl<M: Machine> Transformer<M> {
         m.norm_grad_weight(of(), batch, &mut gradients.weights.blocks[layer].attention_norm_d);
         m.norm_grad_input(of(), norm_d, &mut g.residual_td, Sink::Add);
     }
+}
+
+/// When a backward pass tells of a group of parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Along {
+    Before,
+    After,
 }
 
 /// Two buffers of a list at once.

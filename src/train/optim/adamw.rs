@@ -65,7 +65,7 @@ impl AdamWState {
     }
 
     /// The constants of the next step, for each row of the table.
-    pub(super) fn begin(&mut self, lr: f64, gradient_scale: f32) -> Vec<adamw::AdamW> {
+    pub fn begin(&mut self, lr: f64, gradient_scale: f32) -> Vec<adamw::AdamW> {
         let AdamW { beta1, beta2, eps, weight_decay, .. } = self.settings;
         self.beta1_power *= beta1;
         self.beta2_power *= beta2;

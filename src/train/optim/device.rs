@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::adamw::AdamWState;
 use super::clip::by_name;
 use super::moments::{Bits, Moment};
+use crate::train::kernels::adamw::AdamW;
 use crate::train::kernels::adamw::launch::{self, Moved};
 use crate::train::kernels::adamw8::launch::{self as adamw8, Maps};
 use crate::train::kernels::elements::launch::narrow;
@@ -52,21 +53,17 @@ impl DeviceMoments {
         Ok(())
     }
 
-    /// Moves every weight that is learnt by one step at rate `lr`; gradients count `gradient_scale`
-    /// times.
+    /// Moves every weight that is learnt by one step, of which the host's state says the constants.
     pub fn step<T: Class>(
         &mut self,
         on: &Arc<dyn Accelerator>,
-        optimizer: &mut AdamWState,
+        by: &[AdamW],
         (model, gradients): (&mut Transformer<Accelerated<T>>, &mut Trainable<Room, LowRanks>),
-        lr: f64,
-        gradient_scale: f32,
     ) -> Result<(), Fault> {
-        let steps = optimizer.begin(lr, gradient_scale);
         let moments = self.first.iter_mut().zip(&mut self.second).zip(&self.bits);
         let pairs = model.learning().into_iter().zip(gradients.rooms_mut());
         let mut moved = Vec::new();
-        for ((pair, ((first, second), bits)), by) in pairs.zip(moments).zip(steps) {
+        for ((pair, ((first, second), bits)), by) in pairs.zip(moments).zip(by.iter().copied()) {
             let (Some(Learning { weight, copy }), gradient) = pair else { continue };
             let (copy, gradient) = (copy.map(Room::all_mut), gradient.all());
             let (first, second) = (first.all_mut(), second.all_mut());

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::checkpoint::{Checkpoint, Found, Trained};
 use super::length::Length;
-use super::on_device::{self, Steps};
+use super::on_device::{self, Parts, Steps};
 use crate::train::data::pack::Row;
 use crate::train::kernels::Threads;
 use crate::train::model::accelerated::told;
@@ -99,7 +99,7 @@ pub fn train(
 ) -> Result<Metrics, Failure> {
     check_class(training.numerics, context)?;
     let t = context.kernels();
-    let at_once = training.micro_batch.min(objective.sequences());
+    let at_once = rows_at_once(training, objective.sequences(), context.others.len() + 1);
     let tokens = at_once * objective.longest();
     let folder = context.attempt.as_ref().map_or(&context.out, |attempt| &attempt.folder);
     let optimizer = AdamWState::new(model, training.optimizer, folder)?;
@@ -112,7 +112,8 @@ pub fn train(
         model.settle(&t);
     }
     if let Some(on) = &context.accelerator {
-        state.device = Some(on_device::steps(on, model, &mut state.optimizer, training)?);
+        let on = [std::slice::from_ref(on), &context.others].concat();
+        state.device = Some(on_device::steps(&on, model, &mut state.optimizer, training)?);
     }
     let (unit, unit_steps) = objective.unit();
     let mut alive = at.step > 0;
@@ -157,6 +158,16 @@ pub fn train(
     state.fetch_weights(model)?;
     check_learnt(model)?;
     Ok(metrics(&at, state.gradients.count(), objective))
+}
+
+/// Rows of a part of a step. Where several accelerators share it, each gets one, unless what is
+/// computed at once decides on bits.
+fn rows_at_once(training: &Training, rows: usize, sharers: usize) -> usize {
+    let at_once = training.micro_batch.min(rows);
+    match training.numerics {
+        Numerics::ExactF32 => at_once.min(rows.div_ceil(sharers)),
+        Numerics::Bf16 => at_once,
+    }
 }
 
 /// A class that no processor has.
@@ -298,38 +309,19 @@ impl TrainState {
         rows: &[&Row],
         at_once: usize,
     ) -> Result<(StepReport, Figures), Failure> {
-        match &mut self.device {
-            None => self.gradients.clear(),
+        objective.begin(rows);
+        let norm = match &mut self.device {
+            None => self.norm_of(t, model, objective, rows, at_once),
             Some(device) => {
-                device.clear().map_err(told)?;
+                let TrainState { activations: a, gradients, draws, .. } = self;
                 // Those of heads, which other objectives find here.
                 if objective.as_next_token().is_none() {
-                    self.gradients.weights.head_vd.fill(0.0);
-                    self.gradients.weights.value_d.fill(0.0);
+                    gradients.weights.head_vd.fill(0.0);
+                    gradients.weights.value_d.fill(0.0);
                 }
-            }
-        }
-        objective.begin(rows);
-        for (first, part) in (0..).step_by(at_once).zip(rows.chunks(at_once)) {
-            let batch = Batch::of(part);
-            let (a, gradients) = (&mut self.activations, &mut self.gradients);
-            let part = first..first + part.len();
-            if let Some(device) = &mut self.device {
-                device.drop_by(self.draws.dropping(model, first));
-                let learnt = device.learn(t, part, &batch, model, objective, (a, gradients));
-                learnt.map_err(told)?;
-                continue;
-            }
-            a.workspace.beside.dropping = self.draws.dropping(model, first);
-            model.forward(t, &batch, a);
-            objective.learn(t, part, &batch, model, a, &mut gradients.weights);
-            model.backward(t, &batch, a, gradients);
-        }
-        let norm = match &mut self.device {
-            Some(device) => device.norm(model, &self.gradients).map_err(told)?,
-            None => {
-                self.gradients.weights.tie();
-                clip::norm(t, model, &self.gradients)
+                let parts = Parts { rows, at_once, draws: *draws };
+                let learnt = device.learn(t, parts, model, objective, (a, &mut *gradients));
+                learnt.and_then(|()| device.norm(model, gradients)).map_err(told)?
             }
         };
         let figures = objective.figures();
@@ -340,6 +332,29 @@ impl TrainState {
             supervised: rows.iter().map(|row| row.supervised() as u64).sum(),
         };
         Ok((report, figures))
+    }
+
+    /// The gradients of a step, found here, and their norm.
+    fn norm_of(
+        &mut self,
+        t: &Threads,
+        model: &Transformer,
+        objective: &mut dyn Objective,
+        rows: &[&Row],
+        at_once: usize,
+    ) -> f64 {
+        let TrainState { activations: a, gradients, draws, .. } = self;
+        gradients.clear();
+        for (first, part) in (0..).step_by(at_once).zip(rows.chunks(at_once)) {
+            let batch = Batch::of(part);
+            a.workspace.beside.dropping = draws.dropping(model, first);
+            model.forward(t, &batch, a);
+            let part = first..first + part.len();
+            objective.learn(t, part, &batch, model, a, &mut gradients.weights);
+            model.backward(t, &batch, a, gradients);
+        }
+        gradients.weights.tie();
+        clip::norm(t, model, gradients)
     }
 
     /// The gradients of the last step.
@@ -387,7 +402,7 @@ impl TrainState {
 }
 
 impl Draws {
-    fn dropping(self, model: &Transformer, first: usize) -> Option<Dropping> {
+    pub(super) fn dropping(self, model: &Transformer, first: usize) -> Option<Dropping> {
         let rate = model.adapter.as_ref()?.settings.dropout as f32;
         let Draws { seed, step } = self;
         (rate > 0.0).then_some(Dropping { seed, step, first_row: first as u64, rate })

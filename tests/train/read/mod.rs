@@ -50,7 +50,7 @@ pub fn read(path: &Path, kind: &str, fields: &str) -> Result<Read, Failure> {
         out: out.path(),
         attempt: out.path(),
         threads: 1,
-        gpu: None,
+        gpus: &[],
         cancel: &AtomicBool::new(false),
     });
     let mut progress = Silent::default();

@@ -8,14 +8,18 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use cudarc::driver::result::stream::{self, StreamKind};
-use cudarc::driver::result::{self, DriverError, ctx, device, function, module, primary_ctx};
+use cudarc::driver::result::{
+    self, DriverError, ctx, device, event, function, module, primary_ctx,
+};
 use cudarc::driver::sys::{CU_MEMHOSTALLOC_DEVICEMAP, CUresult, CUstream};
 use cudarc::driver::sys::{CUcontext, CUdevice, CUfunction, CUfunction_attribute, CUmodule};
+use cudarc::driver::sys::{CUevent, CUevent_flags, CUevent_wait_flags};
+use cudarc::driver::sys::{cuCtxEnablePeerAccess, cuDeviceCanAccessPeer, cuMemcpyAsync};
 
 use super::super::conformance;
 use super::super::device::Threads;
 use super::super::gemm::halves::Product;
-use super::super::launch::{Accelerator, Address, Argument, Fault};
+use super::super::launch::{Accelerator, Address, Argument, Fault, Mark};
 use super::binaries::{BINARIES, CARDS};
 use super::driver;
 use super::faults;
@@ -48,6 +52,8 @@ struct Place {
     device: CUdevice,
     context: CUcontext,
     stream: CUstream,
+    /// Another, of what is copied beside all else.
+    copies: CUstream,
 }
 
 #[derive(Clone, Copy)]
@@ -68,14 +74,26 @@ impl fmt::Debug for Card {
     }
 }
 
-/// The GPU of an index, once it has given the processor's bits; one that is in use is not opened
-/// again.
-pub fn open(index: usize) -> Result<Arc<dyn Accelerator>, Fault> {
+/// The GPUs of some indices, each once it has given the processor's bits; one that is in use is not
+/// opened again. Those that can reach each other's memory do.
+pub fn open(indices: &[usize]) -> Result<Vec<Arc<dyn Accelerator>>, Fault> {
     static CARDS: Mutex<BTreeMap<usize, Weak<Card>>> = Mutex::new(BTreeMap::new());
     let mut cards = CARDS.lock().expect("no opening panics");
-    if let Some(card) = cards.get(&index).and_then(Weak::upgrade) {
-        return Ok(card);
+    let opened = indices.iter().map(|index| match cards.get(index).and_then(Weak::upgrade) {
+        Some(card) => Ok(card),
+        None => proved(*index).inspect(|card| {
+            cards.insert(*index, Arc::downgrade(card));
+        }),
+    });
+    let opened: Vec<Arc<Card>> = opened.collect::<Result<_, _>>()?;
+    for (one, other) in opened.iter().flat_map(|one| opened.iter().map(move |other| (one, other))) {
+        one.reach(other)?;
     }
+    Ok(opened.into_iter().map(|card| card as Arc<dyn Accelerator>).collect())
+}
+
+/// A GPU that gives the processor's bits.
+fn proved(index: usize) -> Result<Arc<Card>, Fault> {
     let gpu = driver::survey()?.usable(Some(index))?.swap_remove(0);
     let card = Arc::new(Card::open(&gpu)?);
     // Before any run leans on them.
@@ -84,7 +102,6 @@ pub fn open(index: usize) -> Result<Arc<dyn Accelerator>, Fault> {
     if !differing.is_empty() {
         return Err(faults::other_bits(index, &differing));
     }
-    cards.insert(index, Arc::downgrade(&card));
     Ok(card)
 }
 
@@ -188,6 +205,40 @@ impl Card {
         });
     }
 
+    /// Lets copies from another card go straight to this one, where the machine has a way.
+    fn reach(&self, other: &Card) -> Result<(), Fault> {
+        if self.gpu.index == other.gpu.index {
+            return Ok(());
+        }
+        let mut can = 0;
+        self.within(|| {
+            // SAFETY: both devices and contexts are there for as long as the cards are.
+            unsafe {
+                cuDeviceCanAccessPeer(&mut can, self.place.device, other.place.device).result()?;
+                if can == 0 {
+                    return Ok(());
+                }
+                match cuCtxEnablePeerAccess(other.place.context, 0) {
+                    CUresult::CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED => Ok(()),
+                    told => told.result(),
+                }
+            }
+        })
+    }
+
+    /// The moment at which all that a stream was told is done; in its context.
+    fn mark_in(stream: CUstream) -> Result<Mark, DriverError> {
+        let event = event::create(CUevent_flags::CU_EVENT_DISABLE_TIMING)?;
+        let mark = Mark::new(event as u64, |event| {
+            // SAFETY: a mark is forgotten once; what waits for the event goes on waiting. That a
+            // context is lost is told where it is used.
+            let _ = unsafe { event::destroy(event as CUevent) };
+        });
+        // SAFETY: the event was just made, in the context of the stream.
+        unsafe { event::record(event, stream) }?;
+        Ok(mark)
+    }
+
     /// A kernel, with at least so much dynamic shared memory allowed.
     fn function(&self, kernel: &'static str, shared: u32) -> Result<CUfunction, Fault> {
         let mut functions = self.functions.lock().expect("no thread panics while it looks");
@@ -227,11 +278,12 @@ impl Place {
         let device = device::get(ordinal)?;
         // SAFETY: the driver has just named this device; it is released on drop.
         let context = unsafe { primary_ctx::retain(device) }?;
-        let stream = std::ptr::null_mut();
-        let mut place = Place { device, context, stream };
+        let [stream, copies] = [std::ptr::null_mut(); 2];
+        let mut place = Place { device, context, stream, copies };
         // SAFETY: the context was just retained.
         unsafe { ctx::set_current(context) }?;
         place.stream = stream::create(StreamKind::NonBlocking)?;
+        place.copies = stream::create(StreamKind::NonBlocking)?;
         Ok(place)
     }
 }
@@ -240,8 +292,8 @@ impl Drop for Place {
     fn drop(&mut self) {
         // SAFETY: stream and context are this place's. That they are lost is told where it is used.
         unsafe {
-            if !self.stream.is_null() {
-                let _ = stream::destroy(self.stream);
+            for stream in [self.stream, self.copies].into_iter().filter(|one| !one.is_null()) {
+                let _ = stream::destroy(stream);
             }
             let _ = primary_ctx::release(self.device);
         }
@@ -259,10 +311,23 @@ impl Drop for Card {
         let _ = self.within(|| {
             drop(staging);
             // SAFETY: the modules are this card's, and no kernel of theirs runs after this.
-            unsafe { stream::synchronize(self.place.stream) }?;
+            unsafe {
+                stream::synchronize(self.place.copies)?;
+                stream::synchronize(self.place.stream)?;
+            }
             modules.into_iter().try_for_each(|module| unsafe { module::unload(module) })
         });
     }
+}
+
+/// Lets a stream wait for a moment.
+///
+/// # Safety
+/// Its event must be there.
+unsafe fn wait_for(stream: CUstream, mark: &Mark) -> Result<(), DriverError> {
+    let flags = CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
+    // SAFETY: the caller's.
+    unsafe { stream::wait_event(stream, mark.raw as CUevent, flags) }
 }
 
 /// Loads a fat binary; the driver takes of it what fits the card best.
@@ -373,6 +438,34 @@ impl Accelerator for Card {
         }
         // SAFETY: both places are the caller's, and do not overlap.
         self.within(|| unsafe { result::memcpy_dtod_async(to.0, from.0, bytes, self.place.stream) })
+    }
+
+    fn mark(&self) -> Result<Mark, Fault> {
+        self.within(|| Card::mark_in(self.place.stream))
+    }
+
+    fn wait(&self, mark: &Mark) -> Result<(), Fault> {
+        // SAFETY: the event is there until the mark is dropped.
+        self.within(|| unsafe { wait_for(self.place.stream, mark) })
+    }
+
+    fn bring(
+        &self,
+        from: Address,
+        to: Address,
+        bytes: usize,
+        after: &[&Mark],
+    ) -> Result<Mark, Fault> {
+        let copies = self.place.copies;
+        // SAFETY: the events are there until their marks are dropped, and both places are the
+        // caller's; with one space of addresses for all GPUs the driver knows whose each is.
+        self.within(|| unsafe {
+            after.iter().try_for_each(|mark| wait_for(copies, mark))?;
+            if bytes > 0 {
+                cuMemcpyAsync(to.0, from.0, bytes, copies).result()?;
+            }
+            Card::mark_in(copies)
+        })
     }
 
     fn launch(

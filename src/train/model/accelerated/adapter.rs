@@ -1,6 +1,7 @@
 //! What is learnt beside the projections of a decoder on an accelerator; formulas and orders are
 //! those of `model::projection`. Knows one projection at a time.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::room::{Dora, Numbers};
@@ -55,7 +56,12 @@ impl<T: Class> LowRanks<T> {
 
     /// The matrices in the order of the adapter's table.
     pub fn learning(&mut self) -> impl Iterator<Item = Learning<'_>> {
-        let each = self.blocks.iter_mut().flatten().flatten();
+        self.learning_in(0..self.blocks.len())
+    }
+
+    /// Those of some blocks.
+    pub fn learning_in(&mut self, blocks: Range<usize>) -> impl Iterator<Item = Learning<'_>> {
+        let each = self.blocks[blocks].iter_mut().flatten().flatten();
         let all = each.flat_map(|LowRank { a_ri, b_or, magnitude_o, .. }| {
             let magnitude = Learning { weight: magnitude_o, copy: None };
             [T::learning(a_ri), T::learning(b_or), magnitude]
