@@ -123,6 +123,7 @@ fn training(asked: &Asked) -> Training {
         numerics: asked.numerics,
         micro_batch: asked.batch,
         keep: asked.keep,
+        in_backward: false,
         seed: 0,
     }
 }

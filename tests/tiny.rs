@@ -66,6 +66,7 @@ fn seen_by_base(built: &Path) -> Pretrain {
         numerics: Numerics::ExactF32,
         micro_batch: 1,
         keep: Keep::Activations,
+        in_backward: false,
         seed: 42,
     };
     Pretrain {

@@ -199,7 +199,8 @@ impl Lock {
             match self.stages.get(&planned.name) {
                 None => drift.push(format!("stage `{}` is not in the lock", planned.name)),
                 Some(locked) => {
-                    drift.extend(self.stage_drift(&planned.name, action, locked, store))
+                    let outside = executor.keyed(action).outside;
+                    drift.extend(self.stage_drift(&planned.name, action, locked, outside, store))
                 }
             }
         }
@@ -214,6 +215,7 @@ impl Lock {
         name: &str,
         action: &super::action::Action,
         locked: &LockedStage,
+        outside: &[&str],
         store: &super::store::Store,
     ) -> Vec<String> {
         let (kind, then) = (
@@ -231,7 +233,9 @@ impl Lock {
         let mut drift = Vec::new();
         for param in names {
             let (old, new) = (locked.params.get(param), now.get(param));
-            if old != new {
+            // A parameter that the lock is older than, and that decides on no bit.
+            let is_younger = old.is_none() && outside.contains(&param.as_str());
+            if old != new && !is_younger {
                 let place = action.places.get(param).unwrap_or(&action.place);
                 let (old, new) = (old.unwrap_or(&absent), new.unwrap_or(&absent));
                 drift.push(format!("`{param}` of `{name}` is {new} at {place}, locked is {old}"));

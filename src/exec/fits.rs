@@ -1,11 +1,13 @@
-//! Whether the tasks and the models of an `eval` fit each other, and whether programs that a model
-//! writes may run, found before anything is trained. Knows values and types of the recipe; what
-//! fits what is the evaluation's to say.
+//! Whether the tasks and the models of an `eval` fit each other, whether programs that a model
+//! writes may run, and whether a step's parts fit how it learns, found before anything is trained.
+//! Knows values and types of the recipe; what fits what is the evaluation's to say.
 
 use std::collections::BTreeMap;
 
+use super::decode::training::batch_of;
 use super::inputs::adapter_in;
-use super::ledger::line_of;
+use super::ledger::{line_of, quantity, whole};
+use super::needs::moves_in_backward;
 use crate::build::executor::Failure;
 use crate::build::plan::Plan;
 use crate::eval::roster::{self, Audience};
@@ -30,6 +32,30 @@ pub fn unfit(sources: &Sources, module: &Module, stage: &Stage) -> Option<Diagno
         Diagnostic::error("unfit-task", misfit.message)
             .label(line, "it is named here")
             .note(misfit.remedy),
+    )
+}
+
+/// Weights that move on the way back, in a step that goes there in parts.
+pub fn parted(sources: &Sources, stage: &Stage) -> Option<Diagnostic> {
+    if !moves_in_backward(stage) {
+        return None;
+    }
+    let number = |name: &str| whole(stage.params.get(name)?);
+    let batch = batch_of(quantity(stage.params.get("batch")?)?).ok()?;
+    let rows = batch.sequences(number("context").unwrap_or(1)).ok()?;
+    let at_once = number("micro_batch")?;
+    if rows <= at_once {
+        return None;
+    }
+    let name = &stage.name;
+    let message = format!(
+        "`{name}` computes {rows} rows of a step {at_once} at a time, and \
+         `optimizer_in_backward` needs them all at once"
+    );
+    Some(
+        Diagnostic::error("step-in-parts", message)
+            .label(line_of(sources, stage, "optimizer_in_backward")?, "it is asked for here")
+            .hint(Some(format!("micro_batch: {rows} sequences"))),
     )
 }
 

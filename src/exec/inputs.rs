@@ -77,6 +77,11 @@ impl<'j> Fields<'j> {
         }
     }
 
+    /// The same of a field that is younger than some lockfiles, and `false` where it is missing.
+    pub fn younger_flag(&self, name: &str) -> Result<bool> {
+        if self.left.borrow().contains_key(name) { self.flag(name) } else { Ok(false) }
+    }
+
     /// A whole number, or a quantity of whole units, that is not negative.
     pub fn count(&self, name: &str) -> Result<u64> {
         let value = self.take(name)?;

@@ -162,7 +162,8 @@ pub fn prove(sources: &Sources, module: &Module) -> Vec<Diagnostic> {
         let unrunnable = fits::unrunnable(sources, stage);
         let blocks =
             [blocks::outside_gguf(sources, stage), blocks::parted_rows(sources, &shapes, stage)];
-        let own = [even_heads(sources, stage), unfit, adapter, broken, unrunnable];
+        let parted = fits::parted(sources, stage);
+        let own = [even_heads(sources, stage), unfit, adapter, broken, unrunnable, parted];
         let own = blocks.into_iter().chain(own).flatten();
         own.chain(questions::faults(sources, module, stage))
     };

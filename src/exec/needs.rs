@@ -19,7 +19,8 @@ use crate::train::optim::Bits;
 use crate::train::stage::Numerics;
 use crate::train::stage::ledger::{
     Kept, Learnt, MemoryLedger, Width, device_memory, device_sampling_memory, device_weights,
-    halves_memory, memory, parameters, sampling_memory, scoring_memory, weight_bytes,
+    gradients_of_a_block, halves_memory, memory, parameters, sampling_memory, scoring_memory,
+    weight_bytes,
 };
 
 /// The shape of the model that each stage of a module has to do with: its own, or that of the model
@@ -82,6 +83,8 @@ pub struct Needs {
     /// Whether the stage says how long texts may be.
     pub shortens: bool,
     pub keep: Keep,
+    /// Whether weights move as soon as their gradients are there.
+    pub in_backward: bool,
     pub kept: Kept,
     pub numerics: Numerics,
     /// Bytes of the models beside; on a GPU, or what keeps them from it.
@@ -131,6 +134,7 @@ impl Needs {
             context,
             shortens: stage.params.contains_key("context"),
             keep: keep(&stage.params),
+            in_backward: moves_in_backward(stage),
             kept: kept(stage.params.get("optimizer")?)?,
             numerics: match is_in_halves(&stage.params) {
                 true => Numerics::Bf16,
@@ -152,6 +156,7 @@ impl Needs {
             Numerics::ExactF32 => memory(&self.config, &self.learnt, rows, self.keep, self.kept),
             Numerics::Bf16 => halves_memory(&self.config, &self.learnt, rows, self.keep, self.kept),
         };
+        let memory = self.released(memory);
         // What is scored before the first step has its room to itself.
         let later = memory.gradients + memory.optimizer + memory.workspace;
         let later = later.saturating_add(memory.activations);
@@ -168,11 +173,22 @@ impl Needs {
     /// How many parts a step can have: one for each row, but in the class `bf16`, where what is
     /// computed at once decides on bits.
     pub fn parts(&self) -> usize {
+        if self.in_backward {
+            return 1;
+        }
         let at_once = match self.numerics {
             Numerics::ExactF32 => 1,
             Numerics::Bf16 => self.micro_batch.max(1),
         };
         usize::try_from(self.rows.div_ceil(at_once)).unwrap_or(usize::MAX)
+    }
+
+    /// With the gradients that are kept.
+    fn released(&self, memory: MemoryLedger) -> MemoryLedger {
+        match self.in_backward {
+            true => MemoryLedger { gradients: gradients_of_a_block(&self.config), ..memory },
+            false => memory,
+        }
     }
 
     /// What the ledger says of the same on a GPU, or what is not done there.
@@ -184,6 +200,7 @@ impl Needs {
             return Ok(self.memory());
         }
         let learns = device_memory(&self.config, &self.learnt, rows, self.keep, self.kept)?;
+        let learns = self.released(learns);
         let base = match self.learnt {
             Learnt::All => Width::F32,
             Learnt::Adapter { base, .. } => base,
@@ -276,6 +293,11 @@ fn is_double(shapes: &Shapes<'_>, stage: &Stage) -> bool {
         stage = before;
     }
     stage.params.get("double_quant") == Some(&Value::Bool(true))
+}
+
+/// Whether weights move as soon as their gradients are there.
+pub(super) fn moves_in_backward(stage: &Stage) -> bool {
+    stage.params.get("optimizer_in_backward") == Some(&Value::Bool(true))
 }
 
 /// What the forward pass keeps.

@@ -57,7 +57,8 @@ const fn kind(name: &'static str, version: u32) -> Kind {
 /// A kind that trains: how many rows are computed at once, what is computed twice, and what was
 /// promised of memory, does not change a bit.
 const fn trains(name: &'static str, version: u32) -> Kind {
-    const OUTSIDE: &[&str] = &["fits", "gradient_checkpointing", "micro_batch"];
+    const OUTSIDE: &[&str] =
+        &["fits", "gradient_checkpointing", "micro_batch", "optimizer_in_backward"];
     const KEYED: Keyed = Keyed { outside: OUTSIDE, input_names: false, of_machine: false };
     Kind { name, version, keyed: KEYED }
 }
@@ -68,7 +69,7 @@ pub fn keyed(action: &Action) -> Keyed {
     let keyed = find(&action.kind).map(|kind| kind.keyed).unwrap_or_default();
     match is_in_halves(&action.params) {
         true => {
-            let outside = &["fits", "gradient_checkpointing"];
+            let outside = &["fits", "gradient_checkpointing", "optimizer_in_backward"];
             Keyed { outside, of_machine: true, ..keyed }
         }
         false => keyed,

@@ -17,7 +17,7 @@ typedef struct { uint64_t data[8]; } Algorithm;
 typedef struct { Algorithm of; size_t workspace; int state; float waves; int more[4]; } Found;
 
 int cuStreamSynchronize(void* stream);
-static long left;
+static long left, handles;
 
 static int made(void** out, size_t bytes) {
     __atomic_add_fetch(&left, 1, __ATOMIC_SEQ_CST);
@@ -28,10 +28,13 @@ static int gone(void* thing) {
     return free(thing), OK;
 }
 
-int cublasLtCreate(void** out) { return made(out, 1); }
+int cublasLtCreate(void** out) {
+    __atomic_add_fetch(&handles, 1, __ATOMIC_SEQ_CST);
+    return made(out, 1);
+}
 int cublasLtDestroy(void* handle) {
     gone(handle);
-    if (left == 0) return OK;
+    if (__atomic_sub_fetch(&handles, 1, __ATOMIC_SEQ_CST) || left == 0) return OK;
     fprintf(stderr, "made-up cuBLASLt: %ld descriptions are left\n", left);
     abort();
 }

@@ -18,7 +18,9 @@ use llamake::train::model::{ModelConfig, Transformer};
 use llamake::train::objective::ranking::{PairFacts, Ranking};
 use llamake::train::optim::Bits;
 use llamake::train::progress::{Attempt, Context, Failure};
-use llamake::train::stage::ledger::{Kept, Learnt, device_memory, halves_memory};
+use llamake::train::stage::ledger::{
+    Kept, Learnt, device_memory, gradients_of_a_block, halves_memory,
+};
 use llamake::train::stage::{Numerics, Training, train_loop};
 
 use super::shim::Shim;
@@ -231,6 +233,41 @@ fn a_run_goes_on_where_it_did_not_begin() {
     }
 }
 
+/// Weights that move on the way back: on the CPU and there, in both classes, tied and not, with all
+/// moments, the bits are those of steps that keep all gradients.
+#[test]
+fn weights_that_move_on_the_way_back_have_the_same_bits() {
+    let tied = ModelConfig { tied: true, ..wide() };
+    for (config, bits, keep) in
+        [(wide(), Bits::Full, Keep::Activations), (tied, Bits::Eight, Keep::Residuals)]
+    {
+        let mut settings = Training { clip: None, keep, ..training(4, 8) };
+        settings.optimizer.bits = bits;
+        let moving = Training { in_backward: true, ..settings.clone() };
+        let begun = || model(&config, 4);
+        let kept = ran(begun(), &settings, None);
+        assert_eq!(ran(begun(), &moving, None), kept);
+        assert_eq!(ran(begun(), &moving, Some(1)), kept);
+        assert_eq!(ran_in_halves(begun(), &moving, 2), ran_in_halves(begun(), &settings, 1));
+    }
+}
+
+#[test]
+fn a_step_in_parts_cannot_move_weights_on_the_way_back() {
+    let settings = Training { clip: None, in_backward: true, ..training(4, 3) };
+    for on in [None, Some(Shim::new(1))] {
+        let mut heard = Heard::default();
+        let mut context = Context::new(1, std::env::temp_dir(), &mut heard);
+        context.accelerator = on;
+        let done = train_in(&mut model(&wide(), 4), rows(6, 50), 8, &settings, &mut context);
+        let told = message(done);
+        assert!(
+            told.starts_with("`optimizer_in_backward` needs a step at once: it has 8"),
+            "{told}"
+        );
+    }
+}
+
 /// Bytes of an accelerator at the peak of a run, and what the ledger says of it.
 fn peak(model: Transformer, settings: &Training, learnt: &Learnt) -> [f64; 2] {
     let (mut model, on) = (model, Shim::new(1));
@@ -241,16 +278,18 @@ fn peak(model: Transformer, settings: &Training, learnt: &Learnt) -> [f64; 2] {
     train_in(&mut model, rows, 4, settings, &mut context).unwrap();
     let kept = Kept { bits: settings.optimizer.bits, budget: settings.optimizer.page_budget };
     let (config, shape) = (model.config.clone(), [4, 32]);
-    let foreseen = match settings.numerics {
-        Numerics::ExactF32 => {
-            device_memory(&config, learnt, shape, settings.keep, kept).unwrap().total()
-        }
-        Numerics::Bf16 => {
-            let ledger = halves_memory(&config, learnt, shape, settings.keep, kept);
-            // The shim's products need no library.
-            ledger.total() - WORKSPACE as u64
-        }
+    let mut foreseen = match settings.numerics {
+        Numerics::ExactF32 => device_memory(&config, learnt, shape, settings.keep, kept).unwrap(),
+        Numerics::Bf16 => halves_memory(&config, learnt, shape, settings.keep, kept),
     };
+    if settings.numerics == Numerics::Bf16 {
+        // The shim's products need no library.
+        foreseen.workspace -= WORKSPACE as u64;
+    }
+    if settings.in_backward {
+        foreseen.gradients = gradients_of_a_block(&config);
+    }
+    let foreseen = foreseen.total();
     [on.peak_bytes() as f64, foreseen as f64]
 }
 
@@ -259,9 +298,14 @@ fn peak(model: Transformer, settings: &Training, learnt: &Learnt) -> [f64; 2] {
 fn a_run_takes_the_memory_that_the_ledger_says() {
     let large = ModelConfig { dim: 128, heads: 4, kv_heads: 2, ffn: 256, vocab: 200, ..config() };
     for numerics in [Numerics::ExactF32, Numerics::Bf16] {
-        for (keep, budget) in [(Keep::Activations, None), (Keep::Residuals, Some(100_000))] {
+        for (keep, budget, in_backward) in [
+            (Keep::Activations, None, false),
+            (Keep::Residuals, Some(100_000), false),
+            (Keep::Residuals, None, true),
+        ] {
             let mut settings = Training { keep, numerics, ..training(2, 4) };
             settings.optimizer.page_budget = budget;
+            (settings.in_backward, settings.clip) = (in_backward, None);
             let [took, foreseen] = peak(model(&large, 4), &settings, &Learnt::All);
             let share = took / foreseen;
             assert!((0.9..=1.02).contains(&share), "{numerics:?} {keep:?}: {share} of {foreseen}");

@@ -115,7 +115,11 @@ fn every_field_of_every_kind_is_read_once() {
         decoded(action).unwrap_or_else(|error| panic!("`{}`: {error:#}", action.name));
         for name in action.params.keys() {
             let mut short = action.clone();
-            short.params.remove(name);
+            // What locks may be older than is read where it is there.
+            match name.as_str() {
+                "optimizer_in_backward" => short.params.insert(name.clone(), Value::Int(1)),
+                _ => short.params.remove(name),
+            };
             assert!(decoded(&short).is_err(), "nothing reads `{name}` of `{}`", action.kind);
         }
         let mut long = action.clone();

@@ -113,6 +113,7 @@ pub fn training(steps: u64, micro_batch: usize) -> Training {
         numerics: Numerics::ExactF32,
         micro_batch,
         keep: Keep::Activations,
+        in_backward: false,
         seed: 1,
     }
 }

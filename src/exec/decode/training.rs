@@ -19,7 +19,7 @@ pub fn pretrain_of(fields: &Fields<'_>) -> Result<Pretrain> {
         data: fields.mix("data")?,
         context: fields.size("context")?,
         batch: batch_of(fields.quantity("batch")?)?,
-        training: training_of(fields)?,
+        training: moving_training_of(fields)?,
     })
 }
 
@@ -36,7 +36,7 @@ pub fn sft_of(fields: &Fields<'_>) -> Result<Sft> {
             "off" => Packing::Off,
             other => bail!("`{other}` is no way to pack"),
         },
-        training: training_of(fields)?,
+        training: moving_training_of(fields)?,
     })
 }
 
@@ -61,6 +61,12 @@ pub fn length_of(quantity: Quantity) -> Result<Length> {
     }
 }
 
+/// Of a kind whose weights can move on the way back.
+fn moving_training_of(fields: &Fields<'_>) -> Result<Training> {
+    let in_backward = fields.younger_flag("optimizer_in_backward")?;
+    Ok(Training { in_backward, ..training_of(fields)? })
+}
+
 pub fn training_of(fields: &Fields<'_>) -> Result<Training> {
     // A promise is proved before the run, which nothing of it can change.
     fields.take("fits")?;
@@ -80,6 +86,7 @@ pub fn training_of(fields: &Fields<'_>) -> Result<Training> {
             true => Keep::Residuals,
             false => Keep::Activations,
         },
+        in_backward: false,
         seed: fields.seed("seed")?,
     })
 }

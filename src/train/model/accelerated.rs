@@ -250,7 +250,7 @@ impl Trainable<Room, LowRanks> {
             Group::Top => vec![&mut weights.norm_d],
             Group::Block(layer) => {
                 let beside = adapter.iter_mut().flat_map(|of| of.learning_in(layer..layer + 1));
-                let block = weights.blocks[layer].in_order_mut().into_iter();
+                let block = weights.block_mut(layer).in_order_mut().into_iter();
                 block.chain(beside.map(|of| of.weight)).collect()
             }
             Group::Table => vec![&mut weights.embedding_vd],
@@ -486,7 +486,7 @@ impl<T: Class> Machine for Accelerated<T> {
     ) {
         let shape = at.shape(dy.len());
         self.run_on(batch, |on, batch| {
-            let dweight_oi = towards.weights.blocks[at.layer].of_mut(at.which);
+            let dweight_oi = towards.weights.block_mut(at.layer).of_mut(at.which);
             if dweight_oi.is_empty() {
                 return Ok(());
             }

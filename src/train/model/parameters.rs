@@ -3,6 +3,7 @@
 
 use super::config::{Head, ModelConfig};
 use super::tensor::{Stored, Tensor};
+use super::trainable::Group;
 use crate::train::kernels::Elements;
 
 /// What a parameter does, which decides how it starts and whether it decays.
@@ -48,6 +49,9 @@ impl TensorSpec {
         self.len() == 0
     }
 }
+
+/// Tensors of a block.
+pub const BLOCK_TENSORS: usize = 9;
 
 /// The parameters of one block, in the order in which a token meets them.
 #[derive(Clone, Debug, PartialEq)]
@@ -241,6 +245,26 @@ impl<T> Parameters<T> {
         tensors
     }
 
+    /// The tensors of a block. Gradients of one block at a time stand for those of all.
+    pub fn block_mut(&mut self, layer: usize) -> &mut BlockParameters<T> {
+        let kept = self.blocks.len();
+        &mut self.blocks[layer % kept]
+    }
+
+    /// The tensors of a group, in the order of the table.
+    pub fn of_group(&mut self, group: Group) -> Vec<&mut T> {
+        match group {
+            Group::Table => vec![&mut self.embedding_vd],
+            Group::Block(layer) => self.block_mut(layer).in_order_mut().into(),
+            Group::Top => {
+                let mut tensors = vec![&mut self.norm_d];
+                tensors.extend(self.own_head.then_some(&mut self.head_vd));
+                tensors.extend(self.valued.then_some(&mut self.value_d));
+                tensors
+            }
+        }
+    }
+
     /// Something made of each tensor.
     pub fn each<U>(&self, make: impl Fn(&T) -> U) -> Parameters<U> {
         let block = |of: &BlockParameters<T>| BlockParameters {
@@ -308,7 +332,7 @@ impl<T> BlockParameters<T> {
         ]
     }
 
-    pub fn in_order_mut(&mut self) -> [&mut T; 9] {
+    pub fn in_order_mut(&mut self) -> [&mut T; BLOCK_TENSORS] {
         [
             &mut self.attention_norm_d,
             &mut self.query_dd,

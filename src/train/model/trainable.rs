@@ -2,9 +2,11 @@
 //! frozen has none: its buffers are empty. Under an adapter a head that scores is learnt all the
 //! same: the base, a language model, has none. Knows no arithmetic.
 
+use std::ops::Range;
+
 use super::config::Head;
 use super::lora::Adapter;
-use super::parameters::{Parameters, Role, TensorSpec, count, table};
+use super::parameters::{BLOCK_TENSORS, Parameters, Role, TensorSpec, count, table};
 use super::projection::{Towards, Which};
 use super::tensor::Tensor;
 use super::transformer::Transformer;
@@ -62,6 +64,18 @@ impl Trainable {
         gradients
     }
 
+    /// The same where weights move on the way back: of all blocks those of one, and no adapter.
+    pub fn gradients_of_a_block(model: &Transformer) -> Trainable {
+        let mut gradients = Trainable::gradients(model);
+        gradients.weights.blocks.truncate(1);
+        gradients
+    }
+
+    /// The buffers of a group, in the order of [`Transformer::rows_of`].
+    pub fn tensors_of(&mut self, group: Group) -> Vec<&mut Vec<f32>> {
+        self.weights.of_group(group)
+    }
+
     /// The buffers in the order of [`Transformer::table`], empty where something is frozen.
     pub fn tensors(&self) -> Vec<&[f32]> {
         let mut tensors = self.weights.tensors();
@@ -87,7 +101,7 @@ impl Trainable {
     /// The places of a projection.
     pub fn towards(&mut self, layer: usize, which: Which) -> Towards<'_> {
         Towards {
-            weight_oi: self.weights.blocks[layer].of_mut(which),
+            weight_oi: self.weights.block_mut(layer).of_mut(which),
             low_rank: self.adapter.as_mut().and_then(|adapter| adapter.of_mut(layer, which)),
         }
     }
@@ -104,6 +118,16 @@ impl Transformer {
         let mut table = table(&self.config);
         table.extend(self.adapter.iter().flat_map(|adapter| adapter.table(&self.config)));
         table
+    }
+
+    /// The rows of the table that are a group's, where everything is learnt.
+    pub fn rows_of(&self, group: Group) -> Range<usize> {
+        let block = |layer: usize| 1 + BLOCK_TENSORS * layer;
+        match group {
+            Group::Table => 0..1,
+            Group::Block(layer) => block(layer)..block(layer + 1),
+            Group::Top => block(self.config.layers)..count(&self.config),
+        }
     }
 
     /// How many numbers are learnt of each row of the table; of what is frozen none.

@@ -233,39 +233,52 @@ impl<M: Machine> Transformer<M> {
         a: &mut Activations<M>,
         gradients: &mut Gradients<M>,
     ) {
-        self.backward_by(m, batch, a, gradients, |_, _, _| ());
+        let batch = &m.batch(batch);
+        for group in Group::all(self.config.layers) {
+            self.backward_of(m, batch, group, a, gradients);
+        }
     }
 
-    /// The same; before and after a group of parameters gets its gradients `along` is told, but
-    /// before the heads, which got theirs.
-    pub fn backward_by(
+    /// The same of one group; all are asked in their order. Afterwards nothing reads the group's
+    /// parameters.
+    pub fn backward_of(
         &self,
         m: &M,
-        batch: &Batch,
+        batch: &M::Batch<'_>,
+        group: Group,
         a: &mut Activations<M>,
         gradients: &mut Gradients<M>,
-        mut along: impl FnMut(Along, Group, &mut Gradients<M>),
     ) {
         assert_eq!(a.residual_td.len(), self.config.layers + 1, "the arena is for training");
-        let batch = &m.batch(batch);
+        match group {
+            Group::Top => self.backward_norm(m, batch, a, gradients),
+            Group::Block(layer) => {
+                if a.blocks.len() < self.config.layers {
+                    self.compute_again(m, batch, layer, a);
+                }
+                self.backward_mlp(m, batch, layer, a, gradients);
+                self.backward_attention(m, batch, layer, a, gradients);
+            }
+            Group::Table => {
+                let dx_td = &a.gradients.residual_td;
+                m.scatter(batch, dx_td, &mut gradients.weights.embedding_vd);
+            }
+        }
+    }
+
+    /// The last norm.
+    fn backward_norm(
+        &self,
+        m: &M,
+        batch: &M::Batch<'_>,
+        a: &mut Activations<M>,
+        gradients: &mut Gradients<M>,
+    ) {
         let x_td = &a.residual_td[self.config.layers];
         let of = || Normed { dy_td: &a.dhidden_td, x_td, inv_rms_t: &a.inv_rms_t };
         let dx_td = &mut a.gradients.residual_td;
         m.norm_grad_input(of(), &self.weights.norm_d, dx_td, Sink::Write);
         m.norm_grad_weight(of(), batch, &mut gradients.weights.norm_d);
-        along(Along::After, Group::Top, gradients);
-        for layer in (0..self.config.layers).rev() {
-            along(Along::Before, Group::Block(layer), gradients);
-            if a.blocks.len() < self.config.layers {
-                self.compute_again(m, batch, layer, a);
-            }
-            self.backward_mlp(m, batch, layer, a, gradients);
-            self.backward_attention(m, batch, layer, a, gradients);
-            along(Along::After, Group::Block(layer), gradients);
-        }
-        along(Along::Before, Group::Table, gradients);
-        m.scatter(batch, &a.gradients.residual_td, &mut gradients.weights.embedding_vd);
-        along(Along::After, Group::Table, gradients);
     }
 
     /// What a block kept, from the residual stream below it, with the same bits.
@@ -318,7 +331,7 @@ impl<M: Machine> Transformer<M> {
         }
         let (x_td, inv_rms_t) = (&kept.middle_td, &kept.mlp_inv_rms_t);
         let of = || Normed { dy_td: &g.normed_td, x_td, inv_rms_t };
-        m.norm_grad_weight(of(), batch, &mut gradients.weights.blocks[layer].mlp_norm_d);
+        m.norm_grad_weight(of(), batch, &mut gradients.weights.block_mut(layer).mlp_norm_d);
         m.norm_grad_input(of(), norm_d, &mut g.residual_td, Sink::Add);
     }
 
@@ -369,16 +382,9 @@ impl<M: Machine> Transformer<M> {
             return;
         }
         let of = || Normed { dy_td: &g.normed_td, x_td, inv_rms_t: &*inv_rms_t };
-        m.norm_grad_weight(of(), batch, &mut gradients.weights.blocks[layer].attention_norm_d);
+        m.norm_grad_weight(of(), batch, &mut gradients.weights.block_mut(layer).attention_norm_d);
         m.norm_grad_input(of(), norm_d, &mut g.residual_td, Sink::Add);
     }
-}
-
-/// When a backward pass tells of a group of parameters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Along {
-    Before,
-    After,
 }
 
 /// Two buffers of a list at once.

@@ -3,6 +3,7 @@
 //! embeddings are. Knows no schedule, and not where moments lie. Left out: AMSGrad, Nesterov, a
 //! maximum of the update.
 
+use std::ops::Range;
 use std::path::Path;
 
 use super::moments::{Bits, Moment, Moved, Paging, moments};
@@ -92,20 +93,31 @@ impl AdamWState {
         lr: f64,
         gradient_scale: f32,
     ) {
-        let steps = self.begin(lr, gradient_scale);
-        let moments = self.first.iter_mut().zip(&mut self.second);
+        let by = self.begin(lr, gradient_scale);
         let pairs = model.trainable_mut().into_iter().zip(gradients.tensors());
-        for (((weight, gradient), (first, second)), step) in pairs.zip(moments).zip(steps) {
+        self.move_rows(t, &by, 0..by.len(), pairs);
+        model.settle(t);
+    }
+
+    /// Moves some rows of the table, which come with their gradients, by one step.
+    pub fn move_rows<'a>(
+        &mut self,
+        t: &Threads,
+        by: &[adamw::AdamW],
+        rows: Range<usize>,
+        pairs: impl Iterator<Item = (&'a mut [f32], &'a [f32])>,
+    ) {
+        let moments = self.first[rows.clone()].iter_mut().zip(&mut self.second[rows.clone()]);
+        for (((weight, gradient), (first, second)), step) in pairs.zip(moments).zip(&by[rows]) {
             match (first.moved(), second.moved()) {
                 (Moved::Floats(first), Moved::Floats(second)) => {
                     step.step(t, weight, gradient, Moments { first, second });
                 }
                 (Moved::Blocks(first), Moved::Blocks(second)) => {
-                    adamw8::step(&step, t, weight, gradient, first, second);
+                    adamw8::step(step, t, weight, gradient, first, second);
                 }
                 _ => unreachable!("both moments are kept alike"),
             }
         }
-        model.settle(t);
     }
 }

@@ -11,7 +11,7 @@ pub fn norm(t: &Threads, model: &Transformer, gradients: &Trainable) -> f64 {
 }
 
 /// Something of each row of the table in the order of their names.
-pub(super) fn by_name<T>(model: &Transformer, rows: Vec<T>) -> impl Iterator<Item = T> {
+pub fn by_name<T>(model: &Transformer, rows: Vec<T>) -> impl Iterator<Item = T> {
     let names = model.table().into_iter().map(|spec| spec.name);
     let mut named: Vec<(String, T)> = names.zip(rows).collect();
     named.sort_by(|(a, _), (b, _)| a.cmp(b));

@@ -2,6 +2,7 @@
 //! in pages of the host's memory that its kernels reach, and the host has a copy of them once they
 //! are fetched. Knows no schedule.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::adamw::AdamWState;
@@ -60,10 +61,23 @@ impl DeviceMoments {
         by: &[AdamW],
         (model, gradients): (&mut Transformer<Accelerated<T>>, &mut Trainable<Room, LowRanks>),
     ) -> Result<(), Fault> {
-        let moments = self.first.iter_mut().zip(&mut self.second).zip(&self.bits);
         let pairs = model.learning().into_iter().zip(gradients.rooms_mut());
+        let pairs = pairs.map(|(weight, gradient)| (weight, &*gradient));
+        self.move_rows(on, by, 0..by.len(), pairs)
+    }
+
+    /// Moves some rows of the table, which come with their gradients, by one step.
+    pub fn move_rows<'a>(
+        &mut self,
+        on: &Arc<dyn Accelerator>,
+        by: &[AdamW],
+        rows: Range<usize>,
+        pairs: impl Iterator<Item = (Option<Learning<'a>>, &'a Room)>,
+    ) -> Result<(), Fault> {
+        let moments = self.first[rows.clone()].iter_mut().zip(&mut self.second[rows.clone()]);
+        let (moments, by) = (moments.zip(&self.bits[rows.clone()]), by[rows].iter().copied());
         let mut moved = Vec::new();
-        for ((pair, ((first, second), bits)), by) in pairs.zip(moments).zip(by.iter().copied()) {
+        for ((pair, ((first, second), bits)), by) in pairs.zip(moments).zip(by) {
             let (Some(Learning { weight, copy }), gradient) = pair else { continue };
             let (copy, gradient) = (copy.map(Room::all_mut), gradient.all());
             let (first, second) = (first.all_mut(), second.all_mut());

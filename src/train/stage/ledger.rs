@@ -93,6 +93,12 @@ pub struct Kept {
     pub budget: Option<u64>,
 }
 
+/// Bytes of the gradients of all weights where those of one block at a time are kept.
+pub fn gradients_of_a_block(config: &ModelConfig) -> u64 {
+    let one = ModelConfig { layers: 1, ..config.clone() };
+    4 * (parameters(&one) + shared_head(config, &Learnt::All))
+}
+
 /// Bytes of a model's weights: those that are kept as numbers, and those in blocks.
 pub fn weight_bytes(config: &ModelConfig, width: Width) -> [u64; 2] {
     let mut bytes = [0, 0];

@@ -22,6 +22,7 @@ pub mod checkpoint;
 pub mod inspect;
 pub mod ledger;
 pub mod length;
+pub mod moving;
 pub mod on_device;
 pub mod rollout;
 pub mod scored;

@@ -16,13 +16,13 @@ use half::bf16;
 
 use self::chain::Chain;
 use self::replica::Replica;
+use super::moving::{Moved, Moving};
 use super::train_loop::{Draws, Numerics, Training};
 use crate::train::data::pack::Row;
 use crate::train::kernels::Threads;
 use crate::train::kernels::launch::{Accelerator, Fault};
-use crate::train::kernels::rms_norm::launch::add;
 use crate::train::model::accelerated::{Class, told};
-use crate::train::model::activations::{Activations, Keep};
+use crate::train::model::activations::Activations;
 use crate::train::model::trainable::Group;
 use crate::train::model::{Batch, Trainable, Transformer};
 use crate::train::objective::Objective;
@@ -50,6 +50,18 @@ pub trait Steps: Debug {
         here: (&mut Activations, &mut Trainable),
     ) -> Result<(), Fault>;
 
+    /// A step of one part whose weights move as soon as their gradients are there. Those of heads
+    /// whose objective is not known there are found in what is handed in.
+    fn move_along(
+        &mut self,
+        t: &Threads,
+        rows: &[&Row],
+        model: &Transformer,
+        objective: &mut dyn Objective,
+        here: (&mut Activations, &mut Trainable),
+        moving: Moving<'_>,
+    ) -> Result<Moved, Fault>;
+
     /// The norm of all gradients of a step; those of heads that were found here join the others.
     fn norm(&mut self, model: &Transformer, here: &Trainable) -> Result<f64, Fault>;
 
@@ -74,9 +86,9 @@ pub fn steps(
     training: &Training,
 ) -> Result<Box<dyn Steps>, Failure> {
     let made: Result<Box<dyn Steps>, Fault> = match training.numerics {
-        Numerics::ExactF32 => Together::<f32>::new(on, model, optimizer, training.keep)
+        Numerics::ExactF32 => Together::<f32>::new(on, model, optimizer, training)
             .map(|steps| Box::new(steps) as Box<dyn Steps>),
-        Numerics::Bf16 => Together::<bf16>::new(on, model, optimizer, training.keep)
+        Numerics::Bf16 => Together::<bf16>::new(on, model, optimizer, training)
             .map(|steps| Box::new(steps) as Box<dyn Steps>),
     };
     made.map_err(told)
@@ -96,10 +108,10 @@ impl<T: Class> Together<T> {
         on: &[Arc<dyn Accelerator>],
         model: &Transformer,
         optimizer: &mut AdamWState,
-        keep: Keep,
+        training: &Training,
     ) -> Result<Together<T>, Fault> {
         assert!(!on.is_empty(), "somebody makes the steps");
-        let replicas = on.iter().map(|on| Replica::new(on, model, optimizer, keep));
+        let replicas = on.iter().map(|on| Replica::new(on, model, optimizer, training));
         Ok(Together { replicas: replicas.collect::<Result<_, _>>()?, heads_here: false })
     }
 
@@ -136,16 +148,13 @@ impl<T: Class> Steps for Together<T> {
                 replica.forward(batch, draws.dropping(model, part * at_once))?;
             }
             for ((part, batch), replica) in places().zip(&mut self.replicas) {
-                replica.take_heads(part, &mut chain, heads)?;
+                replica.take_top(part, &mut chain, heads)?;
                 if let Some(objective) = objective.as_next_token() {
                     replica.next_token(turn, batch, objective.weight())?;
                 } else {
-                    here.fit_heads(batch.len());
-                    replica.arena.hidden_td.read(&mut here.hidden_td)?;
                     let rows = part * at_once..part * at_once + batch.rows.len();
-                    let (a, gradients) = (&mut *here, &mut gradients.weights);
-                    objective.learn(t, rows, batch, model, a, gradients);
-                    replica.arena.dhidden_td.write(&here.dhidden_td)?;
+                    let into = (&mut *here, &mut *gradients);
+                    replica.learn_here(t, rows, batch, model, objective, into)?;
                 }
                 replica.backward(part, batch, &mut chain, heads)?;
             }
@@ -159,17 +168,46 @@ impl<T: Class> Steps for Together<T> {
         Ok(())
     }
 
+    fn move_along(
+        &mut self,
+        t: &Threads,
+        rows: &[&Row],
+        model: &Transformer,
+        objective: &mut dyn Objective,
+        (here, gradients): (&mut Activations, &mut Trainable),
+        moving: Moving<'_>,
+    ) -> Result<Moved, Fault> {
+        let [replica] = &mut self.replicas[..] else { panic!("a step of one part is not shared") };
+        let batch = Batch::of(rows);
+        replica.gradients.clear()?;
+        replica.forward(&batch, None)?;
+        match objective.as_next_token() {
+            Some(objective) => replica.next_token(0, &batch, objective.weight())?,
+            None => {
+                replica.learn_here(
+                    t,
+                    0..rows.len(),
+                    &batch,
+                    model,
+                    objective,
+                    (here, gradients),
+                )?;
+                replica.take_heads(&gradients.weights)?;
+            }
+        }
+        let moved = replica.move_back(model, &batch, moving)?;
+        if let Some(objective) = objective.as_next_token() {
+            objective.hear(&replica.losses(0)?);
+        }
+        Ok(moved)
+    }
+
     fn norm(&mut self, model: &Transformer, here: &Trainable) -> Result<f64, Fault> {
         for replica in &mut self.replicas {
-            let weights = &mut replica.gradients.weights;
             if self.heads_here {
-                weights.head_vd.write(&here.weights.head_vd)?;
-                weights.value_d.write(&here.weights.value_d)?;
+                replica.take_heads(&here.weights)?;
             }
-            if !model.config.has_own_head() && !weights.head_vd.is_empty() {
-                let on = &**replica.machine.on();
-                add(on, weights.head_vd.all(), weights.embedding_vd.all_mut())?;
-            }
+            replica.tie()?;
         }
         let Replica { machine, gradients, .. } = &mut self.replicas[0];
         device::norm(machine.on(), model, gradients)

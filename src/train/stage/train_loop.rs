@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::checkpoint::{Checkpoint, Found, Trained};
 use super::length::Length;
+use super::moving::{self, Moved, Moving, is_alive};
 use super::on_device::{self, Parts, Steps};
 use crate::train::data::pack::Row;
 use crate::train::kernels::Threads;
@@ -42,7 +43,20 @@ pub struct Training {
     pub micro_batch: usize,
     /// What the forward pass keeps; it never changes the result.
     pub keep: Keep,
+    /// Whether weights move as soon as their gradients are there, of which those of one block are
+    /// kept at a time; it never changes the result.
+    pub in_backward: bool,
     pub seed: u64,
+}
+
+impl Training {
+    /// Room for the gradients of a step, or of a block of it.
+    pub fn gradients(&self, model: &Transformer) -> Trainable {
+        match self.in_backward {
+            true => Trainable::gradients_of_a_block(model),
+            false => Trainable::gradients(model),
+        }
+    }
 }
 
 /// How far a run is.
@@ -104,7 +118,8 @@ pub fn train(
     let folder = context.attempt.as_ref().map_or(&context.out, |attempt| &attempt.folder);
     let optimizer = AdamWState::new(model, training.optimizer, folder)?;
     let here = if context.accelerator.is_some() { 0 } else { tokens };
-    let mut state = TrainState::new(model, optimizer, here, training.keep);
+    let state = TrainState::new(model, optimizer, here, training.keep);
+    let mut state = TrainState { gradients: training.gradients(model), ..state };
     let mut saver = context.attempt.clone().map(Saver::new);
     let mut at = Position { steps, ..Position::default() };
     if let Some(saver) = &saver {
@@ -130,16 +145,13 @@ pub fn train(
         let rows = drawn?;
         let rows: Vec<&Row> = rows.iter().collect();
         state.draws = Draws { seed: training.seed, step: at.step };
-        let (report, figures) = state.gradients_of(&t, model, objective, &rows, at_once)?;
-        let step = at.step + 1;
-        if !alive && objective.teaches() {
-            check_alive(model, state.gradients()?)?;
-            alive = true;
-        }
-        check_finite(step, &report)?;
-        let rate = training.schedule.rate(training.lr, step, at.steps);
-        let scale = clip::factor(report.norm, training.clip);
-        state.step(&t, model, rate, scale)?;
+        let rate = training.schedule.rate(training.lr, at.step + 1, at.steps);
+        let step = OneStep { rows: &rows, at_once, number: at.step + 1, rate, alive };
+        let (report, figures) = match training.in_backward {
+            true => step.move_along(&t, &mut state, model, objective)?,
+            false => step.make(&t, &mut state, model, objective, training.clip)?,
+        };
+        alive |= objective.teaches();
         if objective.as_next_token().is_none() {
             state.fetch_weights(model)?;
         }
@@ -157,7 +169,7 @@ pub fn train(
     }
     state.fetch_weights(model)?;
     check_learnt(model)?;
-    Ok(metrics(&at, state.gradients.count(), objective))
+    Ok(metrics(&at, model.learnt_sizes().iter().sum(), objective))
 }
 
 /// Rows of a part of a step. Where several accelerators share it, each gets one, unless what is
@@ -167,6 +179,77 @@ fn rows_at_once(training: &Training, rows: usize, sharers: usize) -> usize {
     match training.numerics {
         Numerics::ExactF32 => at_once.min(rows.div_ceil(sharers)),
         Numerics::Bf16 => at_once,
+    }
+}
+
+/// One step as the loop asks for it.
+struct OneStep<'a> {
+    rows: &'a [&'a Row],
+    at_once: usize,
+    /// Counted from 1.
+    number: u64,
+    rate: f64,
+    /// Whether gradients were found alive before.
+    alive: bool,
+}
+
+impl OneStep<'_> {
+    /// Finds all gradients, and moves all weights.
+    fn make(
+        &self,
+        t: &Threads,
+        state: &mut TrainState,
+        model: &mut Transformer,
+        objective: &mut dyn Objective,
+        clip: Option<f64>,
+    ) -> Result<(StepReport, Figures), Failure> {
+        let made = state.gradients_of(t, model, objective, self.rows, self.at_once)?;
+        if !self.alive && objective.teaches() {
+            check_alive(model, &dead(model, state.gradients()?))?;
+        }
+        check_finite(self.number, &made.0)?;
+        state.step(t, model, self.rate, clip::factor(made.0.norm, clip))?;
+        Ok(made)
+    }
+
+    /// Moves weights on the way back. What was wrong with gradients shows when they are gone, and
+    /// ends the run all the same.
+    fn move_along(
+        &self,
+        t: &Threads,
+        state: &mut TrainState,
+        model: &mut Transformer,
+        objective: &mut dyn Objective,
+    ) -> Result<(StepReport, Figures), Failure> {
+        if self.rows.len() > self.at_once {
+            let (rows, at_once) = (self.rows.len(), self.at_once);
+            let message = format!(
+                "`optimizer_in_backward` needs a step at once: it has {rows} rows, and \
+                 `micro_batch` is {at_once}"
+            );
+            let remedy = format!("set `micro_batch` to {rows} sequences, or lower `batch`");
+            return Err(Failure::input(message).remedy(remedy));
+        }
+        let how = (self.rate, !self.alive);
+        let moved = state.move_along(t, model, objective, self.rows, how)?;
+        check_alive(model, &moved.dead)?;
+        let made = StepReport::of(self.rows, moved.norm, objective);
+        check_finite(self.number, &made.0)?;
+        Ok(made)
+    }
+}
+
+impl StepReport {
+    /// Of a step whose parts were all learnt from, with its figures.
+    fn of(rows: &[&Row], norm: f64, objective: &mut dyn Objective) -> (StepReport, Figures) {
+        let figures = objective.figures();
+        let report = StepReport {
+            loss: figures[0].1,
+            norm,
+            tokens: rows.iter().map(|row| row.tokens.len() as u64).sum(),
+            supervised: rows.iter().map(|row| row.supervised() as u64).sum(),
+        };
+        (report, figures)
     }
 }
 
@@ -324,14 +407,26 @@ impl TrainState {
                 learnt.and_then(|()| device.norm(model, gradients)).map_err(told)?
             }
         };
-        let figures = objective.figures();
-        let report = StepReport {
-            loss: figures[0].1,
-            norm,
-            tokens: rows.iter().map(|row| row.tokens.len() as u64).sum(),
-            supervised: rows.iter().map(|row| row.supervised() as u64).sum(),
+        Ok(StepReport::of(rows, norm, objective))
+    }
+
+    /// A step of one part whose weights move as soon as their gradients are there.
+    fn move_along(
+        &mut self,
+        t: &Threads,
+        model: &mut Transformer,
+        objective: &mut dyn Objective,
+        rows: &[&Row],
+        (rate, is_watched): (f64, bool),
+    ) -> Result<Moved, Failure> {
+        objective.begin(rows);
+        let by = self.optimizer.begin(rate, 1.0);
+        let moving = Moving { by: &by, is_watched };
+        let Some(device) = &mut self.device else {
+            return Ok(moving::step(t, self, model, objective, rows, moving));
         };
-        Ok((report, figures))
+        let here = (&mut self.activations, &mut self.gradients);
+        device.move_along(t, rows, model, objective, here, moving).map_err(told)
     }
 
     /// The gradients of a step, found here, and their norm.
@@ -412,21 +507,13 @@ impl Draws {
 /// After the first step that teaches anything every parameter has a gradient, finite and somewhere
 /// not zero. Where one has none the loss would fall all the same, and nobody would see that it
 /// never learns.
-fn check_alive(model: &Transformer, gradients: &Trainable) -> Result<(), Failure> {
-    let table = model.table();
-    let dead: Vec<String> = table
-        .iter()
-        .zip(gradients.tensors())
-        .filter(|(spec, gradient)| {
-            let asked = !gradient.is_empty() && spec.role != Role::Narrowing;
-            asked && !is_alive(gradient)
-        })
-        .map(|(spec, _)| format!("`{}`", spec.name))
-        .collect();
+fn check_alive(model: &Transformer, dead: &[usize]) -> Result<(), Failure> {
     if dead.is_empty() {
         return Ok(());
     }
-    let names = dead.join(", ");
+    let table = model.table();
+    let names: Vec<String> = dead.iter().map(|row| format!("`{}`", table[*row].name)).collect();
+    let names = names.join(", ");
     Err(Failure::input(format!("no finite, non-zero gradient reaches {names} in the first step"))
         .remedy("give rows of more than one token, and an `init` whose weights are not all zero"))
 }
@@ -442,8 +529,14 @@ fn check_learnt(model: &Transformer) -> Result<(), Failure> {
         .remedy("train for more steps, or with a higher `lr`"))
 }
 
-fn is_alive(gradient: &[f32]) -> bool {
-    gradient.iter().all(|x| x.is_finite()) && gradient.iter().any(|x| *x != 0.0)
+/// Rows of the table whose gradient is not finite, or zero; a matrix A of LoRA waits for its B.
+fn dead(model: &Transformer, gradients: &Trainable) -> Vec<usize> {
+    let table = model.table();
+    let rows = table.iter().zip(gradients.tensors()).enumerate();
+    let asked =
+        rows.filter(|(_, (spec, gradient))| !gradient.is_empty() && spec.role != Role::Narrowing);
+    let dead = asked.filter(|(_, (_, gradient))| !is_alive(gradient));
+    dead.map(|(row, _)| row).collect()
 }
 
 /// A run whose loss is no number has nothing left to learn.

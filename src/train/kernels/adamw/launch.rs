@@ -59,6 +59,25 @@ pub fn squared_norm<'a>(
     on: &Arc<dyn Accelerator>,
     tensors: impl IntoIterator<Item = Slice<'a, f32>>,
 ) -> Result<f64, Fault> {
+    squares(on, tensors)?.map_or(Ok(0.0), |sums| sums.total())
+}
+
+/// Sums of squares in an accelerator's memory.
+#[derive(Debug)]
+pub struct Squares(Array<f64>);
+
+impl Squares {
+    /// Their sum, once they are there.
+    pub fn total(&self) -> Result<f64, Fault> {
+        Ok(self.0.read()?.iter().sum())
+    }
+}
+
+/// The same, which nobody waits for; none of nothing.
+pub fn squares<'a>(
+    on: &Arc<dyn Accelerator>,
+    tensors: impl IntoIterator<Item = Slice<'a, f32>>,
+) -> Result<Option<Squares>, Fault> {
     let words = |of: Slice<'a, f32>| {
         let firsts = (0..of.len()).step_by(PIECE);
         firsts.flat_map(move |first| {
@@ -68,7 +87,7 @@ pub fn squared_norm<'a>(
     };
     let pieces: Vec<u64> = tensors.into_iter().flat_map(words).collect();
     if pieces.is_empty() {
-        return Ok(0.0);
+        return Ok(None);
     }
     let pieces = Array::of(on, &pieces)?;
     let mut sums = Array::<f64>::new(on, pieces.len() / 2)?;
@@ -76,7 +95,7 @@ pub fn squared_norm<'a>(
     let arguments = [pieces.all().into(), (&sums.all_mut()).into(), count(many).into()];
     let grid = [count(many.div_ceil(THREADS / 16)), 1, 1];
     on.launch("squared_norm_pieces", grid, [THREADS as u32, 1, 1], 0, &arguments)?;
-    Ok(sums.read()?.iter().sum())
+    Ok(Some(Squares(sums)))
 }
 
 /// x *= factor.
