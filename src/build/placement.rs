@@ -49,13 +49,25 @@ pub fn stranded<'p>(
         let fits = asked(action).is_some_and(|bytes| gpus.iter().any(|gpu| gpu.fits(bytes)));
         executor.demand(action).gpu_only && !fits
     };
-    let homeless: Vec<&Action> = plan.actions.iter().filter(is_homeless).collect();
-    if homeless.is_empty() {
+    let found = first_to_run(plan, store, executor, recipe, is_homeless)?;
+    Ok(found.map(|action| (action, asked(action))))
+}
+
+/// The first action of those that may have to run.
+pub fn first_to_run<'p>(
+    plan: &'p Plan,
+    store: &Store,
+    executor: &dyn Executor,
+    recipe: &str,
+    of: impl Fn(&&Action) -> bool,
+) -> Result<Option<&'p Action>, Failure> {
+    let all: Vec<&Action> = plan.actions.iter().filter(of).collect();
+    if all.is_empty() {
         return Ok(None);
     }
     let verdicts = assess(plan, store, executor, recipe)?;
     let runs = |action: &&Action| {
         verdicts.iter().any(|(id, verdict)| *id == action.id && *verdict != Verdict::Fresh)
     };
-    Ok(homeless.into_iter().find(runs).map(|action| (action, asked(action))))
+    Ok(all.into_iter().find(runs))
 }

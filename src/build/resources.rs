@@ -95,8 +95,19 @@ impl Gpu {
 }
 
 fn machine_memory() -> Option<u64> {
+    meminfo("MemTotal:")
+}
+
+/// The memory of this machine with the room that it has to swap to: what needs more cannot run.
+pub fn memory_and_swap() -> u64 {
+    let all = ["MemTotal:", "SwapTotal:"].map(meminfo);
+    let all = all.into_iter().sum::<Option<u64>>();
+    all.unwrap_or(u64::MAX)
+}
+
+fn meminfo(name: &str) -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kibibytes.checked_mul(1024)
 }

@@ -58,7 +58,8 @@ pub fn find(path: &PathValue, place: &Place) -> Result<Vec<SourceFile>, Failure>
     let target = location(path);
     let mut files = match fs::metadata(&target) {
         Ok(meta) if meta.is_dir() => folder(&target)?,
-        Ok(_) => vec![lone(&target)?],
+        Ok(meta) if meta.is_file() => vec![lone(&target)?],
+        Ok(_) => return Err(no_file(&target)),
         Err(_) if path.written.contains(['*', '?', '[']) => matches(path, place)?,
         Err(error) => return Err(absent(path, place, &target, &error)),
     };
@@ -69,6 +70,12 @@ pub fn find(path: &PathValue, place: &Place) -> Result<Vec<SourceFile>, Failure>
     }
     files.sort();
     Ok(files)
+}
+
+/// Reading a pipe or a device takes what it gives away, or waits for ever.
+fn no_file(path: &Path) -> Failure {
+    Failure::new(format!("`{}` is a pipe, a socket or a device, and no file", path.display()))
+        .remedy("write what it gives into a file, and name that")
 }
 
 fn absent(path: &PathValue, place: &Place, target: &Path, error: &std::io::Error) -> Failure {
@@ -98,9 +105,10 @@ fn folder(root: &Path) -> Result<Vec<SourceFile>, Failure> {
         for entry in fs::read_dir(&folder).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
             let meta = fs::metadata(&path).map_err(|error| io_failure("read", &path, &error))?;
-            match meta.is_dir() {
-                true => open.push((path, depth + 1)),
-                false => files.push(relative(root, path)?),
+            match (meta.is_dir(), meta.is_file()) {
+                (true, _) => open.push((path, depth + 1)),
+                (_, true) => files.push(relative(root, path)?),
+                _ => return Err(no_file(&path)),
             }
         }
     }

@@ -72,8 +72,46 @@ fn usable(device: Device, plan: &Plan, executor: &Local) -> Result<Vec<resources
     }
 }
 
-/// Refuses a plan in which something has to run that runs on a GPU alone, and there is none for it.
+/// Refuses a plan in which something has to run that this machine cannot: what runs on a GPU alone,
+/// where there is none for it, and what does not fit the machine's memory.
 pub fn stranded(
+    plan: &Plan,
+    store: &Store,
+    executor: &Local,
+    recipe: &str,
+    gpus: &[resources::Gpu],
+) -> Result<(), Failure> {
+    overfull(plan, store, executor, recipe, gpus)?;
+    homeless(plan, store, executor, recipe, gpus)
+}
+
+/// What runs without a GPU and holds more than there is.
+fn overfull(
+    plan: &Plan,
+    store: &Store,
+    executor: &Local,
+    recipe: &str,
+    gpus: &[resources::Gpu],
+) -> Result<(), Failure> {
+    let most = resources::memory_and_swap();
+    let held = |action: &Action| executor.bytes.get(&action.name).map_or(0, |bytes| bytes.held);
+    let is_too_large = |action: &&Action| {
+        let on_gpu = executor.demand(action).gpu;
+        let fits = on_gpu.is_some_and(|asked| gpus.iter().any(|gpu| gpu.fits(asked.gpu_bytes)));
+        !fits && held(action) > most
+    };
+    let found = placement::first_to_run(plan, store, executor, recipe, is_too_large)?;
+    let Some(action) = found else { return Ok(()) };
+    let [needs, has] = [held(action), most].map(bytes_text);
+    let message = format!(
+        "`{}` holds {needs} while it runs, and this machine has {has} with its swap",
+        action.name
+    );
+    let remedy = format!("`llamake check --device-memory {}GiB` says what would fit", most >> 30);
+    Err(Failure::new(message).remedy(remedy))
+}
+
+fn homeless(
     plan: &Plan,
     store: &Store,
     executor: &Local,

@@ -45,6 +45,7 @@ pub fn run(args: &args::Generate) -> Result<Exit> {
     let top_p = args.top_p.unwrap_or(1.0);
     anyhow::ensure!(top_p > 0.0 && top_p <= 1.0, "`--top-p` lies above 0 and at most at 1");
     anyhow::ensure!(args.top_k != Some(0), "`--top-k` is at least 1");
+    anyhow::ensure!(args.max_answer > 0, "`--max-answer` is at least 1");
     let threads = Arc::new(Threads::with_isa(threads, isa()?));
     let engine = Engine { threads, accelerator };
     let answered = Examinee::open(&place.base, engine).and_then(|mut model| {

@@ -20,6 +20,8 @@ use super::{adapted, asking, blocks, course, device, fits, questions};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bytes {
     pub memory: u64,
+    /// What of it is held from the first step to the last, however long texts are.
+    pub held: u64,
     pub gpu: Result<MemoryLedger, &'static str>,
     /// The parts of a step that several GPUs can share.
     pub parts: usize,
@@ -65,14 +67,15 @@ pub fn bytes(module: &Module) -> BTreeMap<String, Bytes> {
     let of = |stage: &Stage| {
         let bytes = match Needs::of(&shapes, stage) {
             _ if asking::asks(&stage.kind) => {
-                Bytes { memory: 0, gpu: asking::device_memory(&shapes, stage), parts: 1 }
+                Bytes { memory: 0, held: 0, gpu: asking::device_memory(&shapes, stage), parts: 1 }
             }
             Some(needs) => Bytes {
                 memory: needs.memory().total(),
+                held: needs.memory().held(),
                 gpu: needs.device_memory(),
                 parts: needs.parts(),
             },
-            None => Bytes { memory: 0, gpu: Err(asking::UNKNOWN), parts: 1 },
+            None => Bytes { memory: 0, held: 0, gpu: Err(asking::UNKNOWN), parts: 1 },
         };
         (stage.name.clone(), bytes)
     };

@@ -236,7 +236,10 @@ fn the_library_and_its_signatures_are_whole() {
     let lr = sft.fields.iter().find(|field| field.name == "lr").expect("lr");
     assert_eq!(lr.default.as_deref(), Some("2e-5"));
     assert_eq!(lr.elsewhere, ["learning_rate", "max_lr"]);
-    assert_eq!(sft.requires, ["context <= init.context"]);
+    assert_eq!(
+        sft.requires,
+        ["context <= init.context", "clip == none unless optimizer_in_backward == false"]
+    );
     assert_eq!(sft.result.as_deref(), Some("Model<Chat>"));
 }
 

@@ -251,6 +251,12 @@ fn a_folder_that_asks_for_more_or_lies_is_refused() {
         ("bias", json!("all"), "`bias` is \"all\", which is not supported"),
         ("rank_pattern", json!({"q_proj": 2}), "`rank_pattern` is {\"q_proj\":2}, which is not"),
         ("modules_to_save", json!(["lm_head"]), "`modules_to_save` is [\"lm_head\"], which"),
+        (
+            "init_lora_weights",
+            json!("pissa_niter_4"),
+            "is \"pissa_niter_4\", which changed the base",
+        ),
+        ("init_lora_weights", json!("olora"), "is \"olora\", which changed the base as well"),
         ("use_qalora", json!(true), "`use_qalora` is true, which is not supported"),
         ("target_modules", json!(["lm_head"]), "names `lm_head`, which no block has"),
         ("target_modules", json!([]), "`target_modules` is empty"),
@@ -264,6 +270,14 @@ fn a_folder_that_asks_for_more_or_lies_is_refused() {
     ] {
         let told = told(name, value);
         assert!(told.contains(fact), "{name}: {told}");
+    }
+    for plain in [json!(true), json!(null), json!("gaussian"), json!("orthogonal")] {
+        let path = folder.path().join(peft::CONFIG);
+        let mut config_file: Value =
+            serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        config_file["init_lora_weights"] = plain;
+        std::fs::write(&path, config_file.to_string()).unwrap();
+        assert_eq!(peft::read(folder.path(), &config()).unwrap(), *model.adapter.as_ref().unwrap());
     }
     let path = folder.path().join(peft::WEIGHTS);
     let whole = std::fs::read(&path).unwrap();

@@ -7,7 +7,7 @@ use llamake::train::kernels::sample::Sampling;
 use llamake::train::model::endings::Ending;
 use llamake::train::model::folder::{self, ModelFolder};
 use llamake::train::model::sample::{GenerateOptions, Generated, as_row};
-use llamake::train::model::{LoadedModel, ModelConfig, SpecialTokens};
+use llamake::train::model::{LoadedModel, ModelConfig, Parameters, SpecialTokens};
 
 use super::fixtures::{Heard, config, lively, message, row, rows};
 
@@ -18,11 +18,15 @@ fn loaded(seed: u64, threads: usize) -> LoadedModel {
 }
 
 fn loaded_as(config: ModelConfig, seed: u64, threads: usize) -> LoadedModel {
+    let weights = lively(&config, seed);
+    loaded_with(config, weights, threads)
+}
+
+fn loaded_with(config: ModelConfig, weights: Parameters, threads: usize) -> LoadedModel {
     let folder = tempfile::tempdir().unwrap();
     let tokenizer = tempfile::tempdir().unwrap();
     std::fs::write(tokenizer.path().join("tokenizer.json"), "{}").unwrap();
     std::fs::write(tokenizer.path().join("tokenizer_config.json"), "{}").unwrap();
-    let weights = lively(&config, seed);
     let model = ModelFolder { config, special: SpecialTokens { bos: 1, eos: EOS }, weights };
     folder::write(folder.path(), &model, tokenizer.path(), None).unwrap();
     LoadedModel::load(folder.path(), Threads::new(threads)).unwrap()
@@ -166,4 +170,25 @@ fn what_cannot_be_continued_or_scored_is_named() {
     assert!(said.contains("row 4 holds token 77"), "{said}");
     let said = message(model.score(&[row(1, 50, &[33])], &mut Heard::default()));
     assert!(said.contains("row 1 is 33 tokens long"), "{said}");
+}
+
+/// Weights that are no numbers, or infinite: nothing that is asked has an answer.
+#[test]
+fn a_model_without_numbers_is_told() {
+    for broken in [f32::NAN, f32::INFINITY] {
+        let mut weights = lively(&config(), 1);
+        weights.norm_d.fill(broken);
+        let model = loaded_with(config(), weights, 1);
+        let prompts = [vec![1, 5]];
+        let fact = "the model gives numbers that are not finite";
+        for temperature in [0.0, 1.0] {
+            let made = model.generate(&prompts, &options(1, temperature), &mut Heard::default());
+            let told = message(made);
+            assert!(told.starts_with(fact), "{broken} at {temperature}: {told}");
+        }
+        let told = message(model.score(&rows(1, 50), &mut Heard::default()));
+        assert!(told.starts_with(fact), "{broken}: {told}");
+        let told = message(model.score_endings(&endings(), &mut Heard::default()));
+        assert!(told.starts_with(fact), "{broken}: {told}");
+    }
 }

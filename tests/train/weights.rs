@@ -55,6 +55,32 @@ fn save_tensors(
     candle_core::safetensors::save(&tensors, path).unwrap();
 }
 
+/// A model that says its head is its embedding, and brings one.
+#[test]
+fn a_head_that_is_not_the_embedding_after_all_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let tied = ModelConfig { tied: true, ..config() };
+    let own = lively(&config(), 1);
+    let shape = [config().vocab, config().dim];
+    for (head, is_refused) in [(&own.embedding_vd, false), (&own.head_vd, true)] {
+        save_tensors(&path, &own, |name, tensor| match name {
+            "lm_head.weight" => Some(Tensor::from_slice(head, &shape, &Device::Cpu).unwrap()),
+            _ => Some(tensor),
+        });
+        let read = weights::load(folder.path(), &tied);
+        if is_refused {
+            let told = message(read);
+            assert!(
+                told.contains("`lm_head.weight` is another matrix than the embedding"),
+                "{told}"
+            );
+        } else {
+            assert_eq!(read.unwrap().embedding_vd, own.embedding_vd);
+        }
+    }
+}
+
 #[test]
 fn wrong_tensors_are_named() {
     let folder = tempfile::tempdir().unwrap();

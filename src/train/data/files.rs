@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use super::lines::{BOM, LARGEST_ROW_BYTES, Lines, not_utf8, unreadable};
 use super::parquet;
 use super::parts::Parts;
+use super::quotes::Quotes;
 use super::rows::malformed;
 use crate::train::progress::Failure;
 
@@ -287,7 +288,8 @@ pub fn csv(path: &Path, table: Table<'_>, sink: &mut Sink<'_>) -> Result<(), Fai
         reader.consume(BOM.len());
     }
     let is_headed = matches!(table, Table::Headed);
-    let mut rows = csv::ReaderBuilder::new().has_headers(is_headed).from_reader(reader);
+    let mut rows =
+        csv::ReaderBuilder::new().has_headers(is_headed).from_reader(Quotes::new(reader));
     let columns = match table {
         Table::Without(columns) => columns.to_vec(),
         Table::Headed => {

@@ -23,6 +23,7 @@ pub mod parquet;
 pub mod parts;
 pub mod pipeline;
 pub mod protobuf;
+pub mod quotes;
 pub mod rows;
 pub mod sentencepiece;
 pub mod shapes;

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use super::activations::Activations;
 use super::batch::Batch;
-use super::inference::Inference;
+use super::inference::{Inference, check_finite};
 use super::kv_cache::KvCache;
 use super::loaded::TOKENS_AT_ONCE;
 use super::transformer::Transformer;
@@ -275,7 +275,9 @@ impl<M: Inference> Reader<'_, M> {
         }
         let mut hidden_nd = M::Floats::default();
         self.m.pick(&rows, self.model.config.dim, &self.a.hidden_td, &mut hidden_nd);
-        let mut found = self.m.likelihoods(self.model, &hidden_nd, &ids)?.into_iter();
+        let found = self.m.likelihoods(self.model, &hidden_nd, &ids)?;
+        check_finite(found.iter().map(|(loss, _)| *loss))?;
+        let mut found = found.into_iter();
         for Place { ending, .. } in asked {
             let Ending { tokens, from } = &self.endings[*ending];
             let own = found.by_ref().take(tokens.len() - from);

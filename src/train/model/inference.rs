@@ -200,3 +200,13 @@ impl Inference for Threads {
         Ok(nll_t)
     }
 }
+
+/// Whether a model gave numbers at all: where its weights are none, or overflow, nothing that is
+/// asked of it has an answer.
+pub(super) fn check_finite(given: impl IntoIterator<Item = f32>) -> Result<(), Failure> {
+    if given.into_iter().all(f32::is_finite) {
+        return Ok(());
+    }
+    let message = "the model gives numbers that are not finite: its weights are not, or too large";
+    Err(Failure::input(message).remedy("look at how it was trained, or where it was read from"))
+}

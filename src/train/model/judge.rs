@@ -28,7 +28,7 @@ use super::asked::{Asked, Engine};
 use super::batch::Batch;
 use super::config::ModelConfig;
 use super::folder::{self, ModelFolder};
-use super::inference::Inference;
+use super::inference::{Inference, check_finite};
 use super::peft;
 use super::transformer::Transformer;
 use crate::train::data::pack::{IGNORE, Row};
@@ -250,5 +250,7 @@ pub fn scores_at<M: Inference>(
     let last: Vec<usize> = ends.iter().map(|end| end - 1).collect();
     let mut last_bd = M::Floats::default();
     m.pick(&last, model.config.dim, &a.hidden_td, &mut last_bd);
-    m.outputs(&model.weights.head_vd, &last_bd, [ends.len(), model.config.dim])
+    let scores = m.outputs(&model.weights.head_vd, &last_bd, [ends.len(), model.config.dim])?;
+    check_finite(scores.iter().copied())?;
+    Ok(scores)
 }

@@ -8,6 +8,7 @@ use super::batch::Batch;
 use super::config::{ModelConfig, SpecialTokens};
 use super::endings::{Ending, Likelihood};
 use super::folder::{self, ModelFolder};
+use super::inference::check_finite;
 use super::lora::LoraSettings;
 use super::peft;
 use super::sample::{GenerateOptions, Generated, Hear};
@@ -82,6 +83,7 @@ impl LoadedModel {
             let batch = Batch::of(&part[..rows_at_once(&part)]);
             passes.read(&batch);
             let nll_t = passes.losses(&batch, 1.0)?;
+            check_finite(nll_t.iter().copied())?;
             scores.extend(batch.rows.iter().map(|row| nll_t[row.clone()].to_vec()));
             progress.at(scores.len() as u64, rows.len() as u64, "rows", &[]);
         }

@@ -34,6 +34,10 @@ const HEADS: [&str; 2] = ["score", "classifier"];
 /// The head of a reward model among the numbers.
 const HEAD: &str = "base_model.model.score.weight";
 
+/// How A and B may have begun. Under any other name the base changed with them, and the adapter is
+/// one of that base, which its folder does not hold.
+const BEGINNINGS: [&str; 4] = ["eva", "gaussian", "mica", "orthogonal"];
+
 /// Settings that change nothing here, whatever they say.
 const WITHOUT_EFFECT: [&str; 15] = [
     "auto_mapping",
@@ -118,6 +122,12 @@ fn settings_of(config: &Config) -> Result<LoraSettings, String> {
     if let Some((name, value)) = config.rest.iter().find(asks) {
         return Err(format!("`{name}` is {value}, which is not supported"));
     }
+    if let Some(begun) = config.rest.get("init_lora_weights").filter(|begun| !is_plain(begun)) {
+        return Err(format!(
+            "`init_lora_weights` is {begun}, which changed the base as well; let PEFT convert it \
+             with `save_pretrained(path_initial_model_for_weight_conversion=...)`"
+        ));
+    }
     if r == 0 || !(lora_alpha > 0.0 && lora_alpha.is_finite()) {
         return Err(format!("rank {r} with alpha {lora_alpha} is no adapter"));
     }
@@ -132,6 +142,15 @@ fn settings_of(config: &Config) -> Result<LoraSettings, String> {
         rslora: use_rslora,
         dora: use_dora,
     })
+}
+
+/// Whether an adapter began beside a base that stayed as it was.
+fn is_plain(begun: &Value) -> bool {
+    match begun {
+        Value::Null | Value::Bool(_) => true,
+        Value::String(name) => BEGINNINGS.contains(&name.to_lowercase().as_str()),
+        _ => false,
+    }
 }
 
 /// Whether a setting asks for nothing.

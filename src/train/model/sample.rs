@@ -5,7 +5,7 @@
 
 use super::activations::Activations;
 use super::batch::Batch;
-use super::inference::Inference;
+use super::inference::{Inference, check_finite};
 use super::kv_cache::KvCache;
 use super::loaded::TOKENS_AT_ONCE;
 use super::transformer::Transformer;
@@ -233,6 +233,7 @@ fn advance<M: Inference>(
     m.pick(&last, model.config.dim, &a.hidden_td, &mut last_bd);
     let uniforms: Vec<f32> = slots.iter().flatten().map(Slot::uniform).collect();
     let drawn = m.draw(model, &last_bd, options.sampling, &uniforms)?;
+    check_finite(drawn.iter().map(|drawn| drawn.log_prob))?;
     for (slot, drawn) in slots.iter_mut().flatten().zip(drawn) {
         slot.take(drawn, options);
     }

@@ -20,11 +20,13 @@ use super::encoding::Encoding;
 use super::gguf;
 use super::parameters::{Parameters, TensorSpec, count, table};
 use super::quantized::{self, Part};
-use super::tensor::{self, Blocks, Stored};
+use super::tensor::{self, Blocks, Stored, Tensor};
 use crate::train::progress::Failure;
 
 /// The file of a model in one piece.
 pub const WHOLE: &str = "model.safetensors";
+/// A head of a language model that is not its embedding.
+const HEAD: &str = "lm_head.weight";
 /// What says which file of several holds a tensor.
 pub const INDEX: &str = "model.safetensors.index.json";
 
@@ -69,6 +71,16 @@ pub fn open(folder: &Path, config: &ModelConfig) -> Result<Parameters<Stored>, F
         None => Err(fail(format!("tensor `{}` is missing", spec.name))),
     });
     let tensors = tensors.collect::<Result<Vec<Stored>, Failure>>()?;
+    if let Some(shard) = places.get(HEAD).filter(|_| config.tied) {
+        let head = shard.tensor(&TensorSpec { name: HEAD.into(), ..table[0].clone() })?;
+        if !same(&head, &tensors[0]) {
+            return Err(fail(format!(
+                "`{HEAD}` is another matrix than the embedding, and config.json says that they \
+                 are one"
+            ))
+            .remedy("set `tie_word_embeddings` to false there, or leave the tensor out"));
+        }
+    }
     match places.keys().find(|name| !follows_from_config(name, config)) {
         Some(name) => Err(fail(format!("tensor `{name}` belongs to no part of this model"))),
         None => Ok(Parameters::from_tensors(config, tensors)),
@@ -233,7 +245,20 @@ const HEADER_SIZE_BYTES: usize = 8;
 /// What a file may hold besides: buffers of rotary frequencies that old converters saved, and the
 /// head where it is the embedding.
 fn follows_from_config(name: &str, config: &ModelConfig) -> bool {
-    name.ends_with("rotary_emb.inv_freq") || (config.tied && name == "lm_head.weight")
+    name.ends_with("rotary_emb.inv_freq") || (config.tied && name == HEAD)
+}
+
+/// Whether two tensors of one size have the same numbers, looked at piece by piece.
+fn same(one: &Stored, other: &Stored) -> bool {
+    const PIECE: usize = 1 << 16;
+    let (one, other) = (one.elements(), other.elements());
+    let [mut a, mut b] = [(); 2].map(|()| vec![0.0; PIECE.min(one.len())]);
+    (0..one.len()).step_by(PIECE).all(|at| {
+        let len = PIECE.min(one.len() - at);
+        one.skip(at).widen(&mut a[..len]);
+        other.skip(at).widen(&mut b[..len]);
+        a[..len] == b[..len]
+    })
 }
 
 /// A tensor on its way into a file.

@@ -67,6 +67,12 @@ impl Length {
                 part(u128::from(tokens), u128::from(sequences) * u128::from(context))
             }
             (Length::Epochs { .. }, None) => return Ok(None),
+            (Length::Epochs { .. }, Some(rows)) if sequences > rows && rows > 0 => {
+                return Err(format!(
+                    "one step has {sequences} sequences and all data {rows}, so that no epoch ends \
+                     with a step: set `batch` to {rows} sequences at most"
+                ));
+            }
             (Length::Epochs { millionths }, Some(rows)) => {
                 part(u128::from(millionths) * u128::from(rows), 1_000_000 * u128::from(sequences))
             }
@@ -92,6 +98,9 @@ mod tests {
         assert_eq!(steps(two, Some(27_583)), course(862));
         assert_eq!(steps(two, Some(27_585)), course(863));
         assert_eq!(steps(two, None), None);
+        assert_eq!(steps(two, Some(64)), course(2));
+        let told = two.course(batch, 128, Some(63)).unwrap_err();
+        assert!(told.starts_with("one step has 64 sequences and all data 63"), "{told}");
         assert_eq!(steps(Length::Tokens(8193), None), course(2));
         assert_eq!(steps(Length::Steps(7), None), course(7));
         assert_eq!(format!("{}", course(862).unwrap()), "862 steps of 64 sequences");

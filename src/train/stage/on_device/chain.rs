@@ -8,9 +8,9 @@
 //! ```
 //!
 //! A group goes on as soon as it has its gradients, beside what its accelerator does next: B is
-//! behind A by one group, not by a whole pass. What the last part has goes round once more, so that
-//! everybody has all of it. Left out: a reduction by halves, as collectives do it; its order depends
-//! on how many there are. Knows buffers and moments, not what is in them.
+//! behind A by one group, not by a whole pass. What the last part has goes round once more, so
+//! that everybody has all of it. Left out: a reduction by halves, as collectives do it; its order
+//! depends on how many there are. Knows buffers and moments, not what is in them.
 
 use std::collections::BTreeMap;
 

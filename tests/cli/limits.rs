@@ -1,0 +1,61 @@
+//! What is refused before it costs anything: more than the machine has, what is no file, quotes
+//! that swallow a table, an epoch shorter than a step, an answer of nothing.
+
+use std::process::Command;
+
+use super::Project;
+
+#[test]
+fn a_stage_that_cannot_fit_the_machine_is_refused_before_anything_runs() {
+    let project = Project::micro();
+    project.edit("a.recipe", "dim:     16\n    layers:  1", "dim:     65536\n    layers:  200");
+    let told = ["`base` holds ", "this machine has ", "`llamake check --device-memory "];
+    project.run("build --device cpu").ended(2).told(&told);
+    assert!(!project.path("build").exists());
+    // What does not need it is built.
+    project.run("build world").ended(0);
+}
+
+#[test]
+fn a_pipe_is_no_file() {
+    let project = Project::of("stage book = read_text { files: \"books\" }\noutput book\n");
+    project.write("books/a.txt", "words");
+    project.run("build").ended(0);
+    let pipe = project.path("books/b.txt");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    project.run("build").ended(3).told(&["b.txt` is a pipe, a socket or a device"]);
+    project.edit("a.recipe", "\"books\"", "\"books/b.txt\"");
+    project.run("build").ended(3).told(&["b.txt` is a pipe, a socket or a device"]);
+}
+
+#[test]
+fn quotes_that_never_close_are_told_with_their_line() {
+    let recipe = "stage book = read_text { files: \"q.csv\", column: \"text\" }\noutput book\n";
+    let project = Project::of(recipe);
+    project.write("q.csv", "text\n\"hello\nworld\"\n\"foo\nbar\n");
+    project
+        .run("build")
+        .ended(3)
+        .told(&["q.csv", "the quote that opens on line 4 is never closed"]);
+    project.write("q.csv", "text\n\"hello\nworld\"\n\"x\"y\n");
+    project.run("build").ended(3).told(&["q.csv", "line 4: a quoted field goes on"]);
+    project.write("q.csv", "text\n\"hello\nworld\"\nfoo\n");
+    project.run("build").ended(0);
+}
+
+#[test]
+fn an_epoch_is_no_shorter_than_a_step() {
+    let project = Project::micro();
+    project.edit("a.recipe", "length:   4 steps", "length:   1 epoch");
+    project.edit("a.recipe", "batch:    2 sequences", "batch:    5000 sequences");
+    let told = ["stage `chat`", "one step has 5000 sequences and all data ", "set `batch` to "];
+    project.run("build chat").ended(3).told(&told);
+}
+
+#[test]
+fn an_answer_has_at_least_a_token() {
+    let project = Project::micro();
+    project.run("build chat").ended(0);
+    let told = project.run("generate chat --prompt hi --max-answer 0").ended(2);
+    told.told(&["`--max-answer` is at least 1"]);
+}
