@@ -249,3 +249,41 @@ fn every_stage_that_does_not_fit_is_told() {
         |fault: &Diagnostic| fault.notes.iter().any(|note| note.contains("`lora` of rank 64"));
     assert!(found.iter().all(adapters), "{found:?}");
 }
+
+/// Every weight is learnt, and the gradients of one of 32 blocks are kept: all bytes but those of
+/// gradients are as before.
+#[test]
+fn weights_that_move_on_the_way_back_need_the_gradients_of_a_block() {
+    let stage = |more: &str| {
+        format!(
+            "stage tuned = sft {{ init: base, data: talk, batch: 1 sequence, clip: none{more}, \
+             ..long }}"
+        )
+    };
+    let (kept, moved) =
+        (tuned("7b", &stage("")), tuned("7b", &stage(", optimizer_in_backward: true")));
+    near(kept.memory.gradients, 4.0 * 6.738 / 1.0737);
+    let block = 202.4 / 1024.0;
+    let ends = 2.0 * 131.07 / 1024.0;
+    near(moved.memory.gradients, 4.0 * (block + ends) / 1.048_576);
+    let gradients = kept.memory.gradients;
+    assert_eq!(MemoryLedger { gradients, ..moved.memory }, kept.memory);
+}
+
+#[test]
+fn weights_do_not_move_on_the_way_back_of_a_step_in_parts() {
+    let stage = "stage tuned = sft {\n    init: base\n    data: talk\n    clip: none\n    \
+                 batch: 4 sequences\n    optimizer_in_backward: true\n    ..long\n}";
+    let (sources, module) = compiled(&recipe("7b", stage));
+    let [fault] = &prove(&sources, &module)[..] else { panic!("one fault") };
+    assert_eq!(fault.id, "step-in-parts");
+    assert_eq!(
+        fault.message,
+        "`tuned` computes 4 rows of a step 1 at a time, and `optimizer_in_backward` needs them all \
+         at once"
+    );
+    assert_eq!(fault.hint.as_deref(), Some("micro_batch: 4 sequences"));
+    let whole = stage.replace("batch: 4 sequences", "batch: 1 sequence");
+    let (sources, module) = compiled(&recipe("7b", &whole));
+    assert!(prove(&sources, &module).is_empty());
+}

@@ -207,7 +207,7 @@ impl OneStep<'_> {
         if !self.alive && objective.teaches() {
             check_alive(model, &dead(model, state.gradients()?))?;
         }
-        check_finite(self.number, &made.0)?;
+        check_finite(self.number, &made.0, clip.is_some())?;
         state.step(t, model, self.rate, clip::factor(made.0.norm, clip))?;
         Ok(made)
     }
@@ -234,7 +234,7 @@ impl OneStep<'_> {
         let moved = state.move_along(t, model, objective, self.rows, how)?;
         check_alive(model, &moved.dead)?;
         let made = StepReport::of(self.rows, moved.norm, objective);
-        check_finite(self.number, &made.0)?;
+        check_finite(self.number, &made.0, false)?;
         Ok(made)
     }
 }
@@ -540,7 +540,7 @@ fn dead(model: &Transformer, gradients: &Trainable) -> Vec<usize> {
 }
 
 /// A run whose loss is no number has nothing left to learn.
-fn check_finite(step: u64, report: &StepReport) -> Result<(), Failure> {
+fn check_finite(step: u64, report: &StepReport, clips: bool) -> Result<(), Failure> {
     if report.loss.is_finite() && report.norm.is_finite() {
         return Ok(());
     }
@@ -548,5 +548,8 @@ fn check_finite(step: u64, report: &StepReport) -> Result<(), Failure> {
     Err(Failure::input(format!(
         "training diverged: in step {step} the loss is {loss} and the gradient norm {norm}"
     ))
-    .remedy("lower `lr`, or set `clip`"))
+    .remedy(match clips {
+        true => "lower `lr`, or warm up for longer",
+        false => "lower `lr`, or set `clip`",
+    }))
 }
