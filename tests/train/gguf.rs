@@ -265,6 +265,15 @@ fn stretched_positions_come_back() {
     }
 }
 
+/// Frequencies so fast that the settings stretch none of them.
+#[test]
+fn settings_that_stretch_nothing_come_back() {
+    let mut model = stretched(8192);
+    model.config.rope = 500.0;
+    let read_back = read(&written(&model, Manner::ByteLevel, Encoding::F32));
+    assert_eq!(read_back.model.config, model.config);
+}
+
 #[test]
 fn a_missing_file_is_named() {
     let failure = gguf::read(Path::new("/nowhere/a.gguf")).unwrap_err();

@@ -194,7 +194,9 @@ fn scaling_of(file: &Gguf<'_>, config: &ModelConfig) -> Result<Option<RopeScalin
         )));
     }
     let found = tensor.numbers();
-    if found.iter().all(|divisor| *divisor == 1.0) {
+    // Settings that stretch nothing at these frequencies are settings all the same.
+    let is_stated = SCALING.iter().any(|key| file.facts.contains_key(*key));
+    if !is_stated && found.iter().all(|divisor| *divisor == 1.0) {
         return Ok(None);
     }
     let scaling = stated_scaling(file, &found)?;
