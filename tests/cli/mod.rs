@@ -11,6 +11,7 @@ mod evaluating;
 #[cfg(feature = "hub")]
 mod hub;
 mod interrupted;
+mod places;
 mod programs;
 mod qlora;
 mod rounds;
