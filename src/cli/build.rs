@@ -138,10 +138,11 @@ pub fn lock_path(recipe: &Path) -> PathBuf {
     recipe.with_extension("lock")
 }
 
-/// `build/RECIPE` in the project.
+/// `build/RECIPE` in the project: the recipe's path from the project's root, without its ending.
 pub fn output_folder(compiled: &Compiled) -> PathBuf {
-    let stem = compiled.recipe.file_stem().unwrap_or_default();
-    compiled.project.root.join("build").join(stem)
+    let recipe = project::relative(&compiled.recipe, &compiled.project.root);
+    assert!(recipe.is_relative(), "a project lies around its recipes");
+    compiled.project.root.join("build").join(recipe.with_extension(""))
 }
 
 /// Says of every failed action what happened.

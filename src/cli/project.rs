@@ -126,7 +126,7 @@ fn settings(root: &Path) -> Result<Settings> {
 
 /// The project that a file belongs to.
 pub fn project_of(file: &Path) -> Result<Project> {
-    let absolute = std::path::absolute(file)?;
+    let absolute = lexical(&std::path::absolute(file)?);
     let folder = absolute.parent().unwrap_or(Path::new("/"));
     project_at(&root_above(folder).unwrap_or_else(|| folder.to_path_buf()))
 }

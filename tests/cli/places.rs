@@ -1,6 +1,6 @@
 //! Where results lie: the cache that a user names, and the folders of a project's recipes.
 
-use super::{Project, ran};
+use super::{Project, contents, ran};
 
 const RECIPE: &str = "use std/smallworld
 stage world = smallworld.generate { seed: 7, documents: 100, problems: 100, talks: 100, pairs: 100 }
@@ -36,4 +36,33 @@ fn a_path_that_only_a_shell_reads_is_refused() {
         ran(told).ended(2).told(&["`LLAMAKE_CACHE`", &shown]);
     }
     assert!(!project.path("~").exists() && !project.path("$HOME").exists());
+}
+
+#[test]
+fn recipes_of_one_name_in_one_project_keep_their_own_outputs() {
+    let project = Project::new();
+    project.write("llamake.toml", "");
+    for (name, seed) in [("a/main.recipe", 1), ("b/main.recipe", 2), ("main.recipe", 3)] {
+        project.write(name, RECIPE.replace("seed: 7", &format!("seed: {seed}")));
+        project.run(&format!("build {name}")).ended(0);
+    }
+    let corpora = ["build/a/main", "build/b/main", "build/main"]
+        .map(|folder| contents(&project.path(&format!("{folder}/world/corpus"))));
+    assert!(!corpora[0].is_empty());
+    assert!(corpora[0] != corpora[1] && corpora[1] != corpora[2] && corpora[0] != corpora[2]);
+    let mut inside = project.command("build main.recipe");
+    let told = ran(inside.current_dir(project.path("a")).output().unwrap()).ended(0);
+    assert!(told.out.contains("build/a/main/world"), "{}", told.out);
+    assert!(!project.path("a/build").exists());
+}
+
+#[test]
+fn a_recipe_beside_a_project_is_not_of_it() {
+    let project = Project::new();
+    project.write("here/llamake.toml", "");
+    project.write("there/main.recipe", RECIPE);
+    let mut command = project.command("build ../there/main.recipe");
+    ran(command.current_dir(project.path("here")).output().unwrap()).ended(0);
+    assert!(project.path("there/build/main/world").is_dir());
+    assert!(!project.path("here/cache").exists());
 }
