@@ -51,8 +51,9 @@ pub fn run(args: &args::Build) -> Result<Exit> {
         }
     };
     let lock = lock_path(&compiled.recipe);
-    let locked = match args.locked.then(|| Lock::read(&lock)).transpose() {
-        Ok(locked) => locked,
+    let read = if args.locked { Lock::read(&lock).map(Some) } else { Lock::read_if_any(&lock) };
+    let locked = match read {
+        Ok(locked) => locked.filter(|_| args.locked),
         Err(failure) => {
             tell(&failure);
             return Ok(Exit::LockMismatch);
