@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use serde_json::json;
 
 use super::exit::{fail, tell};
 use super::machine::{cancel_flag, executor_allowing, pool};
+use super::screen::{ButTheLast, Json};
 use super::terminal::{note, out};
 use super::{Exit, args, build, device, project};
 use crate::build::lockfile::Lock;
+use crate::build::report::RunReport;
 use crate::build::reproduce::{
     Deviation, Reproduction, StageVerdict, TOLERANCE, plan_of, reproduce,
 };
@@ -18,11 +21,25 @@ use crate::exec::{Local, ledger};
 
 /// Rebuilds everything a lockfile describes and compares.
 pub fn run(args: &args::Reproduce) -> Result<Exit> {
+    let rebuilt = rebuilt(args);
+    let report = match &rebuilt {
+        Ok(Ok(reproduction)) => reproduction.report.clone(),
+        _ => RunReport::default(),
+    };
+    let exit = rebuilt.map(|rebuilt| rebuilt.map_or_else(|exit| exit, |all| verdict(&all, args)));
+    if args.json {
+        Json.done(report.built, report.fresh, report.failed);
+    }
+    exit
+}
+
+/// Rebuilds, or says what is wrong before anything runs.
+fn rebuilt(args: &args::Reproduce) -> Result<Result<Reproduction, Exit>> {
     let lock = match Lock::read(&args.lockfile) {
         Ok(lock) => lock,
         Err(failure) => {
             tell(&failure);
-            return Ok(Exit::LockMismatch);
+            return Ok(Err(Exit::LockMismatch));
         }
     };
     let bytes = lock.module().map(|module| ledger::bytes(&module)).unwrap_or_default();
@@ -31,7 +48,7 @@ pub fn run(args: &args::Reproduce) -> Result<Exit> {
     let plan = plan_of(&lock, &executor).ok();
     let refusal = |plan| build::forbidden(plan, args.allow_code_execution);
     if let Some(refusal) = plan.as_ref().and_then(refusal) {
-        return Ok(refusal);
+        return Ok(Err(refusal));
     }
     let (on, together) = (args.on.device, args.sharing.data_parallel.get());
     let gpus = plan.as_ref().map(|plan| device::for_plan(on, together, plan, &executor));
@@ -40,30 +57,30 @@ pub fn run(args: &args::Reproduce) -> Result<Exit> {
         Ok(gpus) => gpus.unwrap_or_default(),
         Err(refusal) => {
             tell(&refusal);
-            return Ok(Exit::Usage);
+            return Ok(Err(Exit::Usage));
         }
     };
     let (folder, kept) = empty_cache(args)?;
     let store = match Store::open(&folder) {
         Ok(store) => store,
-        Err(failure) => return Ok(fail(&[failure])),
+        Err(failure) => return Ok(Err(fail(&[failure]))),
     };
     let stranded = |plan| device::stranded(plan, &store, &executor, "", &gpus).err();
     if let Some(refusal) = plan.as_ref().and_then(stranded) {
         tell(&refusal);
-        return Ok(Exit::Usage);
+        return Ok(Err(Exit::Usage));
     }
     let cancel = cancel_flag()?;
-    let events = build::events(args.json, lock.stages.len());
+    let events = ButTheLast(build::events(args.json, lock.stages.len()));
     let pool = Pool { gpus, gpus_together: together, ..pool(args.jobs) };
-    let done = reproduce(&lock, &store, &executor, pool, &cancel, events.as_ref());
+    let done = reproduce(&lock, &store, &executor, pool, &cancel, &events);
     drop(store);
     drop(kept);
     match done {
-        Ok(reproduction) => Ok(verdict(&reproduction)),
+        Ok(reproduction) => Ok(Ok(reproduction)),
         Err(failures) => {
             failures.iter().for_each(tell);
-            Ok(Exit::LockMismatch)
+            Ok(Err(Exit::LockMismatch))
         }
     }
 }
@@ -83,9 +100,12 @@ fn empty_cache(args: &args::Reproduce) -> Result<(PathBuf, Option<tempfile::Temp
 }
 
 /// Says each stage's verdict; the data goes to standard output.
-fn verdict(reproduction: &Reproduction) -> Exit {
+fn verdict(reproduction: &Reproduction, args: &args::Reproduce) -> Exit {
     for (stage, verdict) in &reproduction.stages {
-        out(&format!("{stage:<14} {}\n", words(verdict)));
+        match args.json {
+            true => Json.verdict(stage, as_json(verdict)),
+            false => out(&format!("{stage:<14} {}\n", words(verdict))),
+        }
         if let StageVerdict::Failed(failure) = verdict {
             tell(failure);
         }
@@ -127,6 +147,37 @@ fn words(verdict: &StageVerdict) -> String {
         StageVerdict::SourceChanged(what) => what.clone(),
         StageVerdict::Failed(failure) => format!("failed: {}", failure.message),
         StageVerdict::NotReached => "not reached".into(),
+    }
+}
+
+/// A verdict for programs: a word, the sentence, and the digests or figures it rests on.
+fn as_json(verdict: &StageVerdict) -> serde_json::Value {
+    let word = match verdict {
+        StageVerdict::Identical => "bit-identical",
+        StageVerdict::Within(_) => "within tolerance",
+        StageVerdict::Different { .. } => "different",
+        StageVerdict::Edited(_) => "edited",
+        StageVerdict::SourceChanged(_) => "source changed",
+        StageVerdict::Failed(_) => "failed",
+        StageVerdict::NotReached => "not reached",
+    };
+    let metric = |deviation: &Deviation| {
+        let Deviation { metric, locked, got } = deviation;
+        json!({ "name": metric, "locked": locked, "got": got, "share": deviation.share() })
+    };
+    match verdict {
+        StageVerdict::Within(farthest) => {
+            json!({ "verdict": word, "text": words(verdict), "metric": farthest.as_ref().map(metric) })
+        }
+        StageVerdict::Different { port, expected, got, beyond } => json!({
+            "verdict": word,
+            "text": words(verdict),
+            "port": port,
+            "expected": expected.to_string(),
+            "got": got.map(|got| got.to_string()),
+            "metric": beyond.as_ref().map(metric),
+        }),
+        _ => json!({ "verdict": word, "text": words(verdict) }),
     }
 }
 
