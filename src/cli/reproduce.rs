@@ -35,6 +35,8 @@ pub fn run(args: &args::Reproduce) -> Result<Exit> {
 
 /// Rebuilds, or says what is wrong before anything runs.
 fn rebuilt(args: &args::Reproduce) -> Result<Result<Reproduction, Exit>> {
+    let path = args.lockfile.display();
+    anyhow::ensure!(args.lockfile.exists(), "there is no lockfile `{path}`");
     let lock = match Lock::read(&args.lockfile) {
         Ok(lock) => lock,
         Err(failure) => {

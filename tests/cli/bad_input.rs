@@ -125,3 +125,12 @@ fn a_lockfile_with_marks_of_a_merge_is_told_before_anything_runs() {
     project.run("build").ended(0);
     assert_eq!(project.read("a.lock"), lock);
 }
+
+#[test]
+fn a_lockfile_to_reproduce_that_is_not_there_is_no_broken_one() {
+    let project = Project::new();
+    let told = project.run("reproduce nosuch.lock").ended(2);
+    told.told(&["error: there is no lockfile `nosuch.lock`"]);
+    project.write("broken.lock", "version =\n");
+    project.run("reproduce broken.lock").ended(4).told(&["broken.lock:1"]);
+}
