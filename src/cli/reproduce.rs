@@ -8,8 +8,9 @@ use serde_json::json;
 use super::exit::{fail, tell};
 use super::machine::{cancel_flag, executor_allowing, pool};
 use super::screen::{ButTheLast, Json};
-use super::terminal::{note, out};
+use super::terminal::{note, out, quoted};
 use super::{Exit, args, build, device, project};
+use crate::build::digest::Digest;
 use crate::build::lockfile::Lock;
 use crate::build::report::RunReport;
 use crate::build::reproduce::{
@@ -62,8 +63,13 @@ fn rebuilt(args: &args::Reproduce) -> Result<Result<Reproduction, Exit>> {
             return Ok(Err(Exit::Usage));
         }
     };
-    let (folder, kept) = empty_cache(args)?;
-    let store = match Store::open(&folder) {
+    let digest = Digest::of_bytes(lock.text().as_bytes());
+    let (folder, kept) = folder_for(args, digest)?;
+    let begun = Store::open(&folder).and_then(|store| {
+        store.begin_rebuilding(digest)?;
+        Ok(store)
+    });
+    let store = match begun {
         Ok(store) => store,
         Err(failure) => return Ok(Err(fail(&[failure]))),
     };
@@ -76,6 +82,11 @@ fn rebuilt(args: &args::Reproduce) -> Result<Result<Reproduction, Exit>> {
     let events = ButTheLast(build::events(args.json, lock.stages.len()));
     let pool = Pool { gpus, gpus_together: together, ..pool(args.jobs) };
     let done = reproduce(&lock, &store, &executor, pool, &cancel, &events);
+    if done.as_ref().is_ok_and(Reproduction::is_whole)
+        && let Err(failure) = store.end_rebuilding()
+    {
+        tell(&failure);
+    }
     drop(store);
     drop(kept);
     match done {
@@ -87,11 +98,16 @@ fn rebuilt(args: &args::Reproduce) -> Result<Result<Reproduction, Exit>> {
     }
 }
 
-/// The folder to rebuild in: the one that was named, if it is empty, or a temporary one beside
-/// the project's cache, where there is room for results.
-fn empty_cache(args: &args::Reproduce) -> Result<(PathBuf, Option<tempfile::TempDir>)> {
+/// The folder to rebuild in: the one that was named, if it is empty or was left by an interrupted
+/// reproduction of the same lock, or a temporary one beside the project's cache, where there is
+/// room for results.
+fn folder_for(
+    args: &args::Reproduce,
+    lock: Digest,
+) -> Result<(PathBuf, Option<tempfile::TempDir>)> {
     if let Some(folder) = &args.into {
-        if folder.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+        let is_used = folder.read_dir().is_ok_and(|mut entries| entries.next().is_some());
+        if is_used && Store::rebuilds(folder) != Some(lock) {
             anyhow::bail!("`{}` is not empty; name a new folder", folder.display());
         }
         return Ok((folder.clone(), None));
@@ -114,6 +130,7 @@ fn verdict(reproduction: &Reproduction, args: &args::Reproduce) -> Exit {
     }
     let all = reproduction.stages.len();
     if reproduction.report.interrupted {
+        note(&interrupted(args));
         return Exit::Interrupted;
     }
     if reproduction.is_identical() {
@@ -131,6 +148,19 @@ fn verdict(reproduction: &Reproduction, args: &args::Reproduce) -> Exit {
         note(&format!("error: not reproduced; the first stage that differs is `{stage}`"));
     }
     Exit::LockMismatch
+}
+
+/// How an interrupted reproduction goes on.
+fn interrupted(args: &args::Reproduce) -> String {
+    let lockfile = quoted(&args.lockfile.to_string_lossy());
+    match &args.into {
+        Some(folder) => format!(
+            "interrupted; what is finished is kept, and this goes on from there:\n\
+             llamake reproduce {lockfile} --into {}",
+            quoted(&folder.to_string_lossy())
+        ),
+        None => "interrupted; only what is made with `--into DIR` is kept to go on with".into(),
+    }
 }
 
 fn words(verdict: &StageVerdict) -> String {

@@ -21,6 +21,9 @@ use crate::build::key::ActionKey;
 /// The layout below; another number is another layout.
 const VERSION: &str = "1";
 
+/// The file that says what a store is being rebuilt from.
+const REBUILDS: &str = "rebuilds";
+
 const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
     # This folder is a cache of llamake: it may be deleted at any moment, and need not be saved.\n";
 
@@ -37,6 +40,7 @@ const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
 ///   pieces/ab/cdef…    parts of results that others may share, by keys of their own; checksummed
 ///   attempts/KEY/      unfinished work under a key, until its result is published
 ///   locks/KEY          locked while a process builds that key; removed afterwards
+///   rebuilds           the digest of a lockfile, until all of it is rebuilt here
 ///   tmp/PID-N/         a process's work in progress; PID-N.owner is locked while it lives
 /// ```
 ///
@@ -114,6 +118,24 @@ impl Store {
     /// The folder for unfinished work under a key; it may not exist yet.
     pub fn attempt(&self, key: ActionKey) -> PathBuf {
         self.root.join("attempts").join(key.to_string())
+    }
+
+    /// The digest of the lockfile that a store is being rebuilt from, if that was not finished.
+    pub fn rebuilds(root: &Path) -> Option<Digest> {
+        Digest::parse(fs::read_to_string(root.join(REBUILDS)).ok()?.trim())
+    }
+
+    /// Says that the store is being rebuilt from a lockfile, so that one that is interrupted can
+    /// be gone on with.
+    pub fn begin_rebuilding(&self, lock: Digest) -> Result<(), Failure> {
+        let path = self.root.join(REBUILDS);
+        fs::write(&path, format!("{lock}\n")).map_err(|error| io_failure("write", &path, &error))
+    }
+
+    /// Says that nothing is left to rebuild.
+    pub fn end_rebuilding(&self) -> Result<(), Failure> {
+        let path = self.root.join(REBUILDS);
+        fs::remove_file(&path).map_err(|error| io_failure("remove", &path, &error))
     }
 
     /// Removes what was kept of unfinished work, now that it is finished.
