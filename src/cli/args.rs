@@ -341,7 +341,7 @@ pub struct Fmt {
     /// Recipes; `-` reads standard input and writes standard output
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
-    /// Change nothing; exit 1 if a file is not in the canonical form
+    /// Change nothing, name what is not in the canonical form, and then exit with 1
     #[arg(long)]
     pub check: bool,
 }

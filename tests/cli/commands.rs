@@ -205,6 +205,24 @@ fn fmt_writes_the_canonical_form_and_keeps_what_it_cannot_read() {
 }
 
 #[test]
+fn fmt_follows_links_and_checks_standard_input() {
+    let project = Project::of("let a=1\noutput a\n");
+    project.write("links/.keep", "");
+    std::os::unix::fs::symlink("../a.recipe", project.path("links/b.recipe")).unwrap();
+    project.run("fmt links/b.recipe").ended(0);
+    assert!(project.path("links/b.recipe").is_symlink());
+    assert_eq!(project.read("a.recipe"), "let a = 1\noutput a\n");
+
+    let check = |text: &str| {
+        project.write("text", text);
+        let text = std::fs::File::open(project.path("text")).unwrap();
+        super::ran(project.command("fmt --check -").stdin(text).output().unwrap())
+    };
+    assert_eq!(check("let a = 1\noutput a\n").ended(0).out, "");
+    assert_eq!(check("let a=1\noutput a\n").ended(1).out, "");
+}
+
+#[test]
 fn every_name_of_the_library_has_its_reference() {
     let project = Project::new();
     let all = project.run("doc").ended(0).out;
