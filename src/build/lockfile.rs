@@ -96,6 +96,16 @@ impl Lock {
         Lock::parse(path, &text)
     }
 
+    /// The same of one that need not be there: what a first build, or none, has left.
+    pub fn read_if_any(path: &Path) -> Result<Option<Lock>, Failure> {
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.len() > 0 => Lock::read(path).map(Some),
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io_failure("read", path, &error)),
+        }
+    }
+
     /// The lock that a text holds.
     pub fn parse(path: &Path, text: &str) -> Result<Lock, Failure> {
         let reader = LockReader { source: Source::new(path.display().to_string(), text) };

@@ -90,6 +90,15 @@ impl Reproduction {
         self.stages.iter().all(|(_, verdict)| same(verdict))
     }
 
+    /// Whether every stage was made, alike or not, so that there is nothing to go on with.
+    pub fn is_whole(&self) -> bool {
+        let made = |verdict: &StageVerdict| {
+            use StageVerdict::{Different, Identical, Within};
+            matches!(verdict, Identical | Within(_) | Different { .. })
+        };
+        self.stages.iter().all(|(_, verdict)| made(verdict))
+    }
+
     /// How many are bit-identical.
     pub fn identical(&self) -> usize {
         self.stages.iter().filter(|(_, verdict)| *verdict == StageVerdict::Identical).count()

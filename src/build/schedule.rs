@@ -55,13 +55,19 @@ pub fn build(
     events: &dyn Events,
 ) -> RunReport {
     let began = Instant::now();
+    let nothing = |report| {
+        events.hear(&Event::Done { built: 0, fresh: 0, failed: 0 });
+        report
+    };
     let examiner = match Examiner::new(plan, store, executor, options.recipe) {
         Ok(examiner) => examiner,
-        Err(failure) => return RunReport { troubles: vec![failure], ..RunReport::default() },
+        Err(failure) => {
+            return nothing(RunReport { troubles: vec![failure], ..RunReport::default() });
+        }
     };
     let drift = options.locked.map(|lock| lock.drift(plan, store, executor)).unwrap_or_default();
     if !drift.is_empty() {
-        return RunReport { drift, ..RunReport::default() };
+        return nothing(RunReport { drift, ..RunReport::default() });
     }
     let mut build = Build::new(plan, options, store, executor, events, examiner);
     thread::scope(|scope| build.run(scope));

@@ -201,7 +201,8 @@ pub enum Drawing {
 pub struct Reproduce {
     /// The lockfile of the run
     pub lockfile: PathBuf,
-    /// Keep the rebuilt results here instead of in a temporary folder
+    /// Keep the rebuilt results here instead of in a temporary folder; one that was interrupted goes
+    /// on here
     #[arg(long, value_name = "DIR")]
     pub into: Option<PathBuf>,
     #[command(flatten)]
@@ -340,7 +341,7 @@ pub struct Fmt {
     /// Recipes; `-` reads standard input and writes standard output
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
-    /// Change nothing; exit 1 if a file is not in the canonical form
+    /// Change nothing, name what is not in the canonical form, and then exit with 1
     #[arg(long)]
     pub check: bool,
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
 
-use super::exit::{fail, tell};
+use super::exit::tell;
 use super::machine::{cancel_flag, executor_allowing, pool};
 use super::project::{self, Compiled};
 use super::screen::{Json, Live, Plain};
@@ -16,19 +16,44 @@ use crate::build::lockfile::{Lock, update_lock};
 use crate::build::outputs::Outputs;
 use crate::build::plan::{Plan, plan};
 use crate::build::report::{BuildState, Events, RunReport};
-use crate::build::resources::Pool;
+use crate::build::resources::{Gpu, Pool};
 use crate::build::schedule::{BuildOptions, build};
 use crate::build::store::Store;
 use crate::exec::{Local, fits, ledger};
 
+/// Everything a build begins with.
+struct Begun {
+    compiled: Compiled,
+    plan: Plan,
+    executor: Local,
+    gpus: Vec<Gpu>,
+    lock: PathBuf,
+    /// The lock that is to be obeyed.
+    locked: Option<Lock>,
+    store: Store,
+}
+
 /// Builds the outputs or targets of a recipe.
 pub fn run(args: &args::Build) -> Result<Exit> {
+    let refused = match begin(args) {
+        Ok(Ok(begun)) => return go_on(args, begun),
+        Ok(Err(exit)) => Ok(exit),
+        Err(error) => Err(error),
+    };
+    if args.json {
+        Json.done(0, 0, 0);
+    }
+    refused
+}
+
+/// Proves, plans, and looks whether a build may run here; or says why not.
+fn begin(args: &args::Build) -> Result<Result<Begun, Exit>> {
     if args.locked && !args.recipe.params.is_empty() {
         anyhow::bail!("`--locked` builds what the lockfile says, so `-p` cannot be given");
     }
     let (compiled, targets) = match check::ready(&args.recipe, &args.targets)? {
         Ok(ready) => ready,
-        Err(exit) => return Ok(exit),
+        Err(exit) => return Ok(Err(exit)),
     };
     let bytes = ledger::bytes(&compiled.module);
     let executor = Local { bytes, ..executor_allowing(args.allow_code_execution)? };
@@ -36,43 +61,47 @@ pub fn run(args: &args::Build) -> Result<Exit> {
         Ok(plan) => plan,
         Err(failures) => {
             failures.iter().for_each(tell);
-            return Ok(Exit::Usage);
+            return Ok(Err(Exit::Usage));
         }
     };
     if let Some(refusal) = forbidden(&plan, args.allow_code_execution) {
-        return Ok(refusal);
+        return Ok(Err(refusal));
     }
     let together = args.sharing.data_parallel.get();
+    let refused = |failure, exit| {
+        tell(&failure);
+        Ok(Err(exit))
+    };
     let gpus = match device::for_plan(args.on.device, together, &plan, &executor) {
         Ok(gpus) => gpus,
-        Err(refusal) => {
-            tell(&refusal);
-            return Ok(Exit::Usage);
-        }
+        Err(refusal) => return refused(refusal, Exit::Usage),
     };
     let lock = lock_path(&compiled.recipe);
-    let locked = match args.locked.then(|| Lock::read(&lock)).transpose() {
-        Ok(locked) => locked,
-        Err(failure) => {
-            tell(&failure);
-            return Ok(Exit::LockMismatch);
-        }
+    let read = if args.locked { Lock::read(&lock).map(Some) } else { Lock::read_if_any(&lock) };
+    let locked = match read {
+        Ok(locked) => locked.filter(|_| args.locked),
+        Err(failure) => return refused(failure, Exit::LockMismatch),
     };
     let store = match Store::open(&compiled.project.cache) {
         Ok(store) => store,
-        Err(failure) => return Ok(fail(&[failure])),
+        Err(failure) => return refused(failure, Exit::StageFailed),
     };
     let recipe = compiled.history_name();
     if let Err(refusal) = device::stranded(&plan, &store, &executor, &recipe, &gpus) {
-        tell(&refusal);
-        return Ok(Exit::Usage);
+        return refused(refusal, Exit::Usage);
     }
+    Ok(Ok(Begun { compiled, plan, executor, gpus, lock, locked, store }))
+}
+
+/// Runs what must run, writes the lockfile and says what was made.
+fn go_on(args: &args::Build, begun: Begun) -> Result<Exit> {
+    let Begun { compiled, plan, executor, gpus, lock, locked, store } = begun;
     let cancel = cancel_flag()?;
     let outputs = output_folder(&compiled);
     let options = BuildOptions {
-        recipe: &recipe,
+        recipe: &compiled.history_name(),
         outputs: Some(&outputs),
-        pool: Pool { gpus, gpus_together: together, ..pool(args.jobs) },
+        pool: Pool { gpus, gpus_together: args.sharing.data_parallel.get(), ..pool(args.jobs) },
         keep_going: args.keep_going,
         locked: locked.as_ref(),
         cancel: &cancel,
@@ -138,10 +167,11 @@ pub fn lock_path(recipe: &Path) -> PathBuf {
     recipe.with_extension("lock")
 }
 
-/// `build/RECIPE` in the project.
+/// `build/RECIPE` in the project: the recipe's path from the project's root, without its ending.
 pub fn output_folder(compiled: &Compiled) -> PathBuf {
-    let stem = compiled.recipe.file_stem().unwrap_or_default();
-    compiled.project.root.join("build").join(stem)
+    let recipe = project::relative(&compiled.recipe, &compiled.project.root);
+    assert!(recipe.is_relative(), "a project lies around its recipes");
+    compiled.project.root.join("build").join(recipe.with_extension(""))
 }
 
 /// Says of every failed action what happened.

@@ -11,7 +11,7 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::artifact::results;
-use super::build::{build_only, exit_of};
+use super::build::{build_only, exit_of, lock_path};
 use super::exit::{fail, tell};
 use super::machine::executor;
 use super::plan::Assessed;
@@ -20,6 +20,7 @@ use super::terminal::{note, out};
 use super::{Exit, machine};
 use crate::build::action::ActionId;
 use crate::build::examine::assess;
+use crate::build::lockfile::Lock;
 use crate::build::plan::{Plan, plan};
 use crate::build::store::{ActionResult, Store};
 use crate::eval::overlap::found::TaskOverlap;
@@ -40,6 +41,10 @@ pub fn run(compiled: Compiled, json: bool) -> Result<Exit> {
             return Ok(Exit::Usage);
         }
     };
+    if let Err(failure) = Lock::read_if_any(&lock_path(&compiled.recipe)) {
+        tell(&failure);
+        return Ok(Exit::LockMismatch);
+    }
     let store = match Store::open(&compiled.project.cache) {
         Ok(store) => store,
         Err(failure) => return Ok(fail(&[failure])),

@@ -26,7 +26,9 @@ pub fn run(files: &[PathBuf], check: bool) -> Result<Exit> {
             }
         };
         match (stdin, check) {
-            (true, _) => super::terminal::out(&formatted),
+            (true, true) if formatted != text => exit = Exit::RecipeWrong,
+            (true, true) => {}
+            (true, false) => super::terminal::out(&formatted),
             (false, true) if formatted != text => {
                 super::terminal::out(&format!("{}\n", path.display()));
                 exit = Exit::RecipeWrong;
@@ -45,14 +47,16 @@ fn read_stdin() -> Result<String> {
     Ok(text)
 }
 
-/// Replaces a file whole: what was there stays until the new text is on the disk.
+/// Replaces a file whole, the one that a link leads to: what was there stays until the new text is
+/// on the disk.
 fn replace(path: &Path, text: &str) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
+    let target = std::fs::canonicalize(path).with_context(|| path.display().to_string())?;
+    let folder = target.parent().expect("a file lies in a folder");
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
     std::io::Write::write_all(&mut file, text.as_bytes())?;
-    file.as_file().set_permissions(std::fs::metadata(path)?.permissions())?;
+    file.as_file().set_permissions(std::fs::metadata(&target)?.permissions())?;
     file.as_file().sync_all()?;
-    file.persist(path).with_context(|| path.display().to_string())?;
+    file.persist(&target).with_context(|| path.display().to_string())?;
     super::terminal::note(&format!("formatted {}", path.display()));
     Ok(())
 }

@@ -126,7 +126,7 @@ fn settings(root: &Path) -> Result<Settings> {
 
 /// The project that a file belongs to.
 pub fn project_of(file: &Path) -> Result<Project> {
-    let absolute = std::path::absolute(file)?;
+    let absolute = lexical(&std::path::absolute(file)?);
     let folder = absolute.parent().unwrap_or(Path::new("/"));
     project_at(&root_above(folder).unwrap_or_else(|| folder.to_path_buf()))
 }
@@ -134,10 +134,25 @@ pub fn project_of(file: &Path) -> Result<Project> {
 /// The project at a folder; `LLAMAKE_CACHE` goes before the settings.
 fn project_at(root: &Path) -> Result<Project> {
     let cache = match std::env::var_os("LLAMAKE_CACHE") {
-        Some(path) if !path.is_empty() => std::path::absolute(PathBuf::from(path))?,
-        _ => root.join(settings(root)?.cache.unwrap_or_else(|| "cache".into())),
+        Some(path) if !path.is_empty() => {
+            std::path::absolute(whole_path("`LLAMAKE_CACHE`", path.into())?)?
+        }
+        _ => match settings(root)?.cache {
+            Some(path) => root.join(whole_path("`cache` in `llamake.toml`", path)?),
+            None => root.join("cache"),
+        },
     };
     Ok(Project { root: root.to_path_buf(), cache })
+}
+
+/// The path of a cache as `place` states it; what only a shell would replace is refused, as it
+/// would become a folder of that very name.
+fn whole_path(place: &str, path: PathBuf) -> Result<PathBuf> {
+    match path.as_os_str().as_encoded_bytes().first() {
+        None => bail!("{place} is empty; name a folder"),
+        Some(b'~' | b'$') => bail!("{place} is `{}`; write the whole path", path.display()),
+        Some(_) => Ok(path),
+    }
 }
 
 /// Reads a recipe and its imports, and compiles them.

@@ -3,12 +3,16 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use serde_json::json;
 
 use super::exit::{fail, tell};
 use super::machine::{cancel_flag, executor_allowing, pool};
-use super::terminal::{note, out};
+use super::screen::{ButTheLast, Json};
+use super::terminal::{note, out, quoted};
 use super::{Exit, args, build, device, project};
+use crate::build::digest::Digest;
 use crate::build::lockfile::Lock;
+use crate::build::report::RunReport;
 use crate::build::reproduce::{
     Deviation, Reproduction, StageVerdict, TOLERANCE, plan_of, reproduce,
 };
@@ -18,11 +22,27 @@ use crate::exec::{Local, ledger};
 
 /// Rebuilds everything a lockfile describes and compares.
 pub fn run(args: &args::Reproduce) -> Result<Exit> {
+    let rebuilt = rebuilt(args);
+    let report = match &rebuilt {
+        Ok(Ok(reproduction)) => reproduction.report.clone(),
+        _ => RunReport::default(),
+    };
+    let exit = rebuilt.map(|rebuilt| rebuilt.map_or_else(|exit| exit, |all| verdict(&all, args)));
+    if args.json {
+        Json.done(report.built, report.fresh, report.failed);
+    }
+    exit
+}
+
+/// Rebuilds, or says what is wrong before anything runs.
+fn rebuilt(args: &args::Reproduce) -> Result<Result<Reproduction, Exit>> {
+    let path = args.lockfile.display();
+    anyhow::ensure!(args.lockfile.exists(), "there is no lockfile `{path}`");
     let lock = match Lock::read(&args.lockfile) {
         Ok(lock) => lock,
         Err(failure) => {
             tell(&failure);
-            return Ok(Exit::LockMismatch);
+            return Ok(Err(Exit::LockMismatch));
         }
     };
     let bytes = lock.module().map(|module| ledger::bytes(&module)).unwrap_or_default();
@@ -31,7 +51,7 @@ pub fn run(args: &args::Reproduce) -> Result<Exit> {
     let plan = plan_of(&lock, &executor).ok();
     let refusal = |plan| build::forbidden(plan, args.allow_code_execution);
     if let Some(refusal) = plan.as_ref().and_then(refusal) {
-        return Ok(refusal);
+        return Ok(Err(refusal));
     }
     let (on, together) = (args.on.device, args.sharing.data_parallel.get());
     let gpus = plan.as_ref().map(|plan| device::for_plan(on, together, plan, &executor));
@@ -40,39 +60,54 @@ pub fn run(args: &args::Reproduce) -> Result<Exit> {
         Ok(gpus) => gpus.unwrap_or_default(),
         Err(refusal) => {
             tell(&refusal);
-            return Ok(Exit::Usage);
+            return Ok(Err(Exit::Usage));
         }
     };
-    let (folder, kept) = empty_cache(args)?;
-    let store = match Store::open(&folder) {
+    let digest = Digest::of_bytes(lock.text().as_bytes());
+    let (folder, kept) = folder_for(args, digest)?;
+    let begun = Store::open(&folder).and_then(|store| {
+        store.begin_rebuilding(digest)?;
+        Ok(store)
+    });
+    let store = match begun {
         Ok(store) => store,
-        Err(failure) => return Ok(fail(&[failure])),
+        Err(failure) => return Ok(Err(fail(&[failure]))),
     };
     let stranded = |plan| device::stranded(plan, &store, &executor, "", &gpus).err();
     if let Some(refusal) = plan.as_ref().and_then(stranded) {
         tell(&refusal);
-        return Ok(Exit::Usage);
+        return Ok(Err(Exit::Usage));
     }
     let cancel = cancel_flag()?;
-    let events = build::events(args.json, lock.stages.len());
+    let events = ButTheLast(build::events(args.json, lock.stages.len()));
     let pool = Pool { gpus, gpus_together: together, ..pool(args.jobs) };
-    let done = reproduce(&lock, &store, &executor, pool, &cancel, events.as_ref());
+    let done = reproduce(&lock, &store, &executor, pool, &cancel, &events);
+    if done.as_ref().is_ok_and(Reproduction::is_whole)
+        && let Err(failure) = store.end_rebuilding()
+    {
+        tell(&failure);
+    }
     drop(store);
     drop(kept);
     match done {
-        Ok(reproduction) => Ok(verdict(&reproduction)),
+        Ok(reproduction) => Ok(Ok(reproduction)),
         Err(failures) => {
             failures.iter().for_each(tell);
-            Ok(Exit::LockMismatch)
+            Ok(Err(Exit::LockMismatch))
         }
     }
 }
 
-/// The folder to rebuild in: the one that was named, if it is empty, or a temporary one beside
-/// the project's cache, where there is room for results.
-fn empty_cache(args: &args::Reproduce) -> Result<(PathBuf, Option<tempfile::TempDir>)> {
+/// The folder to rebuild in: the one that was named, if it is empty or was left by an interrupted
+/// reproduction of the same lock, or a temporary one beside the project's cache, where there is
+/// room for results.
+fn folder_for(
+    args: &args::Reproduce,
+    lock: Digest,
+) -> Result<(PathBuf, Option<tempfile::TempDir>)> {
     if let Some(folder) = &args.into {
-        if folder.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+        let is_used = folder.read_dir().is_ok_and(|mut entries| entries.next().is_some());
+        if is_used && Store::rebuilds(folder) != Some(lock) {
             anyhow::bail!("`{}` is not empty; name a new folder", folder.display());
         }
         return Ok((folder.clone(), None));
@@ -83,15 +118,19 @@ fn empty_cache(args: &args::Reproduce) -> Result<(PathBuf, Option<tempfile::Temp
 }
 
 /// Says each stage's verdict; the data goes to standard output.
-fn verdict(reproduction: &Reproduction) -> Exit {
+fn verdict(reproduction: &Reproduction, args: &args::Reproduce) -> Exit {
     for (stage, verdict) in &reproduction.stages {
-        out(&format!("{stage:<14} {}\n", words(verdict)));
+        match args.json {
+            true => Json.verdict(stage, as_json(verdict)),
+            false => out(&format!("{stage:<14} {}\n", words(verdict))),
+        }
         if let StageVerdict::Failed(failure) = verdict {
             tell(failure);
         }
     }
     let all = reproduction.stages.len();
     if reproduction.report.interrupted {
+        note(&interrupted(args));
         return Exit::Interrupted;
     }
     if reproduction.is_identical() {
@@ -111,6 +150,19 @@ fn verdict(reproduction: &Reproduction) -> Exit {
     Exit::LockMismatch
 }
 
+/// How an interrupted reproduction goes on.
+fn interrupted(args: &args::Reproduce) -> String {
+    let lockfile = quoted(&args.lockfile.to_string_lossy());
+    match &args.into {
+        Some(folder) => format!(
+            "interrupted; what is finished is kept, and this goes on from there:\n\
+             llamake reproduce {lockfile} --into {}",
+            quoted(&folder.to_string_lossy())
+        ),
+        None => "interrupted; only what is made with `--into DIR` is kept to go on with".into(),
+    }
+}
+
 fn words(verdict: &StageVerdict) -> String {
     match verdict {
         StageVerdict::Identical => "bit-identical".into(),
@@ -127,6 +179,37 @@ fn words(verdict: &StageVerdict) -> String {
         StageVerdict::SourceChanged(what) => what.clone(),
         StageVerdict::Failed(failure) => format!("failed: {}", failure.message),
         StageVerdict::NotReached => "not reached".into(),
+    }
+}
+
+/// A verdict for programs: a word, the sentence, and the digests or figures it rests on.
+fn as_json(verdict: &StageVerdict) -> serde_json::Value {
+    let word = match verdict {
+        StageVerdict::Identical => "bit-identical",
+        StageVerdict::Within(_) => "within tolerance",
+        StageVerdict::Different { .. } => "different",
+        StageVerdict::Edited(_) => "edited",
+        StageVerdict::SourceChanged(_) => "source changed",
+        StageVerdict::Failed(_) => "failed",
+        StageVerdict::NotReached => "not reached",
+    };
+    let metric = |deviation: &Deviation| {
+        let Deviation { metric, locked, got } = deviation;
+        json!({ "name": metric, "locked": locked, "got": got, "share": deviation.share() })
+    };
+    match verdict {
+        StageVerdict::Within(farthest) => {
+            json!({ "verdict": word, "text": words(verdict), "metric": farthest.as_ref().map(metric) })
+        }
+        StageVerdict::Different { port, expected, got, beyond } => json!({
+            "verdict": word,
+            "text": words(verdict),
+            "port": port,
+            "expected": expected.to_string(),
+            "got": got.map(|got| got.to_string()),
+            "metric": beyond.as_ref().map(metric),
+        }),
+        _ => json!({ "verdict": word, "text": words(verdict) }),
     }
 }
 

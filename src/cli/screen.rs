@@ -167,15 +167,36 @@ impl Events for Live {
     }
 }
 
+/// The same events but for the last, for a command that has more to say before it.
+pub struct ButTheLast(pub Box<dyn Events>);
+
+impl Events for ButTheLast {
+    fn hear(&self, event: &Event<'_>) {
+        if !matches!(event, Event::Done { .. }) {
+            self.0.hear(event);
+        }
+    }
+}
+
 /// One object a line on standard output.
 pub struct Json;
 
 impl Json {
-    fn say(&self, event: &str, stage: Option<&Action>, more: Value) {
+    /// The last line, after which nothing is said.
+    pub fn done(&self, built: usize, fresh: usize, failed: usize) {
+        self.say("done", None, json!({ "built": built, "fresh": fresh, "failed": failed }));
+    }
+
+    /// What a comparison found of a stage.
+    pub fn verdict(&self, stage: &str, more: Value) {
+        self.say("verdict", Some(stage), more);
+    }
+
+    fn say(&self, event: &str, stage: Option<&str>, more: Value) {
         let mut object = Map::new();
         object.insert("event".into(), event.into());
-        if let Some(action) = stage {
-            object.insert("stage".into(), action.name.clone().into());
+        if let Some(stage) = stage {
+            object.insert("stage".into(), stage.into());
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         if event != "done" {
@@ -197,20 +218,20 @@ impl Events for Json {
         match event {
             Event::Started { action, reason, threads } => {
                 let more = json!({ "reason": reason.to_string(), "threads": threads });
-                self.say("started", Some(action), more);
+                self.say("started", Some(&action.name), more);
             }
             Event::Progress { action, progress } => {
                 let Progress { done, total, unit, metrics } = progress;
                 let metrics = metrics_json(metrics);
                 let more =
                     json!({ "done": done, "total": total, "unit": unit, "metrics": metrics });
-                self.say("progress", Some(action), more);
+                self.say("progress", Some(&action.name), more);
             }
             Event::Log { action, line, notice } => {
                 let event = if *notice { "notice" } else { "log" };
-                self.say(event, Some(action), json!({ "line": line }));
+                self.say(event, Some(&action.name), json!({ "line": line }));
             }
-            Event::Waiting { action } => self.say("waiting", Some(action), Value::Null),
+            Event::Waiting { action } => self.say("waiting", Some(&action.name), Value::Null),
             Event::Finished { action, report } => {
                 let more = json!({
                     "key": report.key.map(|key| key.to_string()),
@@ -220,11 +241,9 @@ impl Events for Json {
                     "metrics": metrics_json(&report.metrics),
                     "failure": report.failure.as_ref().map(|failure| failure.message.clone()),
                 });
-                self.say(report.state.word(), Some(action), more);
+                self.say(report.state.word(), Some(&action.name), more);
             }
-            Event::Done { built, fresh, failed } => {
-                self.say("done", None, json!({ "built": built, "fresh": fresh, "failed": failed }));
-            }
+            Event::Done { built, fresh, failed } => self.done(*built, *fresh, *failed),
         }
     }
 }

@@ -33,6 +33,15 @@ pub fn color() -> bool {
     is_live() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
+/// A word as a shell reads it, in quotes where it needs them.
+pub fn quoted(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./+,:@%=".contains(&byte);
+    match !word.is_empty() && word.bytes().all(plain) {
+        true => word.to_string(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
 /// `0:42`, `31:05`, `2:03:04`.
 pub fn clock(seconds: f64) -> String {
     let whole = seconds.max(0.0).round() as u64;
@@ -61,6 +70,14 @@ pub fn figure(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_are_quoted_for_a_shell() {
+        assert_eq!(quoted("recipes/a-1.recipe"), "recipes/a-1.recipe");
+        assert_eq!(quoted("my notes/a.recipe"), "'my notes/a.recipe'");
+        assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
+        assert_eq!(quoted(""), "''");
+    }
 
     #[test]
     fn times_and_figures() {

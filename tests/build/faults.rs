@@ -136,6 +136,33 @@ fn another_layout_is_refused_and_a_deleted_cache_is_made_anew() {
 }
 
 #[test]
+fn a_folder_of_something_else_is_never_made_a_cache() {
+    let world = World::new();
+    for (folder, file) in [("notes", "notes.txt"), ("other", "VERSION"), ("git", ".gitmodules")] {
+        world.write(&format!("{folder}/{file}"), "7\n");
+        world.write(&format!("{folder}/.gitignore"), "mine\n");
+        let failure = Store::open(&world.path(folder)).err().unwrap();
+        assert!(failure.message.ends_with("is not empty and no cache of llamake"), "{failure:?}");
+        assert_eq!(fs::read_dir(world.path(folder)).unwrap().count(), 2, "nothing is written");
+    }
+}
+
+#[test]
+fn a_store_keeps_what_was_put_in_its_folder_and_older_ones_go_on() {
+    let world = World::new();
+    world.write("cache/.gitignore", "mine\n");
+    world.ran(&chain());
+    assert_eq!(fs::read_to_string(world.path("cache/.gitignore")).unwrap(), "mine\n");
+    world.write("cache/stray.txt", "");
+    fs::remove_file(world.path("cache/CACHEDIR.TAG")).unwrap();
+    assert!(world.ran(&chain()).is_empty(), "its layout and its results mark it");
+    world.write("begun/VERSION", "");
+    fs::create_dir(world.path("begun/blobs")).unwrap();
+    Store::open(&world.path("begun")).unwrap();
+    assert!(world.path("begun/CACHEDIR.TAG").exists(), "one that was cut short is finished");
+}
+
+#[test]
 fn two_builders_share_the_work() {
     let world = World::new();
     let mut recipe = Recipe::default();

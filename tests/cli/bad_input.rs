@@ -106,3 +106,31 @@ fn a_program_that_fails_says_what_it_said() {
     project.edit("a.recipe", "\"nosuchprogram\"", "\"true\"");
     project.run("build").ended(3).told(&["`x`"]);
 }
+
+#[test]
+fn a_lockfile_with_marks_of_a_merge_is_told_before_anything_runs() {
+    let project = desk("{\"prompt\":\"a\",\"completion\":\"b\"}\n");
+    project.run("build").ended(0);
+    let lock = project.read("a.lock");
+    project.write("a.lock", lock.replace("[stage.desk]", "<<<<<<< ours\n[stage.desk]"));
+    fs::remove_dir_all(project.path("cache")).unwrap();
+    let line = lock.lines().position(|line| line == "[stage.desk]").unwrap() + 1;
+    let told = [format!("error: a.lock:{line}: "), "version control, or delete it".to_string()];
+    for command in ["build", "build --locked", "check --data"] {
+        let ran = project.run(command).ended(4);
+        ran.told(&[&told[0], &told[1]]);
+    }
+    assert!(!project.path("cache").exists(), "nothing is begun");
+    project.write("a.lock", "");
+    project.run("build").ended(0);
+    assert_eq!(project.read("a.lock"), lock);
+}
+
+#[test]
+fn a_lockfile_to_reproduce_that_is_not_there_is_no_broken_one() {
+    let project = Project::new();
+    let told = project.run("reproduce nosuch.lock").ended(2);
+    told.told(&["error: there is no lockfile `nosuch.lock`"]);
+    project.write("broken.lock", "version =\n");
+    project.run("reproduce broken.lock").ended(4).told(&["broken.lock:1"]);
+}

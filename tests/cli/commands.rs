@@ -38,6 +38,46 @@ fn a_build_speaks_json_for_programs() {
     assert_eq!(last["built"], 8, "{last}");
     let of_base = events.iter().filter(|event| event["stage"] == "base");
     assert!(of_base.count() > 1);
+    let none = "{\"event\":\"done\",\"built\":0,\"fresh\":0,\"failed\":0}\n";
+    assert_eq!(project.run("build --json nosuch").ended(2).out, none);
+    assert_eq!(project.run("build --json nosuch.recipe").ended(2).out, none);
+    project.edit("a.recipe", "held_out: 10%", "held_out: 11%");
+    assert_eq!(project.run("build --json --locked").ended(4).out, none);
+    project.write("a.recipe", "let = = 3\n");
+    assert_eq!(project.run("build --json").ended(1).out, none);
+}
+
+#[test]
+fn a_reproduction_speaks_json_for_programs() {
+    let project = Project::micro();
+    project.run("build short tokenizer").ended(0);
+    let told = project.run("reproduce a.lock --json").ended(0);
+    let events = told.out.lines().map(|line| serde_json::from_str(line).unwrap());
+    let events = events.collect::<Vec<serde_json::Value>>();
+    let (last, before) = events.split_last().unwrap();
+    let stages = project.read("a.lock").matches("[stage.").count();
+    assert_eq!(
+        *last,
+        serde_json::json!({ "event": "done", "built": stages, "fresh": 0, "failed": 0 })
+    );
+    let verdicts = &before[before.len() - stages..];
+    for event in verdicts {
+        assert_eq!(
+            (&event["event"], &event["verdict"]),
+            (&"verdict".into(), &"bit-identical".into())
+        );
+        assert!(event["time"].is_f64() && event["stage"].is_string(), "{event}");
+    }
+    assert_eq!(before.iter().filter(|event| event["event"] == "verdict").count(), stages);
+    assert!(before.iter().all(|event| event["event"] != "done"));
+    let plain = project.run("reproduce a.lock").ended(0).out;
+    assert!(plain.lines().all(|line| line.ends_with(" bit-identical")), "{plain}");
+    let lock = project.read("a.lock");
+    project.write("a.lock", lock.replacen("seed = \"", "seed = \"1", 1));
+    let told = project.run("reproduce a.lock --json").ended(4).out;
+    let lines = told.lines().collect::<Vec<_>>();
+    assert!(lines[..stages].iter().any(|line| line.contains("\"verdict\":\"edited\"")), "{told}");
+    assert!(lines[stages].starts_with("{\"event\":\"done\",\"built\":0"), "{told}");
 }
 
 #[test]
@@ -162,6 +202,24 @@ fn fmt_writes_the_canonical_form_and_keeps_what_it_cannot_read() {
     project.write("a.recipe", "let = = 3\n");
     project.run("fmt a.recipe").ended(1).told(&["a.recipe"]);
     assert_eq!(project.read("a.recipe"), "let = = 3\n");
+}
+
+#[test]
+fn fmt_follows_links_and_checks_standard_input() {
+    let project = Project::of("let a=1\noutput a\n");
+    project.write("links/.keep", "");
+    std::os::unix::fs::symlink("../a.recipe", project.path("links/b.recipe")).unwrap();
+    project.run("fmt links/b.recipe").ended(0);
+    assert!(project.path("links/b.recipe").is_symlink());
+    assert_eq!(project.read("a.recipe"), "let a = 1\noutput a\n");
+
+    let check = |text: &str| {
+        project.write("text", text);
+        let text = std::fs::File::open(project.path("text")).unwrap();
+        super::ran(project.command("fmt --check -").stdin(text).output().unwrap())
+    };
+    assert_eq!(check("let a = 1\noutput a\n").ended(0).out, "");
+    assert_eq!(check("let a=1\noutput a\n").ended(1).out, "");
 }
 
 #[test]

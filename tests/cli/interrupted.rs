@@ -8,10 +8,15 @@ use std::time::Duration;
 use super::{Project, ran};
 
 /// Starts a build whose `base` trains for minutes, and waits until it does.
-fn training(project: &Project) -> (Child, impl Iterator) {
+fn training(project: &Project) -> (Child, impl Iterator + use<>) {
     let mut command = project.command("build --json -p");
-    command.arg("steps=100000 steps");
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    command.arg("steps=100000 steps").stderr(Stdio::null());
+    until_base_trains(command)
+}
+
+/// Starts what speaks JSON, and waits until `base` trains.
+fn until_base_trains(mut command: Command) -> (Child, impl Iterator + use<>) {
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let out = BufReader::new(child.stdout.take().unwrap());
     let mut lines = out.lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap());
     let steps = |event: &serde_json::Value| event["stage"] == "base" && event["done"].is_u64();
@@ -103,6 +108,30 @@ fn an_interrupt_ends_a_build_soon_and_keeps_what_was_finished() {
     let log = project.run("log base").ended(0);
     assert!(log.out.starts_with("base stopped in "), "{}", log.out);
     project.run("build").ended(0).told(&["fresh   tokenizer", "fresh   world"]);
+}
+
+#[test]
+fn an_interrupted_reproduction_goes_on_in_its_folder() {
+    let project = Project::micro();
+    let mut build = project.command("build base -p");
+    ran(build.arg("steps=2000 steps").output().unwrap()).ended(0);
+    let mut command = project.command("reproduce --json a.lock --into");
+    command.arg("a copy").stderr(Stdio::piped());
+    let (child, _listening) = until_base_trains(command);
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let stopped = ran(child.wait_with_output().unwrap()).ended(130);
+    stopped.told(&["llamake reproduce a.lock --into 'a copy'"]);
+    let again = |lock: &str| {
+        let mut command = project.command("reproduce --into");
+        ran(command.args(["a copy", lock]).output().unwrap())
+    };
+    let lock = project.read("a.lock");
+    project.write("other.lock", lock.replacen("params.seed = '7'", "params.seed = '8'", 1));
+    again("other.lock").ended(2).told(&["`a copy` is not empty; name a new folder"]);
+    let done = again("a.lock").ended(0).told(&["fresh   world", "goes on after step "]);
+    assert!(done.out.lines().all(|line| line.ends_with(" bit-identical")), "{}", done.out);
+    again("a.lock").ended(2).told(&["`a copy` is not empty; name a new folder"]);
 }
 
 #[test]

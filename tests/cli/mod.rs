@@ -12,6 +12,7 @@ mod evaluating;
 mod hub;
 mod interrupted;
 mod limits;
+mod places;
 mod programs;
 mod qlora;
 mod rounds;

@@ -4,7 +4,7 @@
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::blobs::{BlobFault, Blobs};
@@ -20,6 +20,9 @@ use crate::build::key::ActionKey;
 
 /// The layout below; another number is another layout.
 const VERSION: &str = "1";
+
+/// The file that says what a store is being rebuilt from.
+const REBUILDS: &str = "rebuilds";
 
 const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
     # This folder is a cache of llamake: it may be deleted at any moment, and need not be saved.\n";
@@ -37,6 +40,7 @@ const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
 ///   pieces/ab/cdef…    parts of results that others may share, by keys of their own; checksummed
 ///   attempts/KEY/      unfinished work under a key, until its result is published
 ///   locks/KEY          locked while a process builds that key; removed afterwards
+///   rebuilds           the digest of a lockfile, until all of it is rebuilt here
 ///   tmp/PID-N/         a process's work in progress; PID-N.owner is locked while it lives
 /// ```
 ///
@@ -70,10 +74,16 @@ pub struct Fault {
 }
 
 impl Store {
-    /// Opens the store at `root`, making it if need be.
+    /// Opens the store at `root`, making it if need be; never in a folder of something else.
     pub fn open(root: &Path) -> Result<Store, Failure> {
         let failed = |error| io_failure("open the cache", root, &error);
         let root = std::path::absolute(root).map_err(failed)?;
+        if !may_hold_a_store(&root).map_err(failed)? {
+            let what = format!("`{}` is not empty and no cache of llamake", root.display());
+            return Err(Failure::new(what).remedy(
+                "name another folder for the cache: `LLAMAKE_CACHE`, or `cache` in `llamake.toml`",
+            ));
+        }
         for folder in ["blobs", "locks", "tmp"] {
             let folder = root.join(folder);
             if !folder.is_dir() {
@@ -108,6 +118,24 @@ impl Store {
     /// The folder for unfinished work under a key; it may not exist yet.
     pub fn attempt(&self, key: ActionKey) -> PathBuf {
         self.root.join("attempts").join(key.to_string())
+    }
+
+    /// The digest of the lockfile that a store is being rebuilt from, if that was not finished.
+    pub fn rebuilds(root: &Path) -> Option<Digest> {
+        Digest::parse(fs::read_to_string(root.join(REBUILDS)).ok()?.trim())
+    }
+
+    /// Says that the store is being rebuilt from a lockfile, so that one that is interrupted can
+    /// be gone on with.
+    pub fn begin_rebuilding(&self, lock: Digest) -> Result<(), Failure> {
+        let path = self.root.join(REBUILDS);
+        fs::write(&path, format!("{lock}\n")).map_err(|error| io_failure("write", &path, &error))
+    }
+
+    /// Says that nothing is left to rebuild.
+    pub fn end_rebuilding(&self) -> Result<(), Failure> {
+        let path = self.root.join(REBUILDS);
+        fs::remove_file(&path).map_err(|error| io_failure("remove", &path, &error))
     }
 
     /// Removes what was kept of unfinished work, now that it is finished.
@@ -252,6 +280,41 @@ fn blob_fault(blob: Digest, fault: BlobFault) -> String {
     }
 }
 
+/// What lies in a store whose making was cut short, or in a folder that is kept for one.
+const FIRST: [&str; 8] = [
+    "VERSION",
+    "CACHEDIR.TAG",
+    ".gitignore",
+    ".gitkeep",
+    "blobs",
+    "locks",
+    "tmp",
+    // The root of a disk of its own.
+    "lost+found",
+];
+
+/// Whether a folder is a store, the beginning of one, or free to become one.
+fn may_hold_a_store(root: &Path) -> io::Result<bool> {
+    let entries = match fs::read_dir(root) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    let read = |name: &str| fs::read_to_string(root.join(name)).unwrap_or_default();
+    let version = read("VERSION");
+    let is_marked = version.trim() == VERSION && root.join("results.db").is_file();
+    if is_marked || read("CACHEDIR.TAG") == TAG {
+        return Ok(true);
+    }
+    for entry in entries {
+        let name = entry?.file_name();
+        if FIRST.iter().all(|first| name != *first) {
+            return Ok(false);
+        }
+    }
+    Ok(matches!(version.trim(), "" | VERSION))
+}
+
 /// Writes the marks of a new store, or checks those of an old one. The caller holds the lock.
 fn mark(root: &Path, version: &File) -> Result<(), Failure> {
     let failed = |error| io_failure("write", root, &error);
@@ -259,8 +322,8 @@ fn mark(root: &Path, version: &File) -> Result<(), Failure> {
     match found.trim() {
         VERSION => Ok(()),
         "" => {
-            fs::write(root.join("CACHEDIR.TAG"), TAG).map_err(failed)?;
-            fs::write(root.join(".gitignore"), "*\n").map_err(failed)?;
+            write_new(&root.join("CACHEDIR.TAG"), TAG).map_err(failed)?;
+            write_new(&root.join(".gitignore"), "*\n").map_err(failed)?;
             let mut version = version;
             version.write_all(format!("{VERSION}\n").as_bytes()).map_err(failed)
         }
@@ -269,5 +332,14 @@ fn mark(root: &Path, version: &File) -> Result<(), Failure> {
             Err(Failure::new(format!("the cache `{shown}` has layout `{other}`, not {VERSION}"))
                 .remedy("name another cache with `LLAMAKE_CACHE`, or delete this one"))
         }
+    }
+}
+
+/// Writes a file unless there is one, which may be the user's own.
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    match File::create_new(path) {
+        Ok(mut file) => file.write_all(text.as_bytes()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
     }
 }
