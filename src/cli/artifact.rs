@@ -30,11 +30,9 @@ pub fn find(
     };
     let id = assessed.plan.find(&stage).expect("the plan is of this stage");
     if assessed.verdicts[id.0 as usize].1 != Verdict::Fresh {
-        let recipe = assessed.compiled.recipe.display();
-        tell(
-            &Failure::new(format!("stage `{stage}` is not built as the recipe stands"))
-                .remedy(format!("llamake build {recipe} {stage}")),
-        );
+        let remedy = assessed.compiled.command("build", &stage);
+        let fact = format!("stage `{stage}` is not built as the recipe stands");
+        tell(&Failure::new(fact).remedy(remedy));
         return Ok(Err(Exit::StageFailed));
     }
     Ok(match results(&assessed) {

@@ -247,8 +247,7 @@ fn made(compiled: &Compiled, plan: &Plan, report: &RunReport, store: &Store) {
         }
     }
     if let (Some(model), true) = (model, is_live()) {
-        let recipe = compiled.recipe.display();
-        note(&format!("next: llamake generate {recipe} {model} --prompt \"…\""));
+        note(&format!("next: {} --prompt \"…\"", compiled.command("generate", &model)));
     }
 }
 

@@ -76,11 +76,22 @@ pub fn pool(jobs: Option<std::num::NonZeroUsize>) -> Pool {
     Pool { threads: jobs.map_or(machine.threads, |jobs| jobs.get()), ..machine }
 }
 
-/// A flag that ctrl-C and a polite kill set; a second ctrl-C ends the program at once. What is
+/// Whether this program was started with SIGHUP ignored.
+fn is_hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & 1 == 1)
+}
+
+/// A flag that ctrl-C, a polite kill and a closed terminal set; a second ctrl-C ends the program at once. What is
 /// finished by then is in the store either way.
 pub fn cancel_flag() -> Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+    let mut signals = vec![signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM];
+    // A terminal that is closed, unless `nohup` said that it does not matter.
+    signals.extend((!is_hangup_ignored()).then_some(signal_hook::consts::SIGHUP));
+    for signal in signals {
         let code = Exit::Interrupted as i32;
         signal_hook::flag::register_conditional_shutdown(signal, code, flag.clone())?;
         signal_hook::flag::register(signal, flag.clone())?;

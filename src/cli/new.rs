@@ -4,6 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
+use super::terminal::{note, quoted};
+
 const RECIPE: &str = include_str!("../../recipes/llama2_tiny.recipe");
 const SETTINGS: &str = "# What is not meaning: where results are kept.\ncache = \"cache\"\n";
 const IGNORED: &str = "/cache\n/build\n";
@@ -20,6 +22,7 @@ pub fn run(folder: &Path) -> Result<()> {
         let path = folder.join(name);
         std::fs::write(&path, text).with_context(|| path.display().to_string())?;
     }
-    super::terminal::note(&format!("made {0}\nnext: cd {0} && llamake build", folder.display()));
+    let word = quoted(&folder.to_string_lossy());
+    note(&format!("made {}\nnext: cd {word} && llamake build", folder.display()));
     Ok(())
 }

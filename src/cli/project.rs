@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use super::args;
-use super::terminal::note;
+use super::terminal::{note, quoted};
 use crate::lang::{self, diagnostic::Diagnostic, source::Source, source::Sources, value::Module};
 
 /// A project: the folder that results belong to.
@@ -30,6 +30,8 @@ struct Settings {
 /// A recipe with everything the compiler said about it.
 pub struct Compiled {
     pub recipe: PathBuf,
+    /// `NAME=VALUE`, as they were given.
+    pub params: Vec<String>,
     pub project: Project,
     pub sources: Sources,
     pub module: Module,
@@ -40,6 +42,16 @@ impl Compiled {
     /// The name under which histories keep the recipe.
     pub fn history_name(&self) -> String {
         relative(&self.recipe, &self.project.root).to_string_lossy().into_owned()
+    }
+
+    /// A command on a stage of the recipe as it was compiled here, to be pasted into a shell.
+    pub fn command(&self, name: &str, stage: &str) -> String {
+        let mut words = format!("llamake {name} {}", quoted(&self.recipe.to_string_lossy()));
+        words += &format!(" {}", quoted(stage));
+        for param in &self.params {
+            words += &format!(" -p {}", quoted(param));
+        }
+        words
     }
 }
 
@@ -164,7 +176,7 @@ pub fn compile(recipe: &Path, params: &[String]) -> Result<Compiled> {
     let root = sources.add(Source::new(label.to_string_lossy(), read_recipe(&label)?));
     load_imports(&mut sources, root, &project)?;
     let (module, diagnostics) = lang::compile(&mut sources, root, &overrides);
-    Ok(Compiled { recipe: label, project, sources, module, diagnostics })
+    Ok(Compiled { recipe: label, params: params.to_vec(), project, sources, module, diagnostics })
 }
 
 fn split_param(text: &str) -> Result<(String, String)> {

@@ -194,6 +194,24 @@ fn a_new_project_builds() {
 }
 
 #[test]
+fn a_suggested_command_can_be_pasted() {
+    let project = Project::new();
+    let told = super::ran(project.command("new").arg("my garden").output().unwrap()).ended(0);
+    told.told(&["made my garden\nnext: cd 'my garden' && llamake build\n"]);
+    project.write("a b.recipe", include_str!("micro.recipe"));
+    let mut command = project.command("generate --prompt x -p");
+    command.args(["steps=3 steps", "-r", "a b.recipe", "chat"]);
+    let told = super::ran(command.output().unwrap()).ended(3).err;
+    let pasted = "llamake build 'a b.recipe' chat -p 'steps=3 steps'";
+    assert!(told.contains(&format!("help: {pasted}\n")), "{told}");
+    let mut shell = std::process::Command::new("sh");
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_llamake")).parent().unwrap();
+    shell.current_dir(project.path(".")).env("PATH", format!("{}:/bin", program.display()));
+    super::ran(shell.args(["-c", pasted]).output().unwrap()).ended(0);
+    super::ran(command.output().unwrap()).ended(0);
+}
+
+#[test]
 fn fmt_writes_the_canonical_form_and_keeps_what_it_cannot_read() {
     let project = Project::of("let a=1\noutput a\n");
     project.run("fmt --check a.recipe").ended(1);

@@ -100,14 +100,17 @@ fn a_wrong_setting_of_the_machine_is_told() {
 
 #[test]
 fn an_interrupt_ends_a_build_soon_and_keeps_what_was_finished() {
-    let project = Project::micro();
-    let (mut child, _listening) = training(&project);
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-    let log = project.run("log base").ended(0);
-    assert!(log.out.starts_with("base stopped in "), "{}", log.out);
-    project.run("build").ended(0).told(&["fresh   tokenizer", "fresh   world"]);
+    use rustix::process::{Pid, Signal, kill_process};
+    // Ctrl-C, and a terminal that was closed.
+    for signal in [Signal::INT, Signal::HUP] {
+        let project = Project::micro();
+        let (mut child, _listening) = training(&project);
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{signal:?}");
+        let log = project.run("log base").ended(0);
+        assert!(log.out.starts_with("base stopped in "), "{}", log.out);
+        project.run("build").ended(0).told(&["fresh   tokenizer", "fresh   world"]);
+    }
 }
 
 #[test]
