@@ -13,7 +13,7 @@ use crate::train::stage::ledger::{MemoryLedger, parameters, training_flops_per_t
 
 use super::needs::{Needs, Shapes};
 use super::work::is_in_halves;
-use super::{adapted, asking, blocks, course, device, fits, questions};
+use super::{adapted, asking, blocks, course, device, fits, questions, senseless};
 
 /// Bytes that a stage will need: of the machine where it trains, and of a GPU that computes it, or
 /// what keeps it from that.
@@ -27,7 +27,7 @@ pub struct Bytes {
     pub parts: usize,
 }
 
-fn trains(kind: &str) -> bool {
+pub(super) fn trains(kind: &str) -> bool {
     let adapters = ["lora", "lora_dpo", "lora_reward"];
     let models = ["dpo", "grpo", "ppo", "pretrain", "reward_model", "sft"];
     adapters.contains(&kind) || models.contains(&kind)
@@ -168,6 +168,7 @@ pub fn prove(sources: &Sources, module: &Module) -> Vec<Diagnostic> {
         let parted = fits::parted(sources, stage);
         let own = [even_heads(sources, stage), unfit, adapter, broken, unrunnable, parted];
         let own = blocks.into_iter().chain(own).flatten();
+        let own = own.chain(senseless::faults(sources, stage));
         own.chain(questions::faults(sources, module, stage))
     };
     module.stages.iter().flat_map(of_stage).collect()

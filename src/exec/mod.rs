@@ -23,6 +23,7 @@ pub mod exams;
 pub mod fits;
 pub mod inspect;
 mod questions;
+mod senseless;
 
 // The executor that runs stages in this process.
 pub mod local;

@@ -287,3 +287,39 @@ fn weights_do_not_move_on_the_way_back_of_a_step_in_parts() {
     let (sources, module) = compiled(&recipe("7b", &whole));
     assert!(prove(&sources, &module).is_empty());
 }
+
+/// What a run would refuse is refused before it.
+#[test]
+fn what_no_run_could_do_anything_with_is_told() {
+    let told = |stage: &str| {
+        let (sources, module) = compiled(&recipe("7b", stage));
+        let faults = prove(&sources, &module);
+        faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>()
+    };
+    let tuned = "stage tuned = sft { init: base, data: talk, ..long }\n";
+    let eval = |tasks: &str| {
+        format!("{tuned}stage s = eval {{\n    models: base\n    tasks:  [{tasks}]\n}}\noutput s\n")
+    };
+    let one = "perplexity { data: talk }";
+    assert!(told(&eval(one)).is_empty());
+    assert_eq!(told(&eval(&format!("{one}, {one}"))), ["two tasks of `s` are called `perplexity`"]);
+    let expect = |bounds: &str| {
+        let stage = eval(one).replace("output s\n", "");
+        let metric = "report: s, model: base, metric: \"perplexity\"";
+        format!("{stage}stage good = expect {{\n    {metric}\n{bounds}\n}}\noutput good\n")
+    };
+    assert!(told(&expect("at_most: 5, at_least: 4")).is_empty());
+    assert_eq!(told(&expect("")), ["`good` expects nothing of its figure"]);
+    let never = "`good` expects at least 6 and at most 5, which nothing is";
+    assert_eq!(told(&expect("at_most: 5, at_least: 6")), [never]);
+    let other = |data: &str| format!("stage tuned = sft {{ init: base, data: {data}, ..long }}");
+    assert_eq!(told(&other("[]")), ["`tuned` learns from nothing"]);
+    let part = told(&other("[100% of talk, 0% of talk]"));
+    assert_eq!(part, ["`tuned` takes 0% of a part of its data"]);
+    let same = "stage text = read_text { files: \"b\" }\nstage own = train_tokenizer {\n    text\n    \
+                vocab: 300\n    bos:   \"<x>\"\n    eos:   \"<x>\"\n}\noutput own\n";
+    assert_eq!(
+        told(&format!("{tuned}{same}")),
+        ["texts of `own` begin and end with the same token"]
+    );
+}

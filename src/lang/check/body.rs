@@ -8,7 +8,7 @@ use super::calls::{name, order};
 use super::known::Known;
 use super::lower::Kinds;
 use super::mismatch::Slot;
-use super::order::{Mention, mentioned, mentions};
+use super::order::{Mention, mentioned, mentions, unread_axes};
 use super::signature::Signature;
 use super::state::{Checker, Names, Told};
 use crate::lang::ast::{self, Args, DeclKind, ItemKind};
@@ -234,6 +234,11 @@ impl<'a> Checker<'a> {
         for (name, span) in fields.chain(own) {
             if !read.contains(name) {
                 self.say(say::unused(span, name));
+            }
+        }
+        for item in &body.items {
+            if let ItemKind::Stage(stage) = &item.kind {
+                self.faults.extend(unread_axes(stage));
             }
         }
     }

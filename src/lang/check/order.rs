@@ -3,7 +3,10 @@
 
 use super::known::Known;
 use super::state::{Checker, Progress};
-use crate::lang::ast::{Args, EntryKind, Expr, ExprKind, ItemKind, Name, Path, TextPart};
+use crate::lang::ast::{
+    Args, Axis, EntryKind, Expr, ExprKind, ItemKind, Name, Path, Stage, TextPart,
+};
+use crate::lang::diagnostic::Diagnostic;
 use crate::lang::errors::semantics as say;
 use crate::lang::resolve::{BindingId, Head, Meaning};
 use crate::lang::source::Span;
@@ -103,6 +106,15 @@ pub(super) enum Mention<'m> {
     Value(&'m Path),
     /// What a call calls.
     Callee(&'m Path),
+}
+
+/// Axes that a stage does not read: all that they sweep over would be the same.
+pub(super) fn unread_axes(stage: &Stage) -> Vec<Diagnostic> {
+    let mut read = paths_in(&stage.work);
+    read.extend(stage.axes.iter().flat_map(|axis| paths_in(&axis.list)));
+    let is_read = |axis: &&Axis| read.iter().any(|path| path.names[0].text == axis.name.text);
+    let unread = stage.axes.iter().filter(|axis| !is_read(axis));
+    unread.map(|axis| say::unused(axis.name.span, &axis.name.text)).collect()
 }
 
 /// Every path among values in an expression.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::known::{Data, Known, results_as_record};
-use super::order::Need;
+use super::order::{Need, unread_axes};
 use super::state::{Checker, Made, Names, Override, Wanted, Work};
 use super::{Flat, flat};
 use crate::lang::ast::{Expr, ExprKind, Item, ItemKind, Name};
@@ -179,6 +179,9 @@ impl<'a> Checker<'a> {
         for binding in own {
             let declared = self.program.binding(*binding);
             let (name, span) = (declared.name.text.as_str(), declared.name.span);
+            if let ItemKind::Stage(stage) = &declared.item.kind {
+                self.faults.extend(unread_axes(stage));
+            }
             let at_fault = |fault: &Diagnostic| fault.labels.iter().any(|label| label.span == span);
             match declared.item.kind {
                 ItemKind::Stage(_) if sound && !needed.contains(binding) => {
