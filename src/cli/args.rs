@@ -201,8 +201,8 @@ pub enum Drawing {
 pub struct Reproduce {
     /// The lockfile of the run
     pub lockfile: PathBuf,
-    /// Keep the rebuilt results here instead of in a temporary folder; one that was interrupted goes
-    /// on here
+    /// Keep the rebuilt results here instead of in a temporary folder; what was interrupted here
+    /// goes on
     #[arg(long, value_name = "DIR")]
     pub into: Option<PathBuf>,
     #[command(flatten)]

@@ -84,8 +84,8 @@ fn is_hangup_ignored() -> bool {
     ignored.is_some_and(|mask| mask & 1 == 1)
 }
 
-/// A flag that ctrl-C, a polite kill and a closed terminal set; a second ctrl-C ends the program at once. What is
-/// finished by then is in the store either way.
+/// A flag that ctrl-C, a polite kill and a closed terminal set; a second one ends the program at
+/// once. What is finished by then is in the store either way.
 pub fn cancel_flag() -> Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     let mut signals = vec![signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM];

@@ -199,7 +199,8 @@ fn as_json(verdict: &StageVerdict) -> serde_json::Value {
     };
     match verdict {
         StageVerdict::Within(farthest) => {
-            json!({ "verdict": word, "text": words(verdict), "metric": farthest.as_ref().map(metric) })
+            let farthest = farthest.as_ref().map(metric);
+            json!({ "verdict": word, "text": words(verdict), "metric": farthest })
         }
         StageVerdict::Different { port, expected, got, beyond } => json!({
             "verdict": word,

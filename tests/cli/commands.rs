@@ -73,7 +73,7 @@ fn a_reproduction_speaks_json_for_programs() {
     let plain = project.run("reproduce a.lock").ended(0).out;
     assert!(plain.lines().all(|line| line.ends_with(" bit-identical")), "{plain}");
     let lock = project.read("a.lock");
-    project.write("a.lock", lock.replacen("seed = \"", "seed = \"1", 1));
+    project.write("a.lock", lock.replacen("params.seed = '7'", "params.seed = '8'", 1));
     let told = project.run("reproduce a.lock --json").ended(4).out;
     let lines = told.lines().collect::<Vec<_>>();
     assert!(lines[..stages].iter().any(|line| line.contains("\"verdict\":\"edited\"")), "{told}");

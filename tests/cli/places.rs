@@ -47,7 +47,7 @@ fn recipes_of_one_name_in_one_project_keep_their_own_outputs() {
         project.run(&format!("build {name}")).ended(0);
     }
     let corpora = ["build/a/main", "build/b/main", "build/main"]
-        .map(|folder| contents(&project.path(&format!("{folder}/world/corpus"))));
+        .map(|folder| contents(&project.path(&format!("{folder}/world"))));
     assert!(!corpora[0].is_empty());
     assert!(corpora[0] != corpora[1] && corpora[1] != corpora[2] && corpora[0] != corpora[2]);
     let mut inside = project.command("build main.recipe");

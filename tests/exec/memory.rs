@@ -298,7 +298,9 @@ fn what_no_run_could_do_anything_with_is_told() {
     };
     let tuned = "stage tuned = sft { init: base, data: talk, ..long }\n";
     let eval = |tasks: &str| {
-        format!("{tuned}stage s = eval {{\n    models: base\n    tasks:  [{tasks}]\n}}\noutput s\n")
+        format!(
+            "{tuned}stage s = eval {{\n    models: [base]\n    tasks:  [{tasks}]\n}}\noutput s\n"
+        )
     };
     let one = "perplexity { data: talk }";
     assert!(told(&eval(one)).is_empty());
@@ -316,10 +318,8 @@ fn what_no_run_could_do_anything_with_is_told() {
     assert_eq!(told(&other("[]")), ["`tuned` learns from nothing"]);
     let part = told(&other("[100% of talk, 0% of talk]"));
     assert_eq!(part, ["`tuned` takes 0% of a part of its data"]);
-    let same = "stage text = read_text { files: \"b\" }\nstage own = train_tokenizer {\n    text\n    \
-                vocab: 300\n    bos:   \"<x>\"\n    eos:   \"<x>\"\n}\noutput own\n";
-    assert_eq!(
-        told(&format!("{tuned}{same}")),
-        ["texts of `own` begin and end with the same token"]
-    );
+    let own = "stage own = train_tokenizer {\n    text\n    vocab: 300\n    bos:   \"<x>\"\n    \
+               eos:   \"<x>\"\n}\noutput own\n";
+    let same = format!("{tuned}stage text = read_text {{ files: \"b\" }}\n{own}");
+    assert_eq!(told(&same), ["texts of `own` begin and end with the same token"]);
 }
