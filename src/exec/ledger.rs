@@ -71,7 +71,7 @@ pub fn bytes(module: &Module) -> BTreeMap<String, Bytes> {
             }
             Some(needs) => Bytes {
                 memory: needs.memory().total(),
-                held: needs.memory().held(),
+                held: needs.held(),
                 gpu: needs.device_memory(),
                 parts: needs.parts(),
             },

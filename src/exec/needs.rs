@@ -183,6 +183,17 @@ impl Needs {
         usize::try_from(self.rows.div_ceil(at_once)).unwrap_or(usize::MAX)
     }
 
+    /// What is held from the first step to the last, however long texts are. What does not learn
+    /// may stay in its files.
+    pub fn held(&self) -> u64 {
+        let MemoryLedger { weights, adapter, gradients, optimizer, .. } = self.memory();
+        let learns = match self.learnt {
+            Learnt::All => weights,
+            Learnt::Adapter { .. } => adapter,
+        };
+        learns.saturating_add(gradients).saturating_add(optimizer)
+    }
+
     /// With the gradients that are kept.
     fn released(&self, memory: MemoryLedger) -> MemoryLedger {
         match self.in_backward {

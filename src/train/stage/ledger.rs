@@ -47,12 +47,6 @@ impl MemoryLedger {
         self.parts().iter().fold(0, |sum: u64, (_, bytes)| sum.saturating_add(*bytes))
     }
 
-    /// What is held from the first step to the last.
-    pub fn held(&self) -> u64 {
-        let parts = [self.weights, self.blocks, self.adapter, self.gradients, self.optimizer];
-        parts.into_iter().fold(self.beside, u64::saturating_add)
-    }
-
     /// Every part with its name.
     pub fn parts(&self) -> [(&'static str, u64); 9] {
         [
